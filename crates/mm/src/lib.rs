@@ -1,1 +1,54 @@
-//! Placeholder while the crate is being written.
+//! Pages for packets.
+//!
+//! A [`Zone`] maps memory once and hands it out in blocks of 1 to 1024 pages of 4 KiB. What it hands out is a [`FrozenPage`]; an [`Owner`] (a pool) makes it a [`Page`], whose
+//! holder may write to it, share it ([`PageRef`]), cut it ([`PageFrag`]), give it to a device ([`Posted`]), or simply drop it, on any thread: then the owner's
+//! [`Destructor`] is called, and the page goes home.
+//!
+//! ```text
+//!          Zone::alloc, Pcp::alloc        Owner::bind            share            clone
+//!   zone ------------------------> FrozenPage ------> Page <===========> PageRef ------> PageRef
+//!     ^                             |    ^             |    try_unique      |
+//!     +------- drop ----------------+    +-- unbind ---+                    |
+//!     |                                  |             | drop               | drop of the last
+//!     +---- Destructor::last_put <-------|-------------+--------------------+
+//!                    | Home::send        | Owner::collect
+//!                    +---> return path --+
+//! ```
+//!
+//! Read in this order: `page` (the handles), `zone` and `buddy` (where pages come from), `owner` and `lane` (how they come home), `ptr_ring`.
+
+mod account;
+mod buddy;
+pub mod cpu;
+mod frag;
+mod lane;
+mod owner;
+mod page;
+mod pcp;
+mod ptr_ring;
+mod region;
+mod remote;
+pub mod stats;
+mod sync;
+mod word;
+mod zone;
+
+pub use account::{Account, PageAccount, Users};
+pub use frag::{FragPage, PageFrag};
+pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners};
+pub use page::{FrozenPage, Page, PageRef, Posted};
+pub use pcp::{PCP_MAX_ORDER, Pcp, PcpParams};
+pub use ptr_ring::{Consumer, Producer, ptr_ring};
+pub use region::{Backing, HugePages, Region, RegionError, RegionId};
+pub use zone::{Zone, ZoneParams, ZoneStats};
+
+/// log2 of [`PAGE_SIZE`].
+pub const PAGE_SHIFT: u32 = 12;
+/// Bytes of a page of order 0.
+pub const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
+/// Highest order: blocks of 1024 pages, 4 MiB (the kernel's `MAX_PAGE_ORDER`).
+pub const MAX_ORDER: u8 = 10;
+/// Number of orders.
+pub const ORDERS: usize = MAX_ORDER as usize + 1;
+/// The largest region, in pages: 30 GiB.
+pub const MAX_PAGES: usize = region::MAX_PAGES;

@@ -1,1 +1,37 @@
-//! Placeholder while the crate is being written.
+//! One generic page pool under every packet driver.
+//!
+//! A [`PagePool`] belongs to one device queue and to the thread that polls it. Pages are taken from it, carry packets wherever they must go, and come back: by
+//! [`PagePool::put`] where the owner has them in hand, else by being dropped, on any thread, when their last holder lets go. They stay mapped for their device all
+//! the while ([`DmaMap`]).
+//!
+//! After the kernel's page_pool (`net/core/page_pool.c`), with what it never got: a destructor at refcount 0, a limit on the pages that a pool may hold, floors
+//! for receive and transmit, and a return path whose cost does not grow with the number of returning threads.
+//!
+//! ```
+//! use waterwheel_page_pool::{Direction, PagePool, PoolParams};
+//! use waterwheel_mm::{Zone, ZoneParams};
+//!
+//! let zone = Zone::new(&ZoneParams::pages(256))?;
+//! let mut pool = PagePool::new(&zone, PoolParams::default())?;
+//! let mut page = pool.alloc(Direction::Rx).expect("the zone has pages");
+//! page.as_mut_slice()[0] = 1;
+//! let shared = page.share();
+//! let elsewhere = shared.clone();
+//! std::thread::spawn(move || drop(elsewhere)).join().unwrap();
+//! drop(shared); // the last one: the page goes home
+//! assert_eq!(pool.outstanding(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod dma;
+mod params;
+mod pool;
+mod recycle;
+mod stats;
+
+pub use dma::{DmaAddr, DmaError, DmaMap};
+pub use params::{Direction, PoolError, PoolParams};
+pub use pool::{PagePool, REFILL};
+pub use stats::PoolStats;
+pub use waterwheel_mm as mm;

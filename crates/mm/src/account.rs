@@ -1,0 +1,130 @@
+//! The page account: where every page of a zone is, found by looking, never by subtraction.
+//!
+//! It is taken at a quiet moment: the buddy lists are read from the metadata, then everyone who holds pages marks each of them. A page that two mark is corruption;
+//! a page that nobody marks is out with a user, or, when there are no users any more, lost.
+
+use crate::page::{FREE, FrozenPage, QUARANTINED};
+use crate::sync::Ordering::Relaxed;
+use crate::zone::Zone;
+
+/// An account that is being taken.
+#[derive(Debug)]
+pub struct Account {
+    zone: Zone,
+    /// One entry per page of the zone.
+    found: Vec<Where>,
+    conflicts: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Unknown,
+    Free,
+    Frozen,
+    Device,
+    Shared,
+    Quarantined,
+}
+
+/// Whether anybody can still hold pages in the moment of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// Somebody may: a page that was not found is with a user.
+    Alive,
+    /// Nobody can: a page that was not found is lost.
+    Gone,
+}
+
+/// Where the pages are, in 4 KiB pages. `total` is the sum of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageAccount {
+    /// All pages.
+    pub total: usize,
+    /// In the buddy lists.
+    pub free: usize,
+    /// In caches, lists and rings.
+    pub frozen: usize,
+    /// Posted to hardware, or in a device's queues.
+    pub held_by_devices: usize,
+    /// Shared, or out with a sole owner.
+    pub held_by_users: usize,
+    /// Lost to a device that went away and may still write to them.
+    pub quarantined: usize,
+    /// With nobody, though not free.
+    pub leaked: usize,
+    /// Marked twice: two believe that they hold it. Anything but 0 is corruption.
+    pub conflicts: usize,
+}
+
+impl PageAccount {
+    /// All pages are free.
+    pub fn is_whole(&self) -> bool {
+        self.free == self.total && self.conflicts == 0
+    }
+}
+
+impl Account {
+    /// Reads the buddy lists and the pages' own states.
+    pub fn open(zone: &Zone) -> Self {
+        let region = zone.inner().region();
+        let mut found = vec![Where::Unknown; region.pages()];
+        zone.inner().with_buddy(|_lists_stand_still| {
+            let mut number = 0;
+            while number < found.len() {
+                let meta = region.meta(number as u32);
+                let order = meta.order.load(Relaxed);
+                let (place, pages) = match meta.state.load(Relaxed) {
+                    FREE => (Where::Free, 1 << order),
+                    QUARANTINED => (Where::Quarantined, 1 << order),
+                    _ if meta.refcount.load(Relaxed) > 0 => (Where::Shared, 1),
+                    _ => (Where::Unknown, 1),
+                };
+                found[number..number + pages].fill(place);
+                number += pages;
+            }
+        });
+        Self { zone: zone.clone(), found, conflicts: 0 }
+    }
+
+    /// A cache, list or ring holds `page`. Pages of other zones are not counted.
+    pub fn frozen(&mut self, page: &FrozenPage) {
+        if page.region_id() == self.zone.id() {
+            self.mark(page.number(), page.order(), Where::Frozen);
+        }
+    }
+
+    /// A device holds the block of `1 << order` pages at `number`.
+    pub fn held_by_device(&mut self, number: u32, order: u8) {
+        self.mark(number, order, Where::Device);
+    }
+
+    /// The zone whose pages are counted.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Adds up.
+    pub fn close(self, users: Users) -> PageAccount {
+        let mut account = PageAccount { total: self.found.len(), conflicts: self.conflicts, ..PageAccount::default() };
+        for place in self.found {
+            *match (place, users) {
+                (Where::Free, _) => &mut account.free,
+                (Where::Frozen, _) => &mut account.frozen,
+                (Where::Device, _) => &mut account.held_by_devices,
+                (Where::Quarantined, _) => &mut account.quarantined,
+                (Where::Shared, _) | (Where::Unknown, Users::Alive) => &mut account.held_by_users,
+                (Where::Unknown, Users::Gone) => &mut account.leaked,
+            } += 1;
+        }
+        account
+    }
+
+    fn mark(&mut self, number: u32, order: u8, place: Where) {
+        for page in number as usize..(number as usize + (1 << order)) {
+            match self.found.get_mut(page) {
+                Some(found @ (Where::Unknown | Where::Shared)) => *found = place,
+                _ => self.conflicts += 1,
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Pages: the metadata of a page, and the handles whose type is its state.
+//!
+//! | handle | meaning | dropping it |
+//! |---|---|---|
+//! | [`FrozenPage`] | allocated, refcount 0: what zones, lists, caches and rings hold | frees it to its zone |
+//! | [`Page`] | refcount 1, sole owner | calls the destructor of its owner; without one, frees it |
+//! | [`PageRef`] | shared; `Clone` is get_page | put_page; the last one calls the destructor |
+//! | [`PageFrag`](crate::PageFrag) | exclusive byte range of a shared page | put; the last one calls the destructor |
+//! | [`Posted`] | handed to hardware or to the kernel, which may write to it | puts it into quarantine, never frees it |
+#![expect(unsafe_code, reason = "pages are memory that is found by address")]
+
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering, fence};
+use crate::word::PageWord;
+use crate::{owner, zone};
+use std::fmt;
+use std::ops::Deref;
+
+/// What is known of one page: 64 bytes, a cache line of its own, so that counting references on one page does not disturb its neighbour
+/// (`struct page` of the kernel, whose size it has). All zero is the state of a page that nobody has asked for yet.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct PageMeta {
+    /// Number of [`PageRef`]s and [`PageFrag`](crate::PageFrag) biases; 0 while the page is frozen or has a sole owner.
+    pub(crate) refcount: AtomicU32,
+    /// Links of the free list that the block is in. Page number + 1; 0 ends the list.
+    pub(crate) next: AtomicU32,
+    pub(crate) prev: AtomicU32,
+    /// `FREE` at the head of a block in a buddy list and nowhere else; `QUARANTINED` for ever.
+    pub(crate) state: AtomicU8,
+    /// Order of the block, where `state` is not `FROZEN`.
+    pub(crate) order: AtomicU8,
+    /// Link of the list of pages on their way home ([`remote`](crate::remote)): the next page's word.
+    pub(crate) link: AtomicPtr<u8>,
+}
+
+/// Allocated. (Zero, so that a page which was never touched is not free by accident.)
+pub(crate) const FROZEN: u8 = 0;
+/// Head of a block in a buddy list.
+pub(crate) const FREE: u8 = 1;
+/// Was with a device when the device went away; the device may write to it still.
+pub(crate) const QUARANTINED: u8 = 2;
+
+const _: () = assert!(cfg!(loom) || size_of::<PageMeta>() == 64);
+const _: () = assert!(size_of::<Option<Page>>() == 8 && size_of::<Option<Posted>>() == 8);
+
+/// Above this many references something is wrong: far below the wrap, so that racing clones cannot reach it (as in `std::sync::Arc`).
+const REFCOUNT_MAX: u32 = u32::MAX / 2;
+
+/// A free block of `1 << order` pages that has left the buddy lists. Its bytes belong to nobody.
+///
+/// Dropping it gives it back to its zone, from any thread.
+pub struct FrozenPage(PageWord);
+
+/// One page, or one block of `1 << order` pages, and its sole owner.
+///
+/// Dropping it calls the destructor of its pool ([`Destructor::last_put`](crate::Destructor::last_put)); a page that belongs to no pool goes to its zone.
+pub struct Page(PageWord);
+
+/// One of several holders of a page. `Clone` is the kernel's get_page, `Drop` its put_page.
+pub struct PageRef(PageWord);
+
+/// A page that hardware or the kernel holds and may write to: nobody looks at its bytes until it is [reclaimed](Posted::reclaim).
+///
+/// Dropping it never frees the page, as the other side may still write to it: it is quarantined, and counted by the zone.
+pub struct Posted(PageWord);
+
+// SAFETY: a frozen page is memory that nobody refers to; any thread may hold it or free it (the zone locks).
+unsafe impl Send for FrozenPage {}
+// SAFETY: `&FrozenPage` gives numbers only.
+unsafe impl Sync for FrozenPage {}
+// SAFETY: sole ownership of plain bytes; dropping may happen on any thread (see `owner`).
+unsafe impl Send for Page {}
+// SAFETY: `&Page` reads bytes only.
+unsafe impl Sync for Page {}
+// SAFETY: shared bytes are read only, the count is atomic.
+unsafe impl Send for PageRef {}
+// SAFETY: as above.
+unsafe impl Sync for PageRef {}
+// SAFETY: a number until it is reclaimed.
+unsafe impl Send for Posted {}
+// SAFETY: as above.
+unsafe impl Sync for Posted {}
+
+/// The metadata of a page that is out of the buddy lists.
+#[inline]
+pub(crate) fn meta<'a>(word: PageWord) -> &'a PageMeta {
+    // SAFETY: words are made by zones, from pages of their region, and the region stays mapped while a page of it is out.
+    unsafe { &*zone::meta_of(word.address()) }
+}
+
+/// What all handles can say of their page.
+macro_rules! facts {
+    ($handle:ty) => {
+        impl $handle {
+            /// log2 of the number of 4 KiB pages.
+            #[inline]
+            pub fn order(&self) -> u8 {
+                self.0.order()
+            }
+
+            /// Bytes: 4096 << order.
+            #[inline]
+            pub fn size(&self) -> usize {
+                self.0.size()
+            }
+
+            /// Index of the (first) page in its region.
+            #[inline]
+            pub fn number(&self) -> u32 {
+                zone::number_of(self.0.address())
+            }
+
+            /// Names the region that the page lies in: equal for two pages exactly if they share a region. See [`Zone::id`](crate::Zone::id).
+            #[inline]
+            pub fn region_id(&self) -> crate::RegionId {
+                crate::RegionId::of(self.0.address())
+            }
+        }
+
+        impl fmt::Debug for $handle {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($handle))
+                    .field("number", &self.number())
+                    .field("order", &self.order())
+                    .field("owner", &self.0.owner())
+                    .finish()
+            }
+        }
+    };
+}
+facts!(FrozenPage);
+facts!(Page);
+facts!(PageRef);
+facts!(Posted);
+
+/// Takes the word out of a handle without running its `Drop`.
+macro_rules! into_word {
+    ($handle:expr) => {{
+        let handle = std::mem::ManuallyDrop::new($handle);
+        handle.0
+    }};
+}
+
+impl FrozenPage {
+    /// # Safety
+    /// The block is claimed, and this is its only handle.
+    #[inline]
+    pub(crate) unsafe fn from_word(word: PageWord) -> Self {
+        debug_assert_eq!(word.owner(), 0);
+        Self(word)
+    }
+
+    #[inline]
+    pub(crate) fn into_word(self) -> PageWord {
+        into_word!(self)
+    }
+
+    /// Makes it a page that belongs to no pool: dropping it frees it to its zone.
+    #[inline]
+    pub fn into_page(self) -> Page {
+        Page(self.into_word())
+    }
+
+    /// Makes it a page of the pool `owner`.
+    #[inline]
+    pub(crate) fn bind(self, owner: u16) -> Page {
+        Page(self.into_word().with_owner(owner))
+    }
+
+    /// Cuts the block into blocks of a lower order, in order of address. No claim and no metadata is needed: who has the whole has the parts.
+    ///
+    /// # Panics
+    /// If `order` is higher than the block's.
+    pub fn split(self, order: u8) -> impl Iterator<Item = FrozenPage> {
+        assert!(order <= self.order(), "a block of order {} cannot be split into order {order}", self.order());
+        let parts = 1usize << (self.order() - order);
+        let address = self.into_word().address();
+        SplitPages { address, order, left: parts }
+    }
+}
+
+/// The rest of a block that is being split; what is not asked for is freed.
+struct SplitPages {
+    address: *mut u8,
+    order: u8,
+    left: usize,
+}
+
+impl Iterator for SplitPages {
+    type Item = FrozenPage;
+
+    #[inline]
+    fn next(&mut self) -> Option<FrozenPage> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        // SAFETY: the parts lie in the block that was given to `split`, one after the other, and each is handed out once.
+        unsafe {
+            let page = std::ptr::NonNull::new_unchecked(self.address);
+            self.address = self.address.wrapping_add(crate::PAGE_SIZE << self.order);
+            Some(FrozenPage(PageWord::new(page, self.order)))
+        }
+    }
+}
+
+impl Drop for SplitPages {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
+impl Drop for FrozenPage {
+    fn drop(&mut self) {
+        zone::free(self.0);
+    }
+}
+
+impl Page {
+    /// The bytes. They are what the last user left there: zero only before the first use.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: mapped, initialised memory of `size` bytes; sole owner, borrowed.
+        unsafe { std::slice::from_raw_parts(self.0.address(), self.0.size()) }
+    }
+
+    /// The bytes, to write.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.size()) }
+    }
+
+    /// The id of the pool that it goes home to; 0 for none.
+    #[inline]
+    pub fn owner_id(&self) -> u16 {
+        self.0.owner()
+    }
+
+    /// Makes it shared: no more writes until it is [unique](PageRef::try_unique) again.
+    #[inline]
+    pub fn share(self) -> PageRef {
+        // Relaxed: nobody else has the page; whoever gets a clone gets it from us, later.
+        PageRef(self.share_biased(1))
+    }
+
+    /// As [`share`](Self::share), with `count` references at once; the caller accounts for them.
+    #[inline]
+    pub(crate) fn share_biased(self, count: u32) -> PageWord {
+        meta(self.0).refcount.store(count, Ordering::Relaxed);
+        self.into_word()
+    }
+
+    /// Takes the page back from its pool's keeping, without calling the destructor. The caller settles the pool's account.
+    #[inline]
+    pub(crate) fn unbind(self) -> FrozenPage {
+        FrozenPage(into_word!(self).unowned())
+    }
+
+    #[inline]
+    pub(crate) fn into_word(self) -> PageWord {
+        into_word!(self)
+    }
+}
+
+impl Deref for Page {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for Page {
+    #[inline]
+    fn drop(&mut self) {
+        last_put(self.0);
+    }
+}
+
+/// The handle that was dropped was the last one.
+#[inline]
+fn last_put(word: PageWord) {
+    owner::last_put(word.owner(), FrozenPage(word.unowned()));
+}
+
+/// One more reference to `word`'s page.
+#[inline]
+pub(crate) fn get_page(word: PageWord) {
+    // Relaxed: the reference that it is cloned from keeps the page.
+    if meta(word).refcount.fetch_add(1, Ordering::Relaxed) > REFCOUNT_MAX {
+        std::process::abort(); // a wrapped count would free a page that is in use
+    }
+}
+
+/// `n` references to `word`'s page less; the last one calls the destructor.
+#[inline]
+pub(crate) fn put_page(word: PageWord, n: u32) {
+    let refcount = &meta(word).refcount;
+    // When all that is left is ours, nobody else can get a reference: no locked instruction is needed.
+    // Acquire: what the other holders did with the page came before their puts.
+    if refcount.load(Ordering::Acquire) == n {
+        refcount.store(0, Ordering::Relaxed);
+    } else {
+        // Release: what we did with the page comes before whatever the last one does.
+        if refcount.fetch_sub(n, Ordering::Release) != n {
+            return;
+        }
+        fence(Ordering::Acquire);
+    }
+    last_put(word);
+}
+
+impl PageRef {
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: mapped, initialised memory of `size` bytes; while it is shared nobody writes.
+        unsafe { std::slice::from_raw_parts(self.0.address(), self.0.size()) }
+    }
+
+    /// The talk's question at refcount 1: the page, to write, if nobody else holds it; else the reference back.
+    ///
+    /// It is an Acquire. With Relaxed, what other holders read could still be under way when we begin to write: a data race that x86 hides.
+    #[inline]
+    pub fn try_unique(self) -> Result<Page, PageRef> {
+        let refcount = &meta(self.0).refcount;
+        if refcount.load(Ordering::Acquire) != 1 {
+            return Err(self);
+        }
+        refcount.store(0, Ordering::Relaxed);
+        Ok(Page(into_word!(self)))
+    }
+}
+
+impl Clone for PageRef {
+    #[inline]
+    fn clone(&self) -> Self {
+        get_page(self.0);
+        PageRef(self.0)
+    }
+}
+
+impl Deref for PageRef {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl AsRef<[u8]> for PageRef {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for PageRef {
+    #[inline]
+    fn drop(&mut self) {
+        put_page(self.0, 1);
+    }
+}
+
+impl From<Page> for PageRef {
+    fn from(page: Page) -> Self {
+        page.share()
+    }
+}
+
+impl TryFrom<PageRef> for Page {
+    type Error = PageRef;
+    fn try_from(page: PageRef) -> Result<Page, PageRef> {
+        page.try_unique()
+    }
+}
+
+impl Posted {
+    /// Hands a page over to hardware or the kernel.
+    ///
+    /// # Safety
+    /// From now on the other side may write to the page, and to nothing else: the caller gives it this page's address and length. The caller
+    /// keeps the `Posted` until the other side has given the page up.
+    #[inline]
+    pub unsafe fn new(page: Page) -> Self {
+        Posted(page.into_word())
+    }
+
+    /// Takes the page back.
+    ///
+    /// # Safety
+    /// The other side has given it up (a descriptor in a ring of its own says so, or it was closed and can write no more), and what it wrote is visible
+    /// here (the ring's index was read with Acquire).
+    #[inline]
+    pub unsafe fn reclaim(self) -> Page {
+        Page(into_word!(self))
+    }
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        zone::quarantine(self.0);
+    }
+}

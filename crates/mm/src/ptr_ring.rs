@@ -1,0 +1,199 @@
+//! `ptr_ring`: a bounded ring that moves values between two threads, in batches.
+//!
+//! After the kernel's `include/linux/ptr_ring.h`, with two differences. The kernel's sides find "full" and "empty" by NULL slots and have a batched
+//! consume only; here each side owns an index and keeps a copy of the other's, so a batch of any length is published by one
+//! release store and costs the reader one cache miss for the index, on either side. And the two sides are values: whoever has the [`Producer`] is
+//! the producer, so no lock is needed to be the only one. (For several producers put it behind a mutex, which is what the kernel's `producer_lock` is.)
+#![expect(unsafe_code, reason = "slots are handed from one thread to another by index")]
+
+use crate::sync::{Arc, AtomicUsize, CachePadded, Ordering, UnsafeCell};
+use std::cell::Cell;
+use std::fmt;
+use std::mem::MaybeUninit;
+
+struct Ring<T> {
+    /// How many values were ever produced, modulo 2^64. Written by the producer only.
+    head: CachePadded<AtomicUsize>,
+    /// How many values were ever consumed. Written by the consumer only. `head - tail <= slots.len()` at all times.
+    tail: CachePadded<AtomicUsize>,
+    mask: usize,
+    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+}
+
+// SAFETY: a slot is touched by the producer while it is free and by the consumer while it is full; the release stores of
+// `head` and `tail` hand it over. Values move between threads, hence `T: Send`.
+unsafe impl<T: Send> Sync for Ring<T> {}
+// SAFETY: as above; the ring owns the values in it.
+unsafe impl<T: Send> Send for Ring<T> {}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        let (mut tail, head) = (self.tail.0.load(Ordering::Relaxed), self.head.0.load(Ordering::Relaxed));
+        while tail != head {
+            // SAFETY: both sides are gone, and the slots from tail to head are full.
+            self.slots[tail & self.mask].with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+            tail = tail.wrapping_add(1);
+        }
+    }
+}
+
+/// The side that puts values in. One thread at a time has it.
+pub struct Producer<T> {
+    ring: Arc<Ring<T>>,
+    /// Our own index, and the last one seen of the consumer. `Cell` also makes the producer `!Sync`.
+    head: Cell<usize>,
+    tail: Cell<usize>,
+}
+
+/// The side that takes values out. One thread at a time has it.
+pub struct Consumer<T> {
+    ring: Arc<Ring<T>>,
+    head: Cell<usize>,
+    tail: Cell<usize>,
+}
+
+/// A ring with room for at least `capacity` values, as its two sides.
+pub fn ptr_ring<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    let slots = capacity.max(1).next_power_of_two();
+    let ring = Arc::new(Ring {
+        head: CachePadded(AtomicUsize::new(0)),
+        tail: CachePadded(AtomicUsize::new(0)),
+        mask: slots - 1,
+        slots: (0..slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+    });
+    let producer = Producer { ring: ring.clone(), head: Cell::new(0), tail: Cell::new(0) };
+    (producer, Consumer { ring, head: Cell::new(0), tail: Cell::new(0) })
+}
+
+impl<T: Send> Producer<T> {
+    /// How many values the ring can hold.
+    pub fn capacity(&self) -> usize {
+        self.ring.mask + 1
+    }
+
+    /// Room for at least `wanted` values if there is that much, else all the room there is. Asks the other side only when its last known index does not do.
+    #[inline]
+    fn room(&self, wanted: usize) -> usize {
+        let room = self.capacity() - self.head.get().wrapping_sub(self.tail.get());
+        if room >= wanted {
+            return room;
+        }
+        // Acquire: the consumer has moved its values out of the slots it gives back.
+        self.tail.set(self.ring.tail.0.load(Ordering::Acquire));
+        self.capacity() - self.head.get().wrapping_sub(self.tail.get())
+    }
+
+    /// Writes `value` at `index`, which must be free.
+    #[inline]
+    fn write(&self, index: usize, value: T) {
+        // SAFETY: `index` is in [head, tail + capacity): free, and ours until `head` passes it.
+        self.ring.slots[index & self.ring.mask].with_mut(|slot| unsafe { (*slot).write(value) });
+    }
+
+    #[inline]
+    fn publish(&self, head: usize) {
+        self.head.set(head);
+        // Release: the slots are written before the consumer may see them.
+        self.ring.head.0.store(head, Ordering::Release);
+    }
+
+    /// Puts one value in, or gives it back when the ring is full.
+    #[inline]
+    pub fn produce(&self, value: T) -> Result<(), T> {
+        if self.room(1) == 0 {
+            return Err(value);
+        }
+        let head = self.head.get();
+        self.write(head, value);
+        self.publish(head.wrapping_add(1));
+        Ok(())
+    }
+
+    /// Moves values from the front of `values` into the ring, as many as fit, and tells how many. They become visible together.
+    #[inline]
+    pub fn produce_batch(&self, values: &mut Vec<T>) -> usize {
+        let count = values.len().min(self.room(values.len()));
+        let head = self.head.get();
+        for (i, value) in values.drain(..count).enumerate() {
+            self.write(head.wrapping_add(i), value);
+        }
+        if count > 0 {
+            self.publish(head.wrapping_add(count));
+        }
+        count
+    }
+
+    /// Whether no value fits.
+    pub fn is_full(&self) -> bool {
+        self.room(1) == 0
+    }
+}
+
+impl<T: Send> Consumer<T> {
+    #[inline]
+    fn filled(&self, wanted: usize) -> usize {
+        let filled = self.head.get().wrapping_sub(self.tail.get());
+        if filled >= wanted {
+            return filled;
+        }
+        // Acquire: what was written into the slots before `head` passed them.
+        self.head.set(self.ring.head.0.load(Ordering::Acquire));
+        self.head.get().wrapping_sub(self.tail.get())
+    }
+
+    #[inline]
+    fn read(&self, index: usize) -> T {
+        // SAFETY: `index` is in [tail, head): full, and ours until `tail` passes it; it is read once, as the caller passes it now.
+        self.ring.slots[index & self.ring.mask].with(|slot| unsafe { (*slot).assume_init_read() })
+    }
+
+    #[inline]
+    fn release(&self, tail: usize) {
+        self.tail.set(tail);
+        // Release: the values have been moved out before the producer may write there.
+        self.ring.tail.0.store(tail, Ordering::Release);
+    }
+
+    /// Takes one value out, or `None` when the ring is empty.
+    #[inline]
+    pub fn consume(&self) -> Option<T> {
+        if self.filled(1) == 0 {
+            return None;
+        }
+        let tail = self.tail.get();
+        let value = self.read(tail);
+        self.release(tail.wrapping_add(1));
+        Some(value)
+    }
+
+    /// Moves at most `max` values to the end of `out` and tells how many. Their slots are given back together.
+    #[inline]
+    pub fn consume_batch(&self, out: &mut Vec<T>, max: usize) -> usize {
+        let count = max.min(self.filled(max));
+        if count == 0 {
+            return 0;
+        }
+        out.reserve(count); // the only step that could panic comes before anything is moved
+        let tail = self.tail.get();
+        out.extend((0..count).map(|i| self.read(tail.wrapping_add(i))));
+        self.release(tail.wrapping_add(count));
+        count
+    }
+
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.filled(1) == 0
+    }
+}
+
+impl<T> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("head", &self.head.get()).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("tail", &self.tail.get()).finish_non_exhaustive()
+    }
+}

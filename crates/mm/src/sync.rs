@@ -1,0 +1,108 @@
+//! Atomics, cells and fences: the standard library's, or loom's when the crate is model checked (`--cfg loom`).
+//!
+//! Everything that threads share in this crate is imported from here, so that what loom explores is what runs.
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+};
+
+#[cfg(not(loom))]
+pub(crate) use cell::UnsafeCell;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, also after a panic elsewhere: every critical section of this crate leaves its data whole at each step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(not(loom))]
+mod cell {
+    /// `std::cell::UnsafeCell` with loom's way of access, which can be checked.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+/// Keeps its value on cache lines of its own: two of them, since x86 fetches lines in pairs (Intel SDM, "spatial prefetcher").
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct CachePadded<T>(pub(crate) T);
+
+/// An asymmetric fence, after liburcu: `light` on the path that runs per page, `heavy` on the one that runs per pool.
+///
+/// Of `store A; light(); load B` on one thread and `store B; heavy(); load A` on another, at least one load sees the other's store,
+/// as with two sequentially consistent fences. The price moves to the heavy side: membarrier(2) makes every running thread of this process pass a full
+/// barrier. Where the kernel has no membarrier, `light` is a full fence too.
+pub(crate) mod asymmetric {
+    use super::{Ordering, fence};
+
+    /// Whether membarrier(2) is registered. A thread that still reads `false` takes the full fence, which is right too.
+    #[cfg(not(loom))]
+    static EXPEDITED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+    /// Registers this process with membarrier(2). Called before the first page can be shared.
+    #[cfg(not(loom))]
+    pub(crate) fn init() {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        if !EXPEDITED.load(Ordering::Relaxed) && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok() {
+            EXPEDITED.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn light() {
+        if EXPEDITED.load(Ordering::Relaxed) {
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn heavy() {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        fence(Ordering::SeqCst);
+        if EXPEDITED.load(Ordering::Relaxed) && membarrier(MembarrierCommand::PrivateExpedited).is_err() {
+            // Registered, so the kernel has no reason to refuse; going on without the barrier could lose a page.
+            std::process::abort();
+        }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn init() {}
+
+    #[cfg(loom)]
+    pub(crate) fn light() {
+        fence(Ordering::SeqCst);
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+}

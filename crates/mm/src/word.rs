@@ -1,0 +1,75 @@
+//! The one word that a page handle is: where the page lies, how large it is, and whose it is.
+//!
+//! ```text
+//! 63          48 47                                    12 11     4 3      0
+//! +-------------+----------------------------------------+--------+--------+
+//! |   owner id  |  address of the page / 4096            |   0    | order  |
+//! +-------------+----------------------------------------+--------+--------+
+//! ```
+//!
+//! So a handle says, without reading any memory, what the fast paths ask: "is this page mine?" is a shift and a compare. User addresses have 47 bits on
+//! x86-64 and 48 on AArch64 unless a program asks for more, and a region checks that it got such an address.
+#![expect(unsafe_code, reason = "says that an address is not null")]
+
+use crate::PAGE_SHIFT;
+use std::ptr::NonNull;
+
+const OWNER_SHIFT: u32 = 48;
+const ADDRESS: usize = ((1 << OWNER_SHIFT) - 1) & !((1 << PAGE_SHIFT) - 1);
+const ORDER: usize = 0xf;
+
+/// A page's address with its order and its owner's id. Copying it copies no right: the handles around it do that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageWord(NonNull<u8>);
+
+impl PageWord {
+    /// `page` is the first byte of a block of `1 << order` pages; owner 0 is nobody.
+    #[inline]
+    pub(crate) fn new(page: NonNull<u8>, order: u8) -> Self {
+        debug_assert!(page.addr().get() & !ADDRESS == 0 && usize::from(order) <= ORDER);
+        Self(page.map_addr(|a| a | usize::from(order)))
+    }
+
+    #[inline]
+    pub(crate) fn address(self) -> *mut u8 {
+        self.0.as_ptr().map_addr(|a| a & ADDRESS)
+    }
+
+    #[inline]
+    pub(crate) fn order(self) -> u8 {
+        (self.0.addr().get() & ORDER) as u8
+    }
+
+    #[inline]
+    pub(crate) fn size(self) -> usize {
+        1 << (PAGE_SHIFT + u32::from(self.order()))
+    }
+
+    #[inline]
+    pub(crate) fn owner(self) -> u16 {
+        (self.0.addr().get() >> OWNER_SHIFT) as u16
+    }
+
+    #[inline]
+    pub(crate) fn with_owner(self, owner: u16) -> Self {
+        let word = self.0.as_ptr().map_addr(|a| (a & ((1 << OWNER_SHIFT) - 1)) | (usize::from(owner) << OWNER_SHIFT));
+        // SAFETY: the address, which is kept, is not null.
+        Self(unsafe { NonNull::new_unchecked(word) })
+    }
+
+    #[inline]
+    pub(crate) fn unowned(self) -> Self {
+        self.with_owner(0)
+    }
+}
+
+impl PageWord {
+    pub(crate) fn as_ptr(self) -> *mut u8 {
+        self.0.as_ptr()
+    }
+
+    /// Null is no page; anything else must have come from [`as_ptr`](Self::as_ptr).
+    pub(crate) fn from_ptr(word: *mut u8) -> Option<Self> {
+        NonNull::new(word).map(Self)
+    }
+}

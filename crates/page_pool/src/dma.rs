@@ -1,0 +1,119 @@
+//! Mappings for the device, kept as long as a page is the pool's.
+//!
+//! The kernel's pool maps a page when it enters and unmaps it when it leaves, and finds all mappings by an index at destroy, when pages are still out and the device is
+//! about to go (ee62ce7a1d90, Linux 6.16). Here the index is the page's number.
+
+use waterwheel_mm::{FrozenPage, RegionId, Zone};
+
+/// The address under which the device knows a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DmaAddr(pub u64);
+
+/// The device refused a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("mapping memory for the device failed: {0}")]
+pub struct DmaError(pub String);
+
+/// A device's way of mapping memory (the kernel's `dma_map_page`, VFIO's `MAP_DMA`, a registration with a kernel socket).
+pub trait DmaMap: Send {
+    /// A device that registers whole regions does it here and tells the address of the zone's page 0; [`map`](Self::map) is not called then.
+    fn map_region(&mut self, zone: &Zone) -> Result<Option<DmaAddr>, DmaError> {
+        let _ = zone;
+        Ok(None)
+    }
+
+    /// Undoes `map_region`, at destroy.
+    fn unmap_region(&mut self, addr: DmaAddr) {
+        let _ = addr;
+    }
+
+    /// Maps the block of `bytes` at page `number` of the zone.
+    fn map(&mut self, number: u32, bytes: usize) -> Result<DmaAddr, DmaError>;
+
+    /// Undoes `map`. At destroy also for pages that are out: the device is still there, and must not touch them any more.
+    fn unmap(&mut self, addr: DmaAddr, bytes: usize);
+}
+
+/// A pool's mappings.
+pub(crate) struct Mappings {
+    map: Box<dyn DmaMap>,
+    regions: Vec<RegionMap>,
+    bytes: usize,
+    pub(crate) maps: u64,
+    pub(crate) unmaps: u64,
+}
+
+/// The mappings of one region's pages.
+struct RegionMap {
+    region: RegionId,
+    /// Address of page 0 where the region is mapped as a whole.
+    whole: Option<DmaAddr>,
+    /// By page number, where it is mapped page by page.
+    pages: Vec<Option<DmaAddr>>,
+}
+
+impl Mappings {
+    pub(crate) fn new(map: Box<dyn DmaMap>, zone: &Zone, bytes: usize) -> Result<Self, DmaError> {
+        let mut mappings = Self { map, regions: Vec::new(), bytes, maps: 0, unmaps: 0 };
+        mappings.add_region(zone)?;
+        Ok(mappings)
+    }
+
+    /// Prepares for pages of `zone`.
+    pub(crate) fn add_region(&mut self, zone: &Zone) -> Result<(), DmaError> {
+        if self.regions.iter().all(|r| r.region != zone.id()) {
+            let whole = self.map.map_region(zone)?;
+            self.maps += u64::from(whole.is_some());
+            let pages = if whole.is_some() { Vec::new() } else { vec![None; zone.region().pages()] };
+            self.regions.push(RegionMap { region: zone.id(), whole, pages });
+        }
+        Ok(())
+    }
+
+    fn region(&mut self, id: RegionId) -> Option<&mut RegionMap> {
+        self.regions.iter_mut().find(|r| r.region == id)
+    }
+
+    pub(crate) fn addr(&self, region: RegionId, number: u32) -> Option<DmaAddr> {
+        let map = self.regions.iter().find(|r| r.region == region)?;
+        match map.whole {
+            Some(DmaAddr(base)) => Some(DmaAddr(base + u64::from(number) * waterwheel_mm::PAGE_SIZE as u64)),
+            None => *map.pages.get(number as usize)?,
+        }
+    }
+
+    /// Maps a page that enters the pool.
+    pub(crate) fn enter(&mut self, page: &FrozenPage) -> Result<(), DmaError> {
+        let bytes = self.bytes;
+        let number = page.number();
+        if self.region(page.region_id()).is_some_and(|r| r.whole.is_none()) {
+            let addr = self.map.map(number, bytes)?;
+            self.maps += 1;
+            if let Some(region) = self.region(page.region_id()) {
+                region.pages[number as usize] = Some(addr);
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmaps a page that leaves the pool.
+    pub(crate) fn leave(&mut self, page: &FrozenPage) {
+        let addr = self.region(page.region_id()).and_then(|r| r.pages.get_mut(page.number() as usize)).and_then(Option::take);
+        if let Some(addr) = addr {
+            self.map.unmap(addr, self.bytes);
+            self.unmaps += 1;
+        }
+    }
+}
+
+impl Drop for Mappings {
+    /// Unmaps everything by index: also what is out.
+    fn drop(&mut self) {
+        for region in &mut self.regions {
+            region.pages.iter_mut().filter_map(Option::take).for_each(|addr| self.map.unmap(addr, self.bytes));
+            if let Some(addr) = region.whole {
+                self.map.unmap_region(addr);
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The pool.
+
+use crate::dma::{DmaAddr, DmaError, Mappings};
+use crate::params::{Direction, PoolError, PoolParams};
+use crate::recycle::Recycle;
+use crate::stats::PoolStats;
+use waterwheel_mm::{Account, FragPage, FrozenPage, MAX_ORDER, Owner, PAGE_SIZE, Page, PageFrag, RegionId, Zone};
+
+/// Pages that are fetched at once, from the return path or from the zone (the kernel's `PP_ALLOC_CACHE_REFILL`; a NAPI budget).
+pub const REFILL: usize = 64;
+
+/// A pool of pages for one device queue. It is a value that one thread at a time has; what others do with its pages is drop them.
+///
+/// The cache is one stack, last in first out. Its top is what the kernel calls the direct cache; as it may grow to the pool's limit, the part below is
+/// the reserve that takes a burst of returns. In the steady state the stack is as deep as the traffic needs, since the zone is only asked when it is empty and
+/// nothing has come home.
+pub struct PagePool {
+    cache: Vec<FrozenPage>,
+    rx: Owner,
+    /// Pages of the transmit direction, where floors ask to tell them apart.
+    tx: Option<Owner>,
+    /// Above this the cache spills.
+    high: usize,
+    /// Where new pages come from.
+    zone: Zone,
+    /// Pages of another zone may be out, as the node was changed.
+    mixed: bool,
+    limits: Limits,
+    dma: Option<Mappings>,
+    frag: Option<FragPage>,
+    stats: PoolStats,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    order: u8,
+    limit: u64,
+    floor_rx: u64,
+    floor_tx: u64,
+}
+
+impl PagePool {
+    /// A pool in front of `zone`. It takes nothing until it is asked for a page.
+    pub fn new(zone: &Zone, params: PoolParams) -> Result<Self, PoolError> {
+        let PoolParams { order, limit, floor_rx, floor_tx, high, dma } = params;
+        if order > MAX_ORDER {
+            return Err(PoolError::Order(order));
+        }
+        if floor_rx.saturating_add(floor_tx) > limit {
+            return Err(PoolError::Floors { rx: floor_rx, tx: floor_tx, limit });
+        }
+        let blocks = limit.min(zone.region().pages() >> order);
+        let dma = dma.map(|map| Mappings::new(map, zone, PAGE_SIZE << order)).transpose()?;
+        let floors = floor_rx + floor_tx > 0;
+        Ok(Self {
+            cache: Vec::with_capacity(blocks + REFILL),
+            rx: Owner::register(Recycle)?,
+            tx: if floors { Some(Owner::register(Recycle)?) } else { None },
+            high: high.unwrap_or(blocks).min(blocks),
+            zone: zone.clone(),
+            mixed: false,
+            limits: Limits { order, limit: limit as u64, floor_rx: floor_rx as u64, floor_tx: floor_tx as u64 },
+            dma,
+            frag: None,
+            stats: PoolStats::default(),
+        })
+    }
+
+    /// A page, or `None` when the limit, a floor or the zone says no: a normal answer, which costs a counter.
+    #[inline]
+    pub fn alloc(&mut self, direction: Direction) -> Option<Page> {
+        if self.tx.is_some() && self.allowed(direction, 1) == 0 {
+            self.stats.alloc_failed += 1;
+            return None;
+        }
+        let page = match self.cache.pop() {
+            Some(page) => page,
+            None => self.refill_one()?,
+        };
+        Some(self.owner(direction).bind(page))
+    }
+
+    /// Up to `count` pages, each given to `f`; tells how many.
+    #[inline]
+    pub fn alloc_bulk(&mut self, direction: Direction, count: usize, mut f: impl FnMut(Page)) -> usize {
+        let wanted = if self.tx.is_some() { self.allowed(direction, count) } else { count };
+        let mut got = 0;
+        while got < wanted {
+            if self.cache.is_empty() && !self.refill(wanted - got) {
+                break;
+            }
+            let at_hand = (wanted - got).min(self.cache.len());
+            let owner = match (&mut self.tx, direction) {
+                (Some(tx), Direction::Tx) => tx,
+                _ => &mut self.rx,
+            };
+            for page in self.cache.drain(self.cache.len() - at_hand..) {
+                f(owner.bind(page));
+            }
+            got += at_hand;
+        }
+        self.stats.alloc_failed += (count - got) as u64;
+        got
+    }
+
+    /// The way home for the owner: into the cache, without an atomic. A page of another pool is sent home.
+    #[inline]
+    pub fn put(&mut self, page: Page) {
+        match self.rx.unbind(page) {
+            Ok(page) => self.keep(page),
+            Err(page) => self.put_other(page),
+        }
+    }
+
+    /// As [`put`](Self::put), for many.
+    #[inline]
+    pub fn put_bulk(&mut self, pages: impl IntoIterator<Item = Page>) {
+        pages.into_iter().for_each(|page| self.put(page));
+    }
+
+    /// Whether the page is of this pool.
+    #[inline]
+    pub fn owns(&self, page: &Page) -> bool {
+        page.owner_id() == self.rx.id() || self.tx.as_ref().is_some_and(|tx| tx.id() == page.owner_id())
+    }
+
+    /// An exclusive range of `len` bytes in a page that is shared with other fragments; begins at a multiple of `align`.
+    ///
+    /// `None` when there is no page, or `len` does not fit into one.
+    ///
+    /// # Panics
+    /// If `len` is 0 or `align` not a power of two.
+    pub fn alloc_frag(&mut self, len: usize, align: usize) -> Option<PageFrag> {
+        if let Some(frag) = self.frag.as_mut().and_then(|page| page.cut(len, align)) {
+            return Some(frag);
+        }
+        if len > PAGE_SIZE << self.limits.order {
+            self.stats.alloc_failed += 1;
+            return None;
+        }
+        let mut page = FragPage::new(self.alloc(Direction::Rx)?);
+        let frag = page.cut(len, align);
+        self.frag = Some(page);
+        frag
+    }
+
+    /// The address under which the device knows the page, where the pool maps.
+    pub fn dma_addr(&self, page: &Page) -> Option<DmaAddr> {
+        self.dma.as_ref()?.addr(page.region_id(), page.number())
+    }
+
+    /// From now on pages come from `zone`; those of the former one are not recycled any more (the kernel's `page_pool_update_nid`: the device's CPU has moved
+    /// to another node).
+    ///
+    /// # Errors
+    /// The device cannot map the new zone's region. Nothing has changed then.
+    pub fn set_zone(&mut self, zone: &Zone) -> Result<(), DmaError> {
+        if zone.id() == self.zone.id() {
+            return Ok(());
+        }
+        if let Some(dma) = &mut self.dma {
+            dma.add_region(zone)?;
+        }
+        self.release(self.cache.len());
+        self.zone = zone.clone();
+        self.mixed = true;
+        Ok(())
+    }
+
+    /// Gives pages back to the zone until at most `keep` are in the cache: for times of pressure.
+    pub fn shrink(&mut self, keep: usize) {
+        self.collect(usize::MAX);
+        self.release(self.cache.len().saturating_sub(keep));
+    }
+
+    /// Where new pages come from.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Each block has `1 << order` pages.
+    pub fn order(&self) -> u8 {
+        self.limits.order
+    }
+
+    /// Pages that the pool may have.
+    pub fn limit(&self) -> usize {
+        self.limits.limit as usize
+    }
+
+    /// Pages in the cache.
+    pub fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Pages that somebody holds (or that are in the course of being given back).
+    pub fn outstanding(&mut self) -> u64 {
+        self.rx.outstanding() + self.tx.as_mut().map_or(0, Owner::outstanding)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> PoolStats {
+        let owners = || std::iter::once(&self.rx).chain(&self.tx);
+        let bound: u64 = owners().map(|owner| owner.counts().0).sum();
+        let unbound: u64 = owners().map(|owner| owner.counts().1).sum();
+        PoolStats {
+            alloc_fast: bound - self.stats.alloc_slow,
+            recycle_cached: unbound,
+            recycle_ring_full: owners().map(Owner::overflowed).sum(),
+            dma_maps: self.dma.as_ref().map_or(0, |dma| dma.maps),
+            dma_unmaps: self.dma.as_ref().map_or(0, |dma| dma.unmaps),
+            ..self.stats
+        }
+    }
+
+    /// Marks the pages that the pool has at home. Those on the way are fetched first.
+    pub fn account(&mut self, account: &mut Account) {
+        self.collect(usize::MAX);
+        self.cache.iter().for_each(|page| account.frozen(page));
+    }
+
+    #[inline]
+    fn owner(&mut self, direction: Direction) -> &mut Owner {
+        match (&mut self.tx, direction) {
+            (Some(tx), Direction::Tx) => tx,
+            _ => &mut self.rx,
+        }
+    }
+
+    /// How many of `count` pages `direction` may take: the other one's floor, less what it has out already, is not for it.
+    fn allowed(&mut self, direction: Direction, count: usize) -> usize {
+        let Some(tx) = &mut self.tx else { return count };
+        let (rx, tx) = (self.rx.outstanding(), tx.outstanding());
+        let Limits { limit, floor_rx, floor_tx, .. } = self.limits;
+        let (mine, reserved) = match direction {
+            Direction::Rx => (rx, floor_tx.max(tx)),
+            Direction::Tx => (tx, floor_rx.max(rx)),
+        };
+        limit.saturating_sub(reserved + mine).min(count as u64) as usize
+    }
+
+    #[inline]
+    fn keep(&mut self, page: FrozenPage) {
+        if self.mixed && page.region_id() != self.zone.id() {
+            self.stats.alloc_waive += 1;
+            self.let_go(page);
+            return;
+        }
+        self.cache.push(page);
+        if self.cache.len() > self.high {
+            self.spill();
+        }
+    }
+
+    #[cold]
+    fn put_other(&mut self, page: Page) {
+        let page = match &mut self.tx {
+            Some(tx) => match tx.unbind(page) {
+                Ok(page) => return self.keep(page),
+                Err(page) => page,
+            },
+            None => page,
+        };
+        drop(page); // its own pool's destructor sends it home
+    }
+
+    /// The slow path of one page.
+    #[cold]
+    fn refill_one(&mut self) -> Option<FrozenPage> {
+        if !self.refill(REFILL) {
+            self.stats.alloc_failed += 1;
+        }
+        self.cache.pop()
+    }
+
+    /// Fills the empty cache: with what has come home, else from the zone. Tells whether there is anything.
+    #[cold]
+    fn refill(&mut self, wanted: usize) -> bool {
+        if self.collect(wanted.max(REFILL)) > 0 {
+            self.stats.alloc_refill += 1;
+            return !self.cache.is_empty() || self.grow(); // all of it may have been of another node
+        }
+        self.stats.alloc_empty += 1;
+        self.grow()
+    }
+
+    /// Takes a batch from the zone, within the limit, and maps it.
+    fn grow(&mut self) -> bool {
+        let room = self.limits.limit - self.stats.inflight();
+        let count = room.min(REFILL as u64) as usize;
+        let got = self.zone.alloc_bulk(self.limits.order, count, &mut self.cache);
+        self.stats.hold += got as u64;
+        if let Some(dma) = &mut self.dma {
+            let before = self.cache.len() - got;
+            let mut i = before;
+            while i < self.cache.len() {
+                if dma.enter(&self.cache[i]).is_ok() {
+                    i += 1;
+                } else {
+                    drop(self.cache.swap_remove(i)); // as the kernel: a page that cannot be mapped is put back and skipped
+                    self.stats.release += 1;
+                }
+            }
+        }
+        if self.cache.is_empty() {
+            return false;
+        }
+        self.stats.alloc_slow += 1;
+        self.stats.alloc_slow_high_order += u64::from(self.limits.order > 0);
+        true
+    }
+
+    /// Moves up to `max` pages that have come home into the cache; tells how many came.
+    fn collect(&mut self, max: usize) -> usize {
+        let before = self.cache.len();
+        let mut got = self.rx.collect(&mut self.cache, max);
+        if let Some(tx) = &mut self.tx {
+            got += tx.collect(&mut self.cache, max - got.min(max));
+        }
+        self.stats.recycle_ring += got as u64;
+        if self.mixed {
+            self.waive_from(before);
+        }
+        if self.cache.len() > self.high {
+            self.stats.recycle_cache_full += (self.cache.len() - self.high) as u64;
+            self.release(self.cache.len() - self.high);
+        }
+        got
+    }
+
+    /// Lets those pages from `start` on go that are not of the current zone.
+    fn waive_from(&mut self, start: usize) {
+        let home: RegionId = self.zone.id();
+        let mut i = start;
+        while i < self.cache.len() {
+            if self.cache[i].region_id() == home {
+                i += 1;
+            } else {
+                let page = self.cache.swap_remove(i);
+                self.stats.alloc_waive += 1;
+                self.let_go(page);
+            }
+        }
+    }
+
+    /// The cache is above its high mark: what lies coldest leaves.
+    #[cold]
+    fn spill(&mut self) {
+        let count = REFILL.min(self.cache.len());
+        self.stats.recycle_cache_full += count as u64;
+        self.release(count);
+    }
+
+    /// Unmaps the `count` coldest pages of the cache and gives them to the zone.
+    fn release(&mut self, count: usize) {
+        if let Some(dma) = &mut self.dma {
+            self.cache[..count].iter().for_each(|page| dma.leave(page));
+        }
+        self.stats.release += count as u64;
+        self.zone.free_bulk(self.cache.drain(..count));
+    }
+
+    /// One page leaves the pool.
+    fn let_go(&mut self, page: FrozenPage) {
+        if let Some(dma) = &mut self.dma {
+            dma.leave(&page);
+        }
+        self.stats.release += 1;
+        drop(page);
+    }
+}
+
+impl Drop for PagePool {
+    /// Destroy: what is at home goes to the zone; the rest is unmapped where it is, while the device is still there, and goes to the zone when it is dropped.
+    fn drop(&mut self) {
+        self.frag = None;
+        self.shrink(0);
+    }
+}
+
+impl std::fmt::Debug for PagePool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PagePool")
+            .field("id", &self.rx.id())
+            .field("limits", &self.limits)
+            .field("cached", &self.cache.len())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

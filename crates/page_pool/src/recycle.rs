@@ -1,0 +1,13 @@
+//! What a pool does when the last holder of one of its pages lets go, on whatever thread.
+
+use waterwheel_mm::{Destructor, FrozenPage, Home};
+
+/// Steals the page: instead of being freed it travels home. When the pool is gone, [`mm`](waterwheel_mm) frees what arrives.
+pub(crate) struct Recycle;
+
+impl Destructor for Recycle {
+    #[inline]
+    fn last_put(&self, page: FrozenPage, home: Home<'_>) {
+        home.send(page);
+    }
+}

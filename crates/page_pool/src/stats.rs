@@ -1,0 +1,47 @@
+//! Statistics, in the words of the kernel's page_pool (`Documentation/networking/page_pool.rst`, netlink `page-pool-stats-get`).
+
+/// Counters of a pool since it was made, and how many pages it has.
+///
+/// The fast paths count nothing for them: what they do follows from the two counts that ownership needs anyway (pages bound, pages unbound).
+///
+/// The kernel's `released_refcnt` is not here: a page with other holders is not released, it comes home when they let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStats {
+    /// Pages taken from the cache.
+    pub alloc_fast: u64,
+    /// Times that the zone had to be asked.
+    pub alloc_slow: u64,
+    /// The same, of order 1 and up.
+    pub alloc_slow_high_order: u64,
+    /// Times that cache and return path were both empty.
+    pub alloc_empty: u64,
+    /// Times that the cache was filled from the return path.
+    pub alloc_refill: u64,
+    /// Pages not recycled as they are of another node's zone.
+    pub alloc_waive: u64,
+    /// Requests refused by the limit, by a floor, or as the zone had nothing.
+    pub alloc_failed: u64,
+    /// Pages put back by the owner.
+    pub recycle_cached: u64,
+    /// Pages that left the pool as the cache was above its high mark.
+    pub recycle_cache_full: u64,
+    /// Pages that came home by the return path.
+    pub recycle_ring: u64,
+    /// Pages for which a thread's lane was full, so that they took the shared list.
+    pub recycle_ring_full: u64,
+    /// Pages taken from the zone, ever.
+    pub hold: u64,
+    /// Pages given back to it, ever. `hold - release` pages are the pool's: the kernel's "inflight".
+    pub release: u64,
+    /// Calls of [`DmaMap::map`](crate::DmaMap::map) and `map_region`.
+    pub dma_maps: u64,
+    /// Calls of `unmap`.
+    pub dma_unmaps: u64,
+}
+
+impl PoolStats {
+    /// Pages that belong to the pool: in its cache, on the way home, or out.
+    pub fn inflight(&self) -> u64 {
+        self.hold - self.release
+    }
+}
