@@ -127,6 +127,11 @@ impl<T: Send> Producer<T> {
     pub fn is_full(&self) -> bool {
         self.room(1) == 0
     }
+
+    /// How many values fit now.
+    pub fn free(&self) -> usize {
+        self.room(usize::MAX)
+    }
 }
 
 impl<T: Send> Consumer<T> {

@@ -73,7 +73,9 @@ pub enum RegionError {
     #[error("a region has between 1 and {MAX_PAGES} pages of 4 KiB, not {0}")]
     Size(usize),
     /// The hugetlb pool has too few free pages.
-    #[error("{wanted} free huge pages of 2 MiB are needed and {free} are free; reserve more with `sysctl vm.nr_hugepages=N`, or do without them")]
+    #[error(
+        "{wanted} free huge pages of 2 MiB are needed and {free} are free; reserve more with `sysctl vm.nr_hugepages=N`, or do without them"
+    )]
     NoHugePages {
         /// How many the region needs.
         wanted: usize,
@@ -133,7 +135,8 @@ impl Region {
             return Err(RegionError::Size(pages));
         }
         let per_huge = HUGE / PAGE_SIZE;
-        let pages = if pages >= per_huge || huge == HugePages::Require { pages.next_multiple_of(per_huge) } else { pages };
+        let pages =
+            if pages >= per_huge || huge == HugePages::Require { pages.next_multiple_of(per_huge) } else { pages };
         let bytes = pages * PAGE_SIZE;
         let meta_ratio = PAGE_SIZE / size_of::<PageMeta>();
         let data = (bytes / (meta_ratio - 1) + PAGE_SIZE).next_multiple_of(DATA_ALIGN);
@@ -220,8 +223,9 @@ impl Region {
         let mask = 1u64.checked_shl(node).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let start = self.base();
         // SAFETY: our own mapping; the mask outlives the call. The kernel reads `maxnode - 1` bits.
-        let done =
-            unsafe { libc::syscall(libc::SYS_mbind, start, self.len(), MPOL_BIND, &raw const mask, u64::from(u64::BITS) + 1, 0) };
+        let done = unsafe {
+            libc::syscall(libc::SYS_mbind, start, self.len(), MPOL_BIND, &raw const mask, u64::from(u64::BITS) + 1, 0)
+        };
         if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     }
 
@@ -332,8 +336,11 @@ fn map_pages(span: NonNull<u8>, data: usize, bytes: usize, huge: HugePages) -> R
             Err(_) => {}
         }
     }
-    let memfd = map_memfd(span, data, bytes, MemfdFlags::empty())
-        .map_err(|e| RegionError::Map { what: "mapping a region", bytes, source: e.into() })?;
+    let memfd = map_memfd(span, data, bytes, MemfdFlags::empty()).map_err(|e| RegionError::Map {
+        what: "mapping a region",
+        bytes,
+        source: e.into(),
+    })?;
     if huge != HugePages::Never {
         // SAFETY: the mapping that was just made. Where shmem_enabled is `never` this has no effect.
         let _ = unsafe { rustix::mm::madvise(span.as_ptr().wrapping_add(data).cast(), bytes, Advice::LinuxHugepage) };

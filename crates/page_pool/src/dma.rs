@@ -98,7 +98,8 @@ impl Mappings {
 
     /// Unmaps a page that leaves the pool.
     pub(crate) fn leave(&mut self, page: &FrozenPage) {
-        let addr = self.region(page.region_id()).and_then(|r| r.pages.get_mut(page.number() as usize)).and_then(Option::take);
+        let addr =
+            self.region(page.region_id()).and_then(|r| r.pages.get_mut(page.number() as usize)).and_then(Option::take);
         if let Some(addr) = addr {
             self.map.unmap(addr, self.bytes);
             self.unmaps += 1;

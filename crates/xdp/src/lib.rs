@@ -1,1 +1,39 @@
-//! Placeholder while the crate is being written.
+//! The walk of a packet, in the manner of XDP.
+//!
+//! Start with `poll.rs`: [`Worker::poll`] is the loop. A [`Device`] fills a batch with packets, a [`Program`] says for each what to do with it
+//! ([`Action`]), and the page goes back into its pool, out of the same device, or out of another one, without being copied.
+#![forbid(unsafe_code)]
+
+mod action;
+mod buff;
+mod control;
+mod device;
+mod drops;
+mod fabric;
+mod homes;
+mod idle;
+mod poll;
+mod program;
+mod redirect;
+mod stats;
+mod veth;
+mod worker;
+pub mod wrap;
+
+pub use action::{Action, PortId};
+pub use buff::{AdjustError, HEADROOM, MAX_FRAME_ORDER, XdpBuff, XdpFrame};
+pub use control::{Control, Snapshot};
+pub use device::{BorrowedFd, Capabilities, Device, Health, MAX_FDS, Traffic, Wait};
+pub use drops::{DropReason, Drops};
+pub use fabric::{Fabric, FabricError, MAX_PORTS};
+pub use homes::Homes;
+pub use idle::Idle;
+pub use program::{Context, Program};
+pub use redirect::Host;
+pub use stats::{Actions, PortStats, WorkerStats};
+pub use veth::{Veth, veth};
+pub use waterwheel_page_pool as page_pool;
+pub use waterwheel_page_pool::mm;
+pub use waterwheel_page_pool::mm::{Account, Page, PageRef, Posted, Zone};
+pub use waterwheel_page_pool::{Direction, PagePool, PoolParams};
+pub use worker::{BUDGET, Worker};

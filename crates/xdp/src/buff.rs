@@ -1,0 +1,255 @@
+//! A packet in a page: [`XdpBuff`] while a program looks at it, [`XdpFrame`] while it travels.
+//!
+//! ```text
+//! page                                                                     page + size
+//! |<-------- headroom --------->|<--------- len ---------->|<-- tailroom -->|
+//! |              |<--- meta --->|                          |                |
+//!                               data                       data_end
+//! ```
+//!
+//! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it.
+
+use std::fmt;
+use waterwheel_page_pool::mm::Page;
+
+/// Room in front of a packet that devices leave for programs (the kernel's `XDP_PACKET_HEADROOM`).
+pub const HEADROOM: usize = 256;
+/// Packets live in blocks of at most `4096 << MAX_FRAME_ORDER` bytes, so that 16 bits tell a place in them.
+pub const MAX_FRAME_ORDER: u8 = 4;
+/// A packet is never shortened below an Ethernet header (as in `bpf_xdp_adjust_tail`).
+const MIN_LEN: usize = 14;
+/// Longest metadata, in bytes; its length is a multiple of 4 (`xdp_metalen_invalid` of Linux 6.3 and later).
+const MAX_META: usize = 252;
+
+/// A packet that a program may read, write, and move the ends of.
+pub struct XdpBuff {
+    page: Page,
+    offset: u16,
+    len: u16,
+    meta: u16,
+}
+
+/// A packet in transit: in a queue, on its way to a device or to another thread. Its bytes stay as they are.
+pub struct XdpFrame(XdpBuff);
+
+const _: () = assert!(size_of::<XdpBuff>() == 16 && size_of::<XdpFrame>() == 16);
+
+/// There is no such room in the page, or the packet would become too short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the packet cannot be moved by {delta} bytes there")]
+pub struct AdjustError {
+    /// What was asked for.
+    pub delta: i32,
+}
+
+impl XdpBuff {
+    /// The packet of `len` bytes at `offset` of `page`.
+    ///
+    /// # Panics
+    /// If it does not lie in the page, or the page's order is above [`MAX_FRAME_ORDER`]: a driver checks what its hardware says before it believes it.
+    #[inline]
+    pub fn new(page: Page, offset: usize, len: usize) -> Self {
+        let size = page.size();
+        assert!(
+            offset <= size && len <= size - offset && len <= usize::from(u16::MAX) && page.order() <= MAX_FRAME_ORDER,
+            "a packet of {len} bytes at {offset} does not lie in a page of {size}"
+        );
+        Self { page, offset: offset as u16, len: len as u16, meta: 0 }
+    }
+
+    /// An empty packet behind [`HEADROOM`]; see [`set_len`](Self::set_len).
+    #[inline]
+    pub fn whole(page: Page) -> Self {
+        Self::new(page, HEADROOM, 0)
+    }
+
+    /// The bytes of the packet.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        &self.page.as_slice()[self.offset()..self.end()]
+    }
+
+    /// The bytes of the packet, to write.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.offset(), self.end());
+        &mut self.page.as_mut_slice()[start..end]
+    }
+
+    /// What a program or a device left in front of the packet for the next one.
+    #[inline]
+    pub fn meta(&self) -> &[u8] {
+        &self.page.as_slice()[self.offset() - usize::from(self.meta)..self.offset()]
+    }
+
+    /// The same, to write.
+    #[inline]
+    pub fn meta_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.offset() - usize::from(self.meta), self.offset());
+        &mut self.page.as_mut_slice()[start..end]
+    }
+
+    /// Bytes of the packet.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "a packet has bytes; the question is never asked")]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Where in its page it begins.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        usize::from(self.offset)
+    }
+
+    #[inline]
+    fn end(&self) -> usize {
+        self.offset() + self.len()
+    }
+
+    /// Bytes in front of it, metadata included.
+    pub fn headroom(&self) -> usize {
+        self.offset()
+    }
+
+    /// Bytes behind it.
+    pub fn tailroom(&self) -> usize {
+        self.page.size() - self.end()
+    }
+
+    /// Sets the length, for devices and generators: the bytes are what they are.
+    ///
+    /// # Panics
+    /// If the page has no such room.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.page.size() - self.offset() && len <= usize::from(u16::MAX), "{len} bytes do not fit");
+        self.len = len as u16;
+    }
+
+    /// Moves the front by `delta` bytes: negative makes room for a header, positive takes one off. Metadata moves along (`bpf_xdp_adjust_head`).
+    pub fn adjust_head(&mut self, delta: i32) -> Result<(), AdjustError> {
+        let refuse = AdjustError { delta };
+        let front = i64::from(self.offset) + i64::from(delta);
+        if front < i64::from(self.meta) || front > (self.end() as i64) - MIN_LEN as i64 {
+            return Err(refuse);
+        }
+        let len = i64::from(self.len) - i64::from(delta);
+        let (front, len) = (u16::try_from(front).map_err(|_| refuse)?, u16::try_from(len).map_err(|_| refuse)?);
+        let meta = usize::from(self.meta);
+        if meta > 0 {
+            let from = self.offset() - meta;
+            self.page.as_mut_slice().copy_within(from..from + meta, usize::from(front) - meta);
+        }
+        (self.offset, self.len) = (front, len);
+        Ok(())
+    }
+
+    /// Moves the end by `delta` bytes; what is gained is zero (`bpf_xdp_adjust_tail`).
+    pub fn adjust_tail(&mut self, delta: i32) -> Result<(), AdjustError> {
+        let refuse = AdjustError { delta };
+        let len = i64::from(self.len) + i64::from(delta);
+        if len < MIN_LEN as i64 || len > (self.page.size() - self.offset()) as i64 {
+            return Err(refuse);
+        }
+        let len = u16::try_from(len).map_err(|_| refuse)?;
+        let (end, new_end) = (self.end(), self.offset() + usize::from(len));
+        if new_end > end {
+            self.page.as_mut_slice()[end..new_end].fill(0);
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Makes the metadata in front of the packet longer (negative `delta`) or shorter, in steps of 4 bytes, up to 252 (`bpf_xdp_adjust_meta`).
+    pub fn adjust_meta(&mut self, delta: i32) -> Result<(), AdjustError> {
+        let len = i64::from(self.meta) - i64::from(delta);
+        if len < 0 || len % 4 != 0 || len > MAX_META as i64 || len > i64::from(self.offset) {
+            return Err(AdjustError { delta });
+        }
+        self.meta = len as u16;
+        Ok(())
+    }
+
+    /// The page.
+    #[inline]
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// The page, without the packet.
+    #[inline]
+    pub fn into_page(self) -> Page {
+        self.page
+    }
+}
+
+impl XdpFrame {
+    /// The bytes of the packet.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        self.0.data()
+    }
+
+    /// What was left in front of it.
+    #[inline]
+    pub fn meta(&self) -> &[u8] {
+        self.0.meta()
+    }
+
+    /// Bytes of the packet.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "as for a buff")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Where in its page it begins.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        self.0.offset()
+    }
+
+    /// The page.
+    #[inline]
+    pub fn page(&self) -> &Page {
+        self.0.page()
+    }
+
+    /// The page, without the packet.
+    #[inline]
+    pub fn into_page(self) -> Page {
+        self.0.into_page()
+    }
+}
+
+impl From<XdpBuff> for XdpFrame {
+    #[inline]
+    fn from(buff: XdpBuff) -> Self {
+        Self(buff)
+    }
+}
+
+impl From<XdpFrame> for XdpBuff {
+    #[inline]
+    fn from(frame: XdpFrame) -> Self {
+        frame.0
+    }
+}
+
+impl fmt::Debug for XdpBuff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XdpBuff")
+            .field("page", &self.page)
+            .field("offset", &self.offset)
+            .field("len", &self.len)
+            .field("meta", &self.meta)
+            .finish()
+    }
+}
+
+impl fmt::Debug for XdpFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("XdpFrame").field(&self.0).finish()
+    }
+}

@@ -1,0 +1,222 @@
+//! What the workers of a fabric share with each other and with whoever watches them: stop, limit, wake-ups, statistics.
+
+use crate::device::Traffic;
+use crate::drops::Drops;
+use crate::stats::{Actions, WorkerStats};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A handle on running workers: stops them, and looks at what they count. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Control(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    force: AtomicBool,
+    /// Packets that may still be received; `u64::MAX` is no limit.
+    credits: AtomicU64,
+    /// Packets that may be received and were not yet. With credits out on loan in a poll it is larger than `credits`.
+    wanted: AtomicU64,
+    /// Workers that may still receive something.
+    active: AtomicUsize,
+    /// Workers that have stopped receiving for good.
+    quiet: AtomicUsize,
+    workers: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    event: OwnedFd,
+    sleeping: AtomicBool,
+    /// Somebody waits for fresh statistics.
+    wanted: AtomicBool,
+    published: Mutex<(u64, WorkerStats)>,
+}
+
+/// No limit.
+const ENDLESS: u64 = u64::MAX;
+
+impl Control {
+    pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
+        let slot = || -> std::io::Result<Slot> {
+            Ok(Slot {
+                event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+                sleeping: AtomicBool::new(false),
+                wanted: AtomicBool::new(false),
+                published: Mutex::default(),
+            })
+        };
+        Ok(Self(Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            force: AtomicBool::new(false),
+            credits: AtomicU64::new(ENDLESS),
+            wanted: AtomicU64::new(ENDLESS),
+            active: AtomicUsize::new(workers),
+            quiet: AtomicUsize::new(0),
+            workers: (0..workers).map(|_| slot()).collect::<Result<_, _>>()?,
+        })))
+    }
+
+    /// Stop taking in, send what is in flight, end.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+        (0..self.0.workers.len()).for_each(|worker| self.wake(worker));
+    }
+
+    /// End without waiting for what is in flight.
+    pub fn force(&self) {
+        self.0.force.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Ends after `packets` more have been received by all workers together. To be set before they run.
+    pub fn limit(&self, packets: u64) {
+        self.0.credits.store(packets, Ordering::Relaxed);
+        self.0.wanted.store(packets, Ordering::Relaxed);
+    }
+
+    /// Whether the workers are to end: stopped, or the limit is reached, or no source has anything left.
+    pub fn is_stopped(&self) -> bool {
+        self.0.stop.load(Ordering::Relaxed)
+            || self.0.active.load(Ordering::Acquire) == 0
+            || self.0.wanted.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.0.force.load(Ordering::Relaxed)
+    }
+
+    /// Takes permission for up to `budget` packets.
+    #[inline]
+    pub(crate) fn take(&self, budget: usize) -> usize {
+        let credits = self.0.credits.load(Ordering::Relaxed);
+        if credits == ENDLESS {
+            return budget;
+        }
+        let take = |left: u64| Some(left - left.min(budget as u64));
+        let left = self.0.credits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
+        left.min(budget as u64) as usize
+    }
+
+    /// Settles what [`take`](Self::take) gave.
+    #[inline]
+    pub(crate) fn give_back(&self, taken: usize, received: usize) {
+        if self.0.credits.load(Ordering::Relaxed) != ENDLESS {
+            self.0.credits.fetch_add((taken - received) as u64, Ordering::Relaxed);
+            self.0.wanted.fetch_sub(received as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A worker has no source left that could give anything.
+    pub(crate) fn retire(&self) {
+        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (0..self.0.workers.len()).for_each(|worker| self.wake(worker));
+        }
+    }
+
+    /// A worker has stopped receiving: it will hand nothing over any more.
+    pub(crate) fn quiet(&self) {
+        self.0.quiet.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn all_quiet(&self) -> bool {
+        self.0.quiet.load(Ordering::Acquire) >= self.0.workers.len()
+    }
+
+    /// Wakes a worker if it sleeps. The caller has put something where the worker will look.
+    pub(crate) fn wake(&self, worker: usize) {
+        let slot = &self.0.workers[worker];
+        // Pairs with the fence in `sleep`: either we see that it sleeps, or it sees what we put there.
+        fence(Ordering::SeqCst);
+        if slot.sleeping.load(Ordering::Relaxed) {
+            let _ = rustix::io::write(&slot.event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Runs `wait`, which blocks on the given descriptor among others, unless `ready` says after the announcement that there is something to do.
+    pub(crate) fn sleep(&self, worker: usize, ready: impl FnOnce() -> bool, wait: impl FnOnce(BorrowedFd<'_>)) {
+        let slot = &self.0.workers[worker];
+        slot.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !ready() && !self.is_stopped() && !slot.wanted.load(Ordering::Relaxed) {
+            wait(slot.event.as_fd());
+        }
+        slot.sleeping.store(false, Ordering::Relaxed);
+        let _ = rustix::io::read(&slot.event, &mut [0u8; 8]);
+    }
+
+    #[inline]
+    pub(crate) fn wants_stats(&self, worker: usize) -> bool {
+        self.0.workers[worker].wanted.load(Ordering::Relaxed)
+    }
+
+    /// Publishes what `fill` writes. The buffers of the last time are used again.
+    pub(crate) fn publish(&self, worker: usize, fill: impl FnOnce(&mut WorkerStats)) {
+        let slot = &self.0.workers[worker];
+        let mut published = slot.published.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.wanted.store(false, Ordering::Relaxed);
+        fill(&mut published.1);
+        published.0 += 1;
+    }
+
+    /// What all workers have counted. Asks them, and waits up to a tenth of a second for each answer; a worker that does not answer gives its last one.
+    pub fn snapshot(&self) -> Snapshot {
+        let generation = |slot: &Slot| slot.published.lock().unwrap_or_else(PoisonError::into_inner).0;
+        let before: Vec<u64> = self.0.workers.iter().map(generation).collect();
+        for (worker, slot) in self.0.workers.iter().enumerate() {
+            slot.wanted.store(true, Ordering::Relaxed);
+            self.wake(worker);
+        }
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let workers = std::iter::zip(&self.0.workers, before).map(|(slot, before)| {
+            while generation(slot) == before && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            slot.published.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        });
+        Snapshot { workers: workers.collect() }
+    }
+}
+
+/// What the workers of a fabric have counted since they began.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// One by one.
+    pub workers: Vec<WorkerStats>,
+}
+
+impl Snapshot {
+    /// Packets received on all ports.
+    pub fn rx(&self) -> Traffic {
+        self.sum(|port| port.rx)
+    }
+
+    /// Packets taken by the devices of all ports to be sent.
+    pub fn tx(&self) -> Traffic {
+        self.sum(|port| port.tx)
+    }
+
+    fn sum(&self, which: impl Fn(&crate::PortStats) -> Traffic) -> Traffic {
+        let mut sum = Traffic::default();
+        self.workers.iter().flat_map(|worker| &worker.ports).for_each(|port| sum.merge(which(port)));
+        sum
+    }
+
+    /// Verdicts of all workers.
+    pub fn actions(&self) -> Actions {
+        let mut sum = Actions::default();
+        self.workers.iter().for_each(|worker| sum.merge(&worker.actions));
+        sum
+    }
+
+    /// Dropped packets of all workers.
+    pub fn drops(&self) -> Drops {
+        let mut sum = Drops::default();
+        self.workers.iter().for_each(|worker| sum.merge(&worker.drops));
+        sum
+    }
+}

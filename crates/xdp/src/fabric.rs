@@ -1,0 +1,169 @@
+//! A fabric: devices, pools and workers put together.
+
+use crate::action::PortId;
+use crate::control::Control;
+use crate::device::{Device, Health, Traffic};
+use crate::idle::Idle;
+use crate::redirect::{BulkQueue, HANDOVER, Host, Route};
+use crate::stats::WorkerStats;
+use crate::worker::{BUDGET, Port, Worker};
+use waterwheel_page_pool::PagePool;
+use waterwheel_page_pool::mm::ptr_ring;
+
+/// Most ports of one worker.
+pub const MAX_PORTS: usize = 64;
+
+/// Why the parts do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FabricError {
+    /// One thread polls at most [`MAX_PORTS`] devices.
+    #[error("a worker has at most {MAX_PORTS} ports; use more workers")]
+    TooManyPorts,
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    NoWorker(usize),
+    /// The kernel gave no event descriptor.
+    #[error("no event descriptor for a worker: {0}")]
+    Event(#[from] std::io::Error),
+}
+
+/// Takes devices with their pools, and makes workers of them.
+///
+/// ```
+/// use waterwheel_xdp::{Action, Context, Fabric, PagePool, PoolParams, XdpBuff, Zone, veth};
+/// # use waterwheel_xdp::mm::ZoneParams;
+/// let zone = Zone::new(&ZoneParams::pages(512))?;
+/// let (left, right) = veth("left", "right", 256);
+/// let mut fabric = Fabric::new(1);
+/// let a = fabric.add(0, Box::new(left), PagePool::new(&zone, PoolParams::default())?)?;
+/// let b = fabric.add(0, Box::new(right), PagePool::new(&zone, PoolParams::default())?)?;
+/// let mut workers = fabric.build()?;
+/// let mut cross = |cx: &Context, _: &mut XdpBuff| Action::Redirect(if cx.port == a { b } else { a });
+/// assert_eq!(workers[0].poll(&mut cross), 0); // nobody has sent anything
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Fabric {
+    workers: Vec<Seed>,
+    ports: u16,
+    budget: usize,
+    idle: Idle,
+}
+
+#[derive(Default)]
+struct Seed {
+    ports: Vec<Port>,
+    pools: Vec<PagePool>,
+    host: Option<Box<dyn Host>>,
+    cpu: Option<usize>,
+}
+
+impl Fabric {
+    /// An empty fabric for this many workers (at least one).
+    pub fn new(workers: usize) -> Self {
+        let workers = (0..workers.max(1)).map(|_| Seed::default()).collect();
+        Self { workers, ports: 0, budget: BUDGET, idle: Idle::default() }
+    }
+
+    /// Gives a device and its pool to a worker. The port's number is how programs name it.
+    pub fn add(&mut self, worker: usize, device: Box<dyn Device>, pool: PagePool) -> Result<PortId, FabricError> {
+        let seed = self.workers.get_mut(worker).ok_or(FabricError::NoWorker(worker))?;
+        if seed.ports.len() == MAX_PORTS {
+            return Err(FabricError::TooManyPorts);
+        }
+        let id = PortId(self.ports);
+        self.ports += 1;
+        let (rx, tx) = (Traffic::default(), Traffic::default());
+        seed.ports.push(Port { id, device, up: true, health: Health::Up, paced_by: None, rx, tx });
+        seed.pools.push(pool);
+        Ok(id)
+    }
+
+    /// From now on `source` receives no more than `target` can send: for sources that can wait, such as generators and files. Has an effect if one worker has both.
+    pub fn pace(&mut self, source: PortId, target: PortId) {
+        for seed in &mut self.workers {
+            let find = |id: PortId| seed.ports.iter().position(|port| port.id == id);
+            if let (Some(source), Some(target)) = (find(source), find(target)) {
+                seed.ports[source].paced_by = Some(target);
+            }
+        }
+    }
+
+    /// Pins a worker's thread to a CPU, when it [runs](Worker::run).
+    pub fn pin(&mut self, worker: usize, cpu: usize) {
+        if let Some(seed) = self.workers.get_mut(worker) {
+            seed.cpu = Some(cpu);
+        }
+    }
+
+    /// Who takes what programs pass on, on one worker.
+    pub fn host(&mut self, worker: usize, host: Box<dyn Host>) {
+        if let Some(seed) = self.workers.get_mut(worker) {
+            seed.host = Some(host);
+        }
+    }
+
+    /// Packets per port and round; 64 unless set, at least 1.
+    pub fn budget(&mut self, packets: usize) {
+        self.budget = packets.max(1);
+    }
+
+    /// What the workers do when there is nothing to do.
+    pub fn idle(&mut self, idle: Idle) {
+        self.idle = idle;
+    }
+
+    /// The workers, one for each thread.
+    pub fn build(self) -> Result<Vec<Worker>, FabricError> {
+        let control = Control::new(self.workers.len())?;
+        let (budget, idle, ports) = (self.budget, self.idle, self.ports);
+        let place = |id: PortId, seeds: &[Seed]| {
+            seeds.iter().enumerate().find_map(|(w, seed)| Some((w, seed.ports.iter().position(|port| port.id == id)?)))
+        };
+        // Who has which port: (worker, index there), by port number.
+        let places: Vec<(usize, usize)> = (0..ports).filter_map(|port| place(PortId(port), &self.workers)).collect();
+        let mut handovers: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
+        let mut bulks: Vec<Vec<BulkQueue>> = Vec::new();
+        for from in 0..self.workers.len() {
+            let queue = |(port, &(worker, index)): (usize, &(usize, usize))| {
+                let route = if worker == from {
+                    Route::Local(index)
+                } else {
+                    let (ring, end) = ptr_ring(HANDOVER);
+                    handovers[worker].push((PortId(port as u16), end));
+                    Route::Remote { worker, ring }
+                };
+                BulkQueue { route, frames: Vec::with_capacity(budget) }
+            };
+            bulks.push(places.iter().enumerate().map(queue).collect());
+        }
+        let parts = self.workers.into_iter().zip(bulks).zip(handovers).enumerate();
+        let workers = parts.map(|(index, ((seed, bulk), handovers))| Worker {
+            index,
+            ports: seed.ports,
+            pools: seed.pools,
+            bulk,
+            waiting: Vec::with_capacity(usize::from(ports) + 1),
+            handovers,
+            host: seed.host,
+            batch: Vec::with_capacity(budget),
+            actions: Vec::with_capacity(budget),
+            budget,
+            idle,
+            cpu: seed.cpu,
+            control: control.clone(),
+            stats: WorkerStats::default(),
+            retired: false,
+        });
+        Ok(workers.collect())
+    }
+}
+
+impl std::fmt::Debug for Fabric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fabric")
+            .field("workers", &self.workers.len())
+            .field("ports", &self.ports)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! The loop. Start here.
+//!
+//! One round of a worker polls each of its ports once, in the manner of the kernel's NAPI: at most `budget` packets, all of one batch together.
+//!
+//! ```text
+//! complete   frames that the hardware has sent: their pages go home
+//! rx         fills a batch; empty pages for the device come from the port's pool, in bulk
+//! run        one call of the program per batch, an action per packet
+//! dispatch   Drop, Aborted  the page goes back into its pool's cache, without an atomic
+//!            Tx, Redirect   into the bulk queue of the target; the page itself moves
+//!            Pass           to the host, which may hold it
+//! transmit   bulk queues to their devices or to other workers; what a target does not take is counted and dropped
+//! flush      one kick per device
+//! ```
+
+use crate::action::{Action, PortId};
+use crate::buff::{XdpBuff, XdpFrame};
+use crate::device::Health;
+use crate::drops::DropReason;
+use crate::homes::Homes;
+use crate::program::{Context, Program};
+use crate::redirect::Route;
+use crate::worker::Worker;
+
+impl Worker {
+    /// One round over all ports. Tells how many packets and completions there were: 0 is an idle round.
+    pub fn poll(&mut self, program: &mut dyn Program) -> usize {
+        let mut work = 0;
+        for i in 0..self.ports.len() {
+            work += self.poll_port(i, program);
+        }
+        work += self.take_handovers();
+        for port in &mut self.ports {
+            port.device.flush();
+        }
+        self.stats.rounds += 1;
+        work
+    }
+
+    /// Polls one port.
+    fn poll_port(&mut self, i: usize, program: &mut dyn Program) -> usize {
+        let port = &mut self.ports[i];
+        if !port.up {
+            return 0;
+        }
+        let mut work = port.device.complete(&mut Homes::new(&mut self.pools));
+        let budget = self.rx_budget(i);
+        if budget == 0 {
+            return work;
+        }
+        let port = &mut self.ports[i];
+        let received = port.device.rx(&mut self.pools[i], &mut self.batch, budget);
+        self.control.give_back(budget, received);
+        if received > 0 {
+            port.rx.packets += received as u64;
+            port.rx.bytes += self.batch.iter().map(|packet| packet.len() as u64).sum::<u64>();
+            let id = port.id;
+            self.actions.clear();
+            self.actions.resize(received, Action::Aborted);
+            program.run(&Context { port: id }, &mut self.batch, &mut self.actions);
+            self.dispatch(id);
+            work += received;
+        }
+        work
+    }
+
+    /// How many packets port `i` may receive now.
+    fn rx_budget(&mut self, i: usize) -> usize {
+        let mut budget = self.budget;
+        if let Some(target) = self.ports[i].paced_by {
+            budget = budget.min(self.ports[target].device.tx_room());
+        }
+        self.control.take(budget)
+    }
+
+    /// Does with the batch what the program said.
+    fn dispatch(&mut self, from: PortId) {
+        let (mut batch, actions) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.actions));
+        let first = actions[0];
+        if actions.iter().all(|action| *action == first) {
+            // Mostly a program says the same of a whole batch; then it moves as a whole.
+            self.act(from, first, batch.drain(..));
+        } else {
+            batch.drain(..).zip(&actions).for_each(|(packet, action)| self.act(from, *action, std::iter::once(packet)));
+        }
+        (self.batch, self.actions) = (batch, actions);
+        self.transmit();
+    }
+
+    /// Does `action` with all of `packets`.
+    #[inline]
+    fn act(&mut self, from: PortId, action: Action, packets: impl ExactSizeIterator<Item = XdpBuff>) {
+        let n = packets.len() as u64;
+        match action {
+            Action::Drop(reason) => {
+                self.stats.actions.drop += n;
+                self.drop_packets(reason, packets);
+            }
+            Action::Aborted => {
+                self.stats.actions.aborted += n;
+                self.drop_packets(DropReason::Aborted, packets);
+            }
+            Action::Tx => {
+                self.stats.actions.tx += n;
+                self.enqueue(from, packets);
+            }
+            Action::Redirect(target) => {
+                self.stats.actions.redirect += n;
+                self.enqueue(target, packets);
+            }
+            Action::Pass => {
+                self.stats.actions.pass += n;
+                match &mut self.host {
+                    Some(host) => packets.for_each(|packet| host.pass(from, packet.into())),
+                    None => self.drop_packets(DropReason::NoHost, packets),
+                }
+            }
+        }
+    }
+
+    fn drop_packets(&mut self, reason: DropReason, packets: impl ExactSizeIterator<Item = XdpBuff>) {
+        self.stats.drops.add(reason, packets.len() as u64);
+        Homes::new(&mut self.pools).put_bulk(packets.map(XdpBuff::into_page));
+    }
+
+    /// Puts packets into the bulk queue of `target`.
+    fn enqueue(&mut self, target: PortId, packets: impl ExactSizeIterator<Item = XdpBuff>) {
+        match self.bulk.get_mut(usize::from(target.0)) {
+            Some(queue) => {
+                if queue.frames.is_empty() {
+                    self.waiting.push(target);
+                }
+                queue.frames.extend(packets.map(XdpFrame::from));
+            }
+            None => self.drop_packets(DropReason::NoTarget, packets),
+        }
+    }
+
+    /// Sends what is in the bulk queues.
+    fn transmit(&mut self) {
+        while let Some(target) = self.waiting.pop() {
+            let queue = &mut self.bulk[usize::from(target.0)];
+            let reason = match &mut queue.route {
+                Route::Local(i) => {
+                    let port = &mut self.ports[*i];
+                    if port.up {
+                        let sent = port.device.tx(&mut self.pools[*i], &mut queue.frames, &mut self.stats.drops);
+                        port.tx.merge(sent);
+                        DropReason::TxRingFull
+                    } else {
+                        DropReason::DeviceDown
+                    }
+                }
+                Route::Remote { worker, ring } => {
+                    if ring.produce_batch(&mut queue.frames) > 0 {
+                        self.control.wake(*worker);
+                    }
+                    DropReason::HandoverFull
+                }
+            };
+            if !queue.frames.is_empty() {
+                self.stats.drops.add(reason, queue.frames.len() as u64);
+                Homes::new(&mut self.pools).put_bulk(queue.frames.drain(..).map(XdpFrame::into_page));
+            }
+        }
+    }
+
+    /// Sends what other workers have handed over.
+    pub(crate) fn take_handovers(&mut self) -> usize {
+        let mut work = 0;
+        for i in 0..self.handovers.len() {
+            let (target, ring) = &self.handovers[i];
+            let taken = ring.consume_batch(&mut self.bulk[usize::from(target.0)].frames, self.budget);
+            if taken > 0 {
+                self.waiting.push(*target);
+                self.transmit();
+                work += taken;
+            }
+        }
+        work
+    }
+
+    /// Looks at the devices' health: a failed one gives its pages back and is left alone.
+    pub(crate) fn check_health(&mut self) {
+        for port in &mut self.ports {
+            if port.up {
+                port.health = port.device.health();
+                if let Health::Failed(_) = port.health {
+                    port.up = false;
+                    port.device.shutdown(&mut Homes::new(&mut self.pools));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a worker counts.
+
+use crate::action::PortId;
+use crate::device::{Health, Traffic};
+use crate::drops::Drops;
+use waterwheel_page_pool::PoolStats;
+
+/// Received packets by what the program said of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Actions {
+    /// [`Action::Aborted`](crate::Action::Aborted)
+    pub aborted: u64,
+    /// [`Action::Drop`](crate::Action::Drop)
+    pub drop: u64,
+    /// [`Action::Pass`](crate::Action::Pass)
+    pub pass: u64,
+    /// [`Action::Tx`](crate::Action::Tx)
+    pub tx: u64,
+    /// [`Action::Redirect`](crate::Action::Redirect)
+    pub redirect: u64,
+}
+
+impl Actions {
+    /// Adds `other`.
+    pub fn merge(&mut self, other: &Actions) {
+        self.aborted += other.aborted;
+        self.drop += other.drop;
+        self.pass += other.pass;
+        self.tx += other.tx;
+        self.redirect += other.redirect;
+    }
+
+    /// Their sum: every received packet.
+    pub fn total(&self) -> u64 {
+        self.aborted + self.drop + self.pass + self.tx + self.redirect
+    }
+}
+
+/// One port.
+#[derive(Debug, Clone)]
+pub struct PortStats {
+    /// Its number.
+    pub port: PortId,
+    /// Its device's name.
+    pub name: String,
+    /// How the device was opened.
+    pub mode: String,
+    /// How the device is.
+    pub health: Health,
+    /// Packets received.
+    pub rx: Traffic,
+    /// Packets that the device took to send.
+    pub tx: Traffic,
+    /// Frames and pages that the device has.
+    pub in_flight: usize,
+    /// The device's own counters.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Its pool's.
+    pub pool: PoolStats,
+}
+
+/// One worker.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerStats {
+    /// Rounds of its loop.
+    pub rounds: u64,
+    /// Times that it went to sleep.
+    pub sleeps: u64,
+    /// Verdicts.
+    pub actions: Actions,
+    /// Reasons.
+    pub drops: Drops,
+    /// Its ports.
+    pub ports: Vec<PortStats>,
+}

@@ -1,0 +1,255 @@
+//! A worker: the ports that one thread polls, each a device with its pool.
+
+use crate::action::{Action, PortId};
+use crate::buff::XdpBuff;
+use crate::control::Control;
+use crate::device::{BorrowedFd, Device, Health, MAX_FDS, Traffic, Wait};
+use crate::drops::DropReason;
+use crate::fabric::MAX_PORTS;
+use crate::homes::Homes;
+use crate::idle::Idle;
+use crate::program::Program;
+use crate::redirect::{BulkQueue, Host};
+use crate::stats::{PortStats, WorkerStats};
+use arrayvec::ArrayVec;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::time::{Duration, Instant};
+use waterwheel_page_pool::PagePool;
+use waterwheel_page_pool::mm::{Account, Consumer, cpu};
+
+use crate::buff::XdpFrame;
+
+/// Packets that a port may receive in one round (the kernel's NAPI budget).
+pub const BUDGET: usize = 64;
+
+/// A sleeping loop looks around at least this often: for devices that went away, and pages that came home.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// How long the end may take for frames in flight and for the other workers.
+const LONGEST_DRAIN: Duration = Duration::from_millis(500);
+/// Rounds between two looks at the devices' health while there is traffic.
+const HEALTH_ROUNDS: u64 = 4096;
+
+/// A device with what the loop knows of it. Its pool is in [`Worker::pools`], at the same index.
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    pub(crate) device: Box<dyn Device>,
+    /// It is neither failed nor shut down.
+    pub(crate) up: bool,
+    pub(crate) health: Health,
+    /// Receive no more than this local port can send.
+    pub(crate) paced_by: Option<usize>,
+    pub(crate) rx: Traffic,
+    pub(crate) tx: Traffic,
+}
+
+/// The ports of one thread, and what it needs to move packets between them. Made by a [`Fabric`](crate::Fabric).
+///
+/// Drive it by [`run`](Self::run), or call [`poll`](Self::poll) from a loop of your own ([`wait`](Self::wait) and [`fds`](Self::fds) say when).
+pub struct Worker {
+    pub(crate) index: usize,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) pools: Vec<PagePool>,
+    /// By port number, of the whole fabric.
+    pub(crate) bulk: Vec<BulkQueue>,
+    /// Targets whose bulk queue is not empty.
+    pub(crate) waiting: Vec<PortId>,
+    /// Frames from other workers for ports of this one.
+    pub(crate) handovers: Vec<(PortId, Consumer<XdpFrame>)>,
+    pub(crate) host: Option<Box<dyn Host>>,
+    pub(crate) batch: Vec<XdpBuff>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) budget: usize,
+    pub(crate) idle: Idle,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) control: Control,
+    pub(crate) stats: WorkerStats,
+    pub(crate) retired: bool,
+}
+
+impl Worker {
+    /// Polls until it is [stopped](Control::stop), the limit is reached, or no source has anything left; then sends what is in flight. Pins the calling thread to the
+    /// worker's CPU, if it has one.
+    pub fn run(&mut self, program: &mut dyn Program) {
+        if let Some(cpu) = self.cpu {
+            let _ = cpu::pin_to(cpu); // a CPU that was taken away meanwhile is no reason to stop
+        }
+        let mut empty_rounds = 0;
+        while !self.control.is_stopped() {
+            if self.poll(program) > 0 {
+                empty_rounds = 0;
+                if self.stats.rounds.is_multiple_of(HEALTH_ROUNDS) {
+                    self.look_around();
+                }
+            } else {
+                empty_rounds += 1;
+                if self.idle.sleeps_after(empty_rounds) {
+                    self.look_around();
+                    self.sleep();
+                } else if self.stats.rounds.is_multiple_of(64) {
+                    self.look_around();
+                }
+            }
+            if self.control.wants_stats(self.index) {
+                self.publish();
+            }
+        }
+        self.drain();
+    }
+
+    /// When there will be something to do: the soonest of its devices.
+    pub fn wait(&self) -> Wait {
+        let pending = self.handovers.iter().any(|(_, ring)| !ring.is_empty());
+        self.ports.iter().filter(|port| port.up).map(|port| port.device.wait()).fold(
+            if pending { Wait::Now } else { Wait::Never },
+            |a, b| match (a, b) {
+                (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
+                (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
+                (Wait::Until(t), _) | (_, Wait::Until(t)) => Wait::Until(t),
+                (Wait::Readable, _) | (_, Wait::Readable) => Wait::Readable,
+                (Wait::Never, Wait::Never) => Wait::Never,
+            },
+        )
+    }
+
+    /// Gives `add` the descriptors of its devices.
+    pub fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
+        self.ports.iter().filter(|port| port.up).for_each(|port| port.device.fds(add));
+    }
+
+    /// The handle that stops it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// What it has counted, and what its devices and pools have.
+    pub fn stats(&self) -> WorkerStats {
+        let mut stats = self.stats.clone();
+        self.fill_ports(&mut stats.ports);
+        stats
+    }
+
+    /// Marks the pages that its devices, pools and queues hold.
+    pub fn account(&mut self, account: &mut Account) {
+        self.ports.iter().for_each(|port| port.device.account(account));
+        self.pools.iter_mut().for_each(|pool| pool.account(account));
+        for frame in self.bulk.iter().flat_map(|queue| &queue.frames) {
+            account.held_by_device(frame.page().number(), frame.page().order());
+        }
+    }
+
+    /// Ends it: drops what is left in its queues, shuts the devices down, destroys the pools. Tells what it has counted.
+    pub fn close(mut self) -> WorkerStats {
+        let mut homes = Homes::new(&mut self.pools);
+        let mut left = Vec::new();
+        for (_, ring) in &self.handovers {
+            ring.consume_batch(&mut left, usize::MAX);
+        }
+        self.stats.drops.add(DropReason::Shutdown, left.len() as u64);
+        homes.put_bulk(left.into_iter().map(XdpFrame::into_page));
+        for port in self.ports.iter_mut().filter(|port| port.up) {
+            port.up = false;
+            port.device.shutdown(&mut homes);
+        }
+        let stats = self.stats();
+        self.control.publish(self.index, |published| *published = stats.clone());
+        self.pools.clear(); // while the devices are still there, for what is mapped
+        stats
+    }
+
+    /// Sends what is in flight: until every worker has stopped receiving and everything that was handed over is sent.
+    fn drain(&mut self) {
+        self.retire();
+        self.control.quiet();
+        let deadline = Instant::now() + LONGEST_DRAIN;
+        loop {
+            let all_quiet = self.control.all_quiet(); // before the last look at the rings
+            let mut work = self.take_handovers();
+            for port in self.ports.iter_mut().filter(|port| port.up) {
+                work += port.device.complete(&mut Homes::new(&mut self.pools));
+                port.device.flush();
+            }
+            if (all_quiet && work == 0) || self.control.is_forced() || Instant::now() > deadline {
+                return;
+            }
+        }
+    }
+
+    /// What is done now and then: devices that failed, sources that are exhausted.
+    fn look_around(&mut self) {
+        self.check_health();
+        let source = |port: &Port| port.up && port.health == Health::Up && port.device.capabilities().rx;
+        if !self.ports.iter().any(source) {
+            self.retire();
+        }
+    }
+
+    fn retire(&mut self) {
+        if !std::mem::replace(&mut self.retired, true) {
+            self.control.retire();
+        }
+    }
+
+    /// Waits in poll(2) until a device or another worker has something.
+    fn sleep(&mut self) {
+        let now = Instant::now();
+        let timeout = match self.wait() {
+            Wait::Now => return,
+            Wait::Until(t) => t.saturating_duration_since(now).min(LONGEST_SLEEP),
+            Wait::Readable | Wait::Never => LONGEST_SLEEP,
+        };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        self.stats.sleeps += 1;
+        let ready = || self.handovers.iter().any(|(_, ring)| !ring.is_empty());
+        self.control.sleep(self.index, ready, |event| {
+            let mut fds = ArrayVec::<PollFd<'_>, { MAX_PORTS * MAX_FDS + 1 }>::new();
+            fds.push(PollFd::from_borrowed_fd(event, PollFlags::IN));
+            self.fds(&mut |fd| drop(fds.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN))));
+            let _ = rustix::event::poll(&mut fds, Some(&timeout)); // interrupted: the loop looks for itself
+        });
+    }
+
+    fn publish(&self) {
+        self.control.publish(self.index, |published| {
+            let mut ports = std::mem::take(&mut published.ports);
+            self.fill_ports(&mut ports);
+            *published = WorkerStats { ports, ..self.stats.clone() };
+        });
+    }
+
+    /// Writes the state of each port into `all`, whose buffers are used again.
+    fn fill_ports(&self, all: &mut Vec<PortStats>) {
+        if all.len() != self.ports.len() {
+            *all = self.ports.iter().map(PortStats::of).collect();
+        }
+        for (stats, (port, pool)) in all.iter_mut().zip(self.ports.iter().zip(&self.pools)) {
+            stats.health.clone_from(&port.health);
+            (stats.rx, stats.tx) = (port.rx, port.tx);
+            stats.in_flight = port.device.in_flight();
+            stats.counters.clear();
+            port.device.counters(&mut |name, n| stats.counters.push((name, n)));
+            stats.pool = pool.stats();
+        }
+    }
+}
+
+impl PortStats {
+    fn of(port: &Port) -> Self {
+        Self {
+            port: port.id,
+            name: port.device.name().to_owned(),
+            mode: port.device.mode(),
+            health: port.health.clone(),
+            rx: port.rx,
+            tx: port.tx,
+            in_flight: 0,
+            counters: Vec::new(),
+            pool: waterwheel_page_pool::PoolStats::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! Shows every packet to somebody, a pcapng writer for instance.
+
+use crate::buff::{XdpBuff, XdpFrame};
+use crate::device::{Device, Traffic};
+use crate::drops::Drops;
+use waterwheel_page_pool::PagePool;
+
+/// Which way a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heading {
+    /// It was received.
+    Rx,
+    /// It is about to be sent. (The device may refuse it still.)
+    Tx,
+}
+
+/// Looks at packets.
+pub trait Sink: Send {
+    /// A packet passes.
+    fn packet(&mut self, heading: Heading, data: &[u8]);
+
+    /// The device is shut down.
+    fn finish(&mut self) {}
+}
+
+/// A device whose packets are shown to a [`Sink`].
+#[derive(Debug)]
+pub struct Trace<D, S> {
+    inner: D,
+    sink: S,
+}
+
+impl<D: Device, S: Sink> Trace<D, S> {
+    /// Shows the packets of `inner` to `sink`.
+    pub fn new(inner: D, sink: S) -> Self {
+        Self { inner, sink }
+    }
+}
+
+impl<D: Device, S: Sink> Device for Trace<D, S> {
+    delegate!(name, capabilities, complete, tx_room, flush, wait, fds, health, mode, counters, in_flight, account);
+
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        let received = self.inner.rx(pool, batch, budget);
+        for packet in &batch[batch.len() - received..] {
+            self.sink.packet(Heading::Rx, packet.data());
+        }
+        received
+    }
+
+    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+        // Shown before they are given away; what the device then has no room for was shown too.
+        frames.iter().for_each(|frame| self.sink.packet(Heading::Tx, frame.data()));
+        self.inner.tx(pool, frames, drops)
+    }
+
+    fn shutdown(&mut self, homes: &mut crate::Homes<'_>) {
+        self.inner.shutdown(homes);
+        self.sink.finish();
+    }
+}
