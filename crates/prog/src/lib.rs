@@ -1,1 +1,12 @@
-//! Placeholder while the crate is being written.
+//! Programs: what decides over packets. No I/O, and no clock of their own.
+#![forbid(unsafe_code)]
+
+mod discard;
+mod ethernet;
+mod forward;
+mod reflect;
+
+pub use discard::Discard;
+pub use ethernet::{Ethernet, EthernetMut};
+pub use forward::Forward;
+pub use reflect::Reflect;
