@@ -90,6 +90,7 @@ fn transport(slice: &TransportSlice<'_>, addresses: (IpAddr, IpAddr), ip_payload
             let expected = icmp.header().icmp_type.calc_checksum(from.octets(), to.octets(), icmp.payload());
             (icmp.checksum(), expected.unwrap(), (0, 0))
         }
+        TransportSlice::Igmp(_) => panic!("IGMP"),
     }
 }
 
