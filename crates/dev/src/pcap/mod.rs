@@ -7,3 +7,6 @@ mod time;
 
 pub use params::{PcapParams, Timing};
 pub use sink::PcapSink;
+
+#[cfg(test)]
+mod tests;

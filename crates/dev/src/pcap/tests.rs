@@ -1,0 +1,271 @@
+//! Capture files made by hand, whole, cut and damaged.
+
+use std::path::PathBuf;
+
+use super::file::CaptureFile;
+use super::sink::PcapSink;
+use crate::error::ErrorClass;
+
+/// Time, original length, bytes.
+type Packet = (Option<u64>, u32, Vec<u8>);
+
+/// A file that goes away with its owner.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(bytes: &[u8]) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("waterwheel-{}-{number}.pcap", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What the file has, and the error it ends with, if any.
+fn read(bytes: &[u8]) -> (Vec<Packet>, Option<String>) {
+    let file = TempFile::new(bytes);
+    let mut capture = match CaptureFile::open(&file.0) {
+        Ok(capture) => capture,
+        Err(error) => {
+            assert_eq!(error.class(), ErrorClass::Config);
+            assert!(error.message().contains(file.0.to_str().unwrap()), "{error}");
+            return (Vec::new(), Some(error.to_string()));
+        }
+    };
+    let mut packets = Vec::new();
+    loop {
+        match capture.peek() {
+            Ok(Some(record)) => {
+                packets.push((record.time, record.original, capture.data(&record).to_vec()));
+                capture.advance();
+            }
+            Ok(None) => return (packets, None),
+            Err(error) => {
+                assert!(error.contains(file.0.to_str().unwrap()), "{error}");
+                return (packets, Some(error));
+            }
+        }
+    }
+}
+
+/// Puts numbers into bytes in one byte order.
+struct Writer {
+    big: bool,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    fn new(big: bool) -> Self {
+        Self { big, bytes: Vec::new() }
+    }
+
+    fn put16(&mut self, value: u16) {
+        self.bytes.extend(if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
+    }
+
+    fn put32(&mut self, value: u32) {
+        self.bytes.extend(if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
+    }
+
+    fn pad(&mut self, data: &[u8]) {
+        self.bytes.extend(data);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn block(&mut self, kind: u32, body: impl FnOnce(&mut Writer)) {
+        let mut inner = Writer::new(self.big);
+        body(&mut inner);
+        let total = inner.bytes.len() as u32 + 12;
+        self.put32(kind);
+        self.put32(total);
+        self.bytes.extend(inner.bytes);
+        self.put32(total);
+    }
+}
+
+fn pcap(big: bool, magic: u32, link: u32, packets: &[(u32, u32, u32, &[u8])]) -> Vec<u8> {
+    let mut file = Writer::new(big);
+    file.put32(magic);
+    file.put16(2);
+    file.put16(4);
+    [0, 0, 65535, link].map(|word| file.put32(word));
+    for (seconds, fraction, original, data) in packets {
+        [*seconds, *fraction, data.len() as u32, *original].map(|word| file.put32(word));
+        file.bytes.extend(*data);
+    }
+    file.bytes
+}
+
+/// A section with one interface of the given options, and packets with the given ticks.
+fn pcapng(big: bool, options: &[(u16, &[u8])], packets: &[(u64, u32, &[u8])]) -> Vec<u8> {
+    let mut file = Writer::new(big);
+    file.block(0x0A0D_0D0A, |body| {
+        body.put32(0x1A2B_3C4D);
+        body.put16(1);
+        body.put16(0);
+        body.put32(u32::MAX);
+        body.put32(u32::MAX);
+    });
+    file.block(1, |body| {
+        body.put16(1);
+        body.put16(0);
+        body.put32(0);
+        for (code, value) in options {
+            body.put16(*code);
+            body.put16(value.len() as u16);
+            body.pad(value);
+        }
+        body.put32(0);
+    });
+    file.block(5, |body| body.pad(&[0; 12])); // interface statistics: to be skipped
+    for (ticks, original, data) in packets {
+        file.block(6, |body| {
+            [0, (*ticks >> 32) as u32, *ticks as u32, data.len() as u32, *original].map(|word| body.put32(word));
+            body.pad(data);
+            body.put16(2); // epb_flags
+            body.put16(4);
+            body.put32(1);
+            body.put32(0);
+        });
+    }
+    file.block(3, |body| {
+        body.put32(5); // a simple packet
+        body.pad(b"hello");
+    });
+    file.bytes
+}
+
+const A: &[u8] = &[1; 61];
+const B: &[u8] = &[2; 60];
+
+#[test]
+fn pcap_of_both_byte_orders_and_both_resolutions() {
+    for big in [false, true] {
+        for (magic, scale) in [(0xA1B2_C3D4, 1000), (0xA1B2_3C4D, 1)] {
+            let bytes = pcap(big, magic, 1, &[(1_700_000_000, 123_456, 61, A), (4_000_000_000, 999_999, 1500, B)]);
+            let expected = vec![
+                (Some(1_700_000_000_000_000_000 + 123_456 * scale), 61, A.to_vec()),
+                (Some(4_000_000_000_000_000_000 + 999_999 * scale), 1500, B.to_vec()),
+            ];
+            assert_eq!(read(&bytes), (expected, None), "big {big}, magic {magic:#x}");
+        }
+    }
+}
+
+#[test]
+fn pcapng_of_both_byte_orders_and_many_resolutions() {
+    for big in [false, true] {
+        let offset = if big { 7_i64.to_be_bytes() } else { 7_i64.to_le_bytes() };
+        for (options, ticks, time) in [
+            (&[][..], 1_700_000_000_123_456, 1_700_000_000_123_456_000),
+            (&[(9, &[9][..])], 1_700_000_000_123_456_789, 1_700_000_000_123_456_789),
+            (&[(9, &[3]), (14, &offset)], 5_001, 12_001_000_000),
+            (&[(2, b"eth0"), (9, &[0x80 | 20])], 3 << 19, 1_500_000_000),
+        ] {
+            let bytes = pcapng(big, options, &[(ticks, 61, A), (ticks, 9000, B)]);
+            let simple = (None, 5, b"hello".to_vec());
+            let expected = vec![(Some(time), 61, A.to_vec()), (Some(time), 9000, B.to_vec()), simple];
+            assert_eq!(read(&bytes), (expected, None), "big {big}, options {options:?}");
+        }
+    }
+}
+
+#[test]
+fn files_cut_at_every_byte_give_what_came_before_and_say_where() {
+    for bytes in [
+        pcap(false, 0xA1B2_C3D4, 1, &[(1, 2, 61, A), (3, 4, 60, B)]),
+        pcapng(false, &[(9, &[9])], &[(1, 61, A), (2, 60, B)]),
+        pcapng(true, &[(9, &[6])], &[(1, 61, A), (2, 60, B)]),
+    ] {
+        let (whole, none) = read(&bytes);
+        assert_eq!(none, None);
+        let mut clean = 0;
+        for cut in 0..bytes.len() {
+            let (packets, error) = read(&bytes[..cut]);
+            assert!(whole.starts_with(&packets), "cut at {cut}");
+            match error {
+                None => clean += 1, // cut between two records: a file that ends there
+                Some(error) => assert!(
+                    !error.contains('\n') && error.contains("byte") | error.contains("empty"),
+                    "cut at {cut}: {error}"
+                ),
+            }
+        }
+        assert!((2..=6).contains(&clean), "{clean} cuts fall between records");
+    }
+}
+
+#[test]
+fn every_damaged_byte_is_survived() {
+    for bytes in
+        [pcap(true, 0xA1B2_3C4D, 1, &[(1, 2, 61, A), (3, 4, 60, B)]), pcapng(false, &[(9, &[9])], &[(1, 61, A)])]
+    {
+        for at in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] = value;
+                read(&damaged);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_capture_is_refused_in_one_clear_line() {
+    for (bytes, word) in [
+        (&b""[..], "empty"),
+        (b"#!/bin/sh\n", "not a capture file"),
+        (b"\x1f\x8b\x08\x00gzip", "not a capture file"),
+        (b"\xd4\xc3\xb2\xa1\x02\x00", "cut"),
+        (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", "cut"),
+        (&pcap(false, 0xA1B2_C3D4, 113, &[]), "link type 113"),
+    ] {
+        let (packets, error) = read(bytes);
+        let error = error.unwrap_or_default();
+        assert!(packets.is_empty() && error.contains(word) && !error.contains('\n'), "{error}");
+    }
+    let missing = CaptureFile::open(&PathBuf::from("/nonexistent/a.pcap")).unwrap_err();
+    assert_eq!(missing.class(), ErrorClass::Config);
+    assert!(missing.message().contains("/nonexistent/a.pcap"), "{missing}");
+}
+
+#[test]
+fn an_empty_capture_has_no_packets() {
+    assert_eq!(read(&pcap(false, 0xA1B2_C3D4, 1, &[])), (vec![], None));
+}
+
+#[test]
+fn records_longer_than_the_buffer_are_read_and_absurd_ones_refused() {
+    let long = vec![7; 3 << 20];
+    let bytes = pcap(false, 0xA1B2_C3D4, 1, &[(0, 1, 61, A), (0, 2, 9, &long), (0, 3, 60, B)]);
+    let (packets, error) = read(&bytes);
+    assert_eq!(error, None);
+    assert_eq!(packets.iter().map(|packet| packet.2.len()).collect::<Vec<_>>(), [61, 3 << 20, 60]);
+    let bytes = pcap(false, 0xA1B2_C3D4, 1, &[(0, 1, 61, A), (0, 2, 9, &vec![7; 17 << 20])]);
+    let (packets, error) = read(&bytes);
+    assert_eq!(packets.len(), 1);
+    assert!(error.unwrap().contains("absurd"));
+}
+
+#[test]
+fn what_the_sink_writes_is_read_back() {
+    let mut sink = PcapSink::new(Vec::new(), "first").unwrap();
+    assert_eq!(sink.interface("second").unwrap(), 1);
+    let mut expected = Vec::new();
+    for len in 0..70_u32 {
+        let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let time = 1_700_000_000_123_456_789 + u64::from(len);
+        sink.snapped_packet(len % 2, time, &data, len + len % 3).unwrap();
+        expected.push((Some(time), len + len % 3, data));
+    }
+    assert!(sink.packet(2, 0, &[]).is_err(), "no such interface");
+    assert_eq!(read(&sink.into_inner()), (expected, None));
+}
