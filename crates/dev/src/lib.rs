@@ -1,12 +1,24 @@
-//! Back ends: the devices that packets come from and go to.
+//! Back ends: the devices that packets come from and go to, one cargo feature each.
+//!
+//! | feature | device | what it is |
+//! |---|---|---|
+//! | `gen` | [`generator::Gen`] | makes packets |
+//! | `null` | [`null::Null`] | swallows packets |
+//! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
+//! | `tap` | [`tap::Tap`] | an interface of this machine |
 
 mod error;
 #[cfg(feature = "gen")]
 pub mod generator;
+#[cfg(feature = "null")]
+pub mod null;
 #[cfg(feature = "pcap")]
 pub mod pcap;
+#[cfg(any(feature = "gen", feature = "null", feature = "pcap", feature = "tap"))]
+mod sent;
 #[cfg(feature = "tap")]
 pub mod tap;
+#[cfg(any(feature = "gen", feature = "pcap"))]
 mod value;
 
 pub use error::{DevError, ErrorClass};

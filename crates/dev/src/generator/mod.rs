@@ -1,4 +1,7 @@
 //! `gen`: a source of made packets.
+//!
+//! The packets are valid in every length and checksum. They are made once, when the device is, and copied into pages from
+//! the pool; where addresses or ports vary, these are patched, and the checksums updated as RFC 1624 says.
 
 mod flows;
 mod pace;
@@ -7,8 +10,139 @@ mod random;
 mod range;
 mod template;
 
+use std::time::Instant;
+
+use waterwheel_xdp::{
+    Account, Capabilities, Device, Direction, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+};
+
+use crate::error::DevError;
+use crate::sent::Sent;
+use flows::Flows;
+use pace::Pace;
 pub use params::{GenParams, IMIX, IpVersion, MAX_SIZE, MIN_SIZE, Protocol, Size, Vary};
 pub use range::AddressRange;
+
+/// The generator: receives the packets that it makes, and is a sink for what is sent to it.
+#[derive(Debug)]
+pub struct Gen {
+    name: String,
+    flows: Flows,
+    /// Packets still to make.
+    left: u64,
+    pace: Option<Pace>,
+    sent: Sent,
+    failure: Option<String>,
+}
+
+impl Gen {
+    /// A generator with the name `gen:`.
+    ///
+    /// # Errors
+    /// Usage: parameters that do not fit together, such as a size that does not hold the headers, or addresses of two IP versions.
+    pub fn new(params: &GenParams) -> Result<Self, DevError> {
+        Ok(Self {
+            name: "gen:".to_owned(),
+            flows: Flows::new(params)?,
+            left: params.count.unwrap_or(u64::MAX),
+            pace: params.rate.map(Pace::new),
+            sent: Sent::new(),
+            failure: None,
+        })
+    }
+
+    /// The same generator with another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// How many packets to make now, `budget` at most.
+    fn wanted(&mut self, budget: usize) -> usize {
+        let mut wanted = self.left.min(budget as u64);
+        if let Some(pace) = &mut self.pace
+            && wanted > 0
+        {
+            wanted = wanted.min(pace.due(Instant::now()));
+        }
+        wanted as usize
+    }
+}
+
+impl Device for Gen {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { max_frame: usize::MAX, foreign_pages: true, rx: true, tx: true }
+    }
+
+    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
+        self.sent.complete(homes)
+    }
+
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        let room = pool.page_size() - HEADROOM;
+        if self.flows.longest() > room {
+            let longest = self.flows.longest();
+            self.failure = Some(format!("{}: packets of {longest} bytes do not fit in pages with room for {room}", self.name));
+            return 0;
+        }
+        let wanted = self.wanted(budget);
+        if wanted == 0 {
+            return 0;
+        }
+        let flows = &mut self.flows;
+        let made = pool.alloc_bulk(Direction::Rx, wanted, |mut page| {
+            let len = flows.write_next(&mut page.as_mut_slice()[HEADROOM..]);
+            batch.push(XdpBuff::new(page, HEADROOM, len));
+        });
+        self.left -= made as u64;
+        if let Some(pace) = &mut self.pace {
+            pace.sent(made as u64);
+        }
+        made
+    }
+
+    fn tx(&mut self, _pool: &mut PagePool, frames: &mut Vec<XdpFrame>, _drops: &mut Drops) -> Traffic {
+        self.sent.take(frames)
+    }
+
+    fn wait(&self) -> Wait {
+        match &self.pace {
+            _ if self.left == 0 => Wait::Never,
+            Some(pace) => pace.next().map_or(Wait::Now, Wait::Until),
+            None => Wait::Now,
+        }
+    }
+
+    fn health(&self) -> Health {
+        match &self.failure {
+            Some(failure) => Health::Failed(failure.clone()),
+            None if self.left == 0 => Health::Finished,
+            None => Health::Up,
+        }
+    }
+
+    fn counters(&self, f: &mut dyn FnMut(&'static str, u64)) {
+        if let Some(pace) = &self.pace {
+            f("rate_missed", pace.missed());
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.sent.len()
+    }
+
+    fn account(&self, account: &mut Account) {
+        self.sent.account(account);
+    }
+
+    fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.sent.complete(homes);
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,26 @@
 //! `pcap`: capture files as a source and as a sink.
+//!
+//! [`PcapReader`] reads pcap and pcapng, with time stamps in microseconds, nanoseconds, or whatever `if_tsresol` says; [`PcapWriter`] writes pcapng with nanoseconds.
+//! What is read and written again keeps its bytes, times and original lengths.
+//!
+//! The convention that makes it so: the metadata of a packet (`data_meta` of XDP, in front of the packet) of **8 bytes is the time, a `u64` of nanoseconds since the
+//! epoch in native byte order**; of 12 bytes it is the time and, as a `u32`, the length on the wire of a packet that was captured only in part.
+//! A time finer than nanoseconds is rounded down.
+//!
+//! Reading and writing are plain, buffered file operations: they may block the thread for as long as the disk does.
 
 mod file;
+mod meta;
 mod params;
+mod reader;
 mod sink;
 mod time;
+mod writer;
 
 pub use params::{PcapParams, Timing};
+pub use reader::PcapReader;
 pub use sink::PcapSink;
+pub use writer::PcapWriter;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,51 @@
+//! Frames that a device took and has not reported yet.
+
+use waterwheel_xdp::{Account, Homes, Traffic, XdpFrame};
+
+/// Room for what a few rounds bring without a completion between them; more than that makes it grow once.
+const CAPACITY: usize = 1024;
+
+/// Frames between `tx` and `complete`: their pages go home then, all at once, as those of a network card do.
+#[derive(Debug)]
+pub(crate) struct Sent(Vec<XdpFrame>);
+
+impl Sent {
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(CAPACITY))
+    }
+
+    /// Takes all of `frames`.
+    pub(crate) fn take(&mut self, frames: &mut Vec<XdpFrame>) -> Traffic {
+        let traffic = Traffic {
+            packets: frames.len() as u64,
+            bytes: frames.iter().map(|frame| frame.len() as u64).sum(),
+        };
+        self.0.append(frames);
+        traffic
+    }
+
+    /// Takes one frame.
+    #[cfg(any(feature = "pcap", feature = "tap"))]
+    pub(crate) fn push(&mut self, frame: XdpFrame) {
+        self.0.push(frame);
+    }
+
+    /// Sends the pages home and tells how many.
+    pub(crate) fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
+        let count = self.0.len();
+        if count > 0 {
+            homes.put_bulk(self.0.drain(..).map(XdpFrame::into_page));
+        }
+        count
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn account(&self, account: &mut Account) {
+        for frame in &self.0 {
+            account.held_by_device(frame.page().number());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A tap in a network namespace of its own. Needs root, and `ip` of iproute2.
+#![cfg(feature = "tap")]
+
+mod common;
+
+use std::net::UdpSocket;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use common::Bench;
+use etherparse::PacketBuilder;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use waterwheel_dev::ErrorClass;
+use waterwheel_dev::tap::Tap;
+use waterwheel_xdp::{Device, DropReason, Health, Wait};
+
+/// A network namespace with this thread in it; deleted in the end.
+struct Namespace(String);
+
+impl Namespace {
+    /// `None` when the test may be left out, which is said aloud.
+    fn enter(test: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(
+                std::env::var_os("WATERWHEEL_SKIP_ROOT").is_some_and(|value| value == "1"),
+                "{test} needs root (or set WATERWHEEL_SKIP_ROOT=1 to leave it out)"
+            );
+            eprintln!("left out, needs root: {test}");
+            return None;
+        }
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ww-tap-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        run(&["netns", "add", &name]);
+        let namespace = Self(name);
+        let file = std::fs::File::open(format!("/run/netns/{}", namespace.0)).unwrap();
+        move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
+        Some(namespace)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+fn run(args: &[&str]) {
+    let output = Command::new("ip").args(args).output().expect("ip of iproute2 is installed");
+    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+const HOST: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const PEER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// A tap of the host 10.9.0.1, which believes that 10.9.0.2 is behind it, and a socket of that host.
+fn tap_and_socket() -> (Tap, UdpSocket) {
+    let tap = Tap::open("wwtest%d").unwrap();
+    assert_eq!((tap.interface(), tap.name()), ("wwtest0", "tap:wwtest0"));
+    run(&["link", "set", "wwtest0", "address", "02:00:00:00:00:01"]);
+    run(&["addr", "add", "10.9.0.1/24", "dev", "wwtest0"]);
+    run(&["neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "wwtest0"]);
+    let socket = UdpSocket::bind("10.9.0.1:7000").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    (tap, socket)
+}
+
+fn datagram(payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(PEER, HOST).ipv4([10, 9, 0, 2], [10, 9, 0, 1], 64).udp(9, 7000);
+    let mut bytes = Vec::new();
+    builder.write_to_vec(&mut bytes, payload).unwrap();
+    bytes
+}
+
+/// Receives until `want` says so of a packet; the host sends this and that of its own.
+fn receive(bench: &mut Bench, tap: &mut Tap, want: impl Fn(&[u8]) -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        let packets = bench.receive(tap, 64);
+        let found = packets.iter().any(|packet| want(packet.data()));
+        bench.recycle(packets);
+        if found {
+            return;
+        }
+    }
+    panic!("no such packet in five seconds");
+}
+
+#[test]
+fn packets_go_both_ways() {
+    let Some(_namespace) = Namespace::enter("packets_go_both_ways") else { return };
+    let mut bench = Bench::new();
+    let (mut tap, socket) = tap_and_socket();
+    assert!(matches!(tap.wait(), Wait::Readable) && tap.fds().len() == 1);
+    for len in [0, 1, 100, 1472] {
+        let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        socket.send_to(&payload, "10.9.0.2:9").unwrap();
+        receive(&mut bench, &mut tap, |packet| packet[..6] == PEER && packet.ends_with(&payload) && packet.len() == 42 + payload.len());
+
+        let frame = bench.frame(&datagram(&payload));
+        let sent = bench.send(&mut tap, vec![frame]);
+        assert_eq!((sent.packets, sent.bytes), (1, 42 + payload.len() as u64));
+        let mut buffer = [0; 2000];
+        let (got, from) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..got], from), (&payload[..], "10.9.0.2:9".parse().unwrap()));
+    }
+    bench.finish(tap);
+}
+
+#[test]
+fn what_the_interface_refuses_is_counted() {
+    let Some(_namespace) = Namespace::enter("what_the_interface_refuses_is_counted") else { return };
+    let mut bench = Bench::new();
+    let (mut tap, _socket) = tap_and_socket();
+    let frame = bench.frame(&[0; 13]);
+    assert_eq!(bench.send(&mut tap, vec![frame]).packets, 0);
+    assert_eq!(bench.drops(DropReason::Malformed), 1);
+    run(&["link", "set", "wwtest0", "down"]);
+    let frame = bench.frame(&datagram(b"lost"));
+    assert_eq!(bench.send(&mut tap, vec![frame]).packets, 0);
+    assert_eq!((bench.drops(DropReason::DeviceDown), tap.health()), (1, Health::Up));
+    let mut down = 0;
+    tap.counters(&mut |key, value| down += if key == "interface_down" { value } else { 0 });
+    assert_eq!(down, 1);
+    run(&["link", "set", "wwtest0", "up"]);
+    let frame = bench.frame(&datagram(b"fine"));
+    assert_eq!(bench.send(&mut tap, vec![frame]).packets, 1, "an interface that comes back is used again");
+    bench.finish(tap);
+}
+
+#[test]
+fn a_deleted_interface_is_reported() {
+    let Some(_namespace) = Namespace::enter("a_deleted_interface_is_reported") else { return };
+    let mut bench = Bench::new();
+    let (mut tap, _socket) = tap_and_socket();
+    let packets = bench.receive(&mut tap, 4);
+    bench.recycle(packets);
+    run(&["link", "del", "wwtest0"]);
+    let packets = bench.receive(&mut tap, 4);
+    bench.recycle(packets);
+    assert!(matches!(tap.health(), Health::Failed(reason) if reason.contains("wwtest0")));
+    let frame = bench.frame(&datagram(b"lost"));
+    assert_eq!(bench.send(&mut tap, vec![frame]).packets, 0);
+    bench.finish(tap);
+}
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    for (name, word) in [("a-name-too-long-for-this", "15"), ("a/b", "name"), ("..", "name"), ("a b", "name")] {
+        let error = Tap::open(name).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Usage);
+        assert!(error.message().contains(word), "{error}");
+    }
+    let Some(_namespace) = Namespace::enter("names_that_cannot_be_are_refused") else { return };
+    let first = Tap::open("wwtaken").unwrap();
+    let error = Tap::open("wwtaken").unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Device);
+    assert!(error.message().contains("wwtaken") && error.message().contains("another"), "{error}");
+    let error = Tap::open("lo").unwrap_err();
+    assert!(error.message().contains("no tap"), "{error}");
+    drop(first);
+    Tap::open("wwtaken").expect("the interface went with its device");
+}
