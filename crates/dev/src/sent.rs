@@ -1,6 +1,8 @@
 //! Frames that a device took and has not reported yet.
 
-use waterwheel_xdp::{Account, Homes, Traffic, XdpFrame};
+use waterwheel_xdp::{Account, Homes, Page, Traffic, XdpFrame};
+#[cfg(any(feature = "gen", feature = "pcap"))]
+use waterwheel_xdp::{HEADROOM, PagePool, mm::PAGE_SIZE};
 
 /// Room for what a few rounds bring without a completion between them; more than that makes it grow once.
 const CAPACITY: usize = 1024;
@@ -16,10 +18,8 @@ impl Sent {
 
     /// Takes all of `frames`.
     pub(crate) fn take(&mut self, frames: &mut Vec<XdpFrame>) -> Traffic {
-        let traffic = Traffic {
-            packets: frames.len() as u64,
-            bytes: frames.iter().map(|frame| frame.len() as u64).sum(),
-        };
+        let traffic =
+            Traffic { packets: frames.len() as u64, bytes: frames.iter().map(|frame| frame.len() as u64).sum() };
         self.0.append(frames);
         traffic
     }
@@ -45,7 +45,20 @@ impl Sent {
 
     pub(crate) fn account(&self, account: &mut Account) {
         for frame in &self.0 {
-            account.held_by_device(frame.page().number());
+            mark(account, frame.page());
         }
     }
+}
+
+/// Marks a page that a device holds, if it is one of the zone whose pages are counted.
+pub(crate) fn mark(account: &mut Account, page: &Page) {
+    if page.region_id() == account.zone().id() {
+        account.held_by_device(page.number(), page.order());
+    }
+}
+
+/// Bytes behind the head room of a page of `pool`.
+#[cfg(any(feature = "gen", feature = "pcap"))]
+pub(crate) fn room(pool: &PagePool) -> usize {
+    (PAGE_SIZE << pool.order()) - HEADROOM
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::Bench;
 use etherparse::PacketBuilder;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space, set_capabilities};
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::tap::Tap;
 use waterwheel_xdp::{Device, DropReason, Health, Wait};
@@ -95,7 +95,9 @@ fn packets_go_both_ways() {
     for len in [0, 1, 100, 1472] {
         let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
         socket.send_to(&payload, "10.9.0.2:9").unwrap();
-        receive(&mut bench, &mut tap, |packet| packet[..6] == PEER && packet.ends_with(&payload) && packet.len() == 42 + payload.len());
+        receive(&mut bench, &mut tap, |packet| {
+            packet[..6] == PEER && packet.ends_with(&payload) && packet.len() == 42 + payload.len()
+        });
 
         let frame = bench.frame(&datagram(&payload));
         let sent = bench.send(&mut tap, vec![frame]);
@@ -160,4 +162,18 @@ fn names_that_cannot_be_are_refused() {
     assert!(error.message().contains("no tap"), "{error}");
     drop(first);
     Tap::open("wwtaken").expect("the interface went with its device");
+}
+
+#[test]
+fn a_missing_right_is_named() {
+    let Some(_namespace) = Namespace::enter("a_missing_right_is_named") else { return };
+    let all = capabilities(None).unwrap();
+    let mut few = all;
+    few.effective.remove(CapabilitySet::NET_ADMIN);
+    set_capabilities(None, few).unwrap(); // of this thread alone
+    let result = Tap::open("wwdenied");
+    set_capabilities(None, all).unwrap();
+    let error = result.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Permission);
+    assert!(error.message().contains("CAP_NET_ADMIN") && !error.message().contains('\n'), "{error}");
 }

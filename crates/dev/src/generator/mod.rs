@@ -13,11 +13,12 @@ mod template;
 use std::time::Instant;
 
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+    Account, Capabilities, Device, Direction, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff,
+    XdpFrame,
 };
 
 use crate::error::DevError;
-use crate::sent::Sent;
+use crate::sent::{Sent, room};
 use flows::Flows;
 use pace::Pace;
 pub use params::{GenParams, IMIX, IpVersion, MAX_SIZE, MIN_SIZE, Protocol, Size, Vary};
@@ -75,7 +76,7 @@ impl Device for Gen {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: usize::MAX, foreign_pages: true, rx: true, tx: true }
+        Capabilities { max_frame: u16::MAX.into(), ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -83,10 +84,10 @@ impl Device for Gen {
     }
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
-        let room = pool.page_size() - HEADROOM;
-        if self.flows.longest() > room {
-            let longest = self.flows.longest();
-            self.failure = Some(format!("{}: packets of {longest} bytes do not fit in pages with room for {room}", self.name));
+        let (longest, room) = (self.flows.longest(), room(pool));
+        if longest > room {
+            self.failure =
+                Some(format!("{}: packets of {longest} bytes do not fit in pages with room for {room}", self.name));
             return 0;
         }
         let wanted = self.wanted(budget);
@@ -117,7 +118,7 @@ impl Device for Gen {
         }
     }
 
-    fn health(&self) -> Health {
+    fn health(&mut self) -> Health {
         match &self.failure {
             Some(failure) => Health::Failed(failure.clone()),
             None if self.left == 0 => Health::Finished,
@@ -137,10 +138,6 @@ impl Device for Gen {
 
     fn account(&self, account: &mut Account) {
         self.sent.account(account);
-    }
-
-    fn shutdown(&mut self, homes: &mut Homes<'_>) {
-        self.sent.complete(homes);
     }
 }
 

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+    Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff,
+    XdpFrame,
 };
 
 use super::file::{CaptureFile, Record};
 use super::meta::Stamp;
 use super::params::{PcapParams, Timing};
 use crate::error::DevError;
+use crate::sent::room;
 
 /// Plays a pcap or pcapng file of Ethernet packets. Every packet carries its time in the metadata in front of it (see the module's documentation).
 ///
@@ -107,7 +109,7 @@ impl Device for PcapReader {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: 0, foreign_pages: false, rx: true, tx: false }
+        Capabilities { tx: false, ..Capabilities::default() }
     }
 
     fn complete(&mut self, _homes: &mut Homes<'_>) -> usize {
@@ -118,7 +120,7 @@ impl Device for PcapReader {
         if self.health != Health::Up {
             return 0;
         }
-        let room = pool.page_size() - HEADROOM;
+        let room = room(pool);
         let now = (self.timing == Timing::Original).then(Instant::now);
         let mut received = 0;
         while received < budget
@@ -146,7 +148,7 @@ impl Device for PcapReader {
 
     /// Nothing can be sent into a file that is read: all of it is dropped.
     fn tx(&mut self, _pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
-        drops.add(waterwheel_xdp::DropReason::NotSupported, frames.len() as u64);
+        drops.add(DropReason::NotSupported, frames.len() as u64);
         frames.clear();
         Traffic::default()
     }
@@ -159,13 +161,11 @@ impl Device for PcapReader {
         }
     }
 
-    fn health(&self) -> Health {
+    fn health(&mut self) -> Health {
         self.health.clone()
     }
 
     fn counters(&self, f: &mut dyn FnMut(&'static str, u64)) {
         f("too_long", self.too_long);
     }
-
-    fn account(&self, _account: &mut Account) {}
 }

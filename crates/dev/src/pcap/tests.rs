@@ -96,9 +96,9 @@ fn pcap(big: bool, magic: u32, link: u32, packets: &[(u32, u32, u32, &[u8])]) ->
     file.put32(magic);
     file.put16(2);
     file.put16(4);
-    [0, 0, 65535, link].map(|word| file.put32(word));
+    [0, 0, 65535, link].into_iter().for_each(|word| file.put32(word));
     for (seconds, fraction, original, data) in packets {
-        [*seconds, *fraction, data.len() as u32, *original].map(|word| file.put32(word));
+        [*seconds, *fraction, data.len() as u32, *original].into_iter().for_each(|word| file.put32(word));
         file.bytes.extend(*data);
     }
     file.bytes
@@ -128,7 +128,9 @@ fn pcapng(big: bool, options: &[(u16, &[u8])], packets: &[(u64, u32, &[u8])]) ->
     file.block(5, |body| body.pad(&[0; 12])); // interface statistics: to be skipped
     for (ticks, original, data) in packets {
         file.block(6, |body| {
-            [0, (*ticks >> 32) as u32, *ticks as u32, data.len() as u32, *original].map(|word| body.put32(word));
+            [0, (*ticks >> 32) as u32, *ticks as u32, data.len() as u32, *original]
+                .into_iter()
+                .for_each(|word| body.put32(word));
             body.pad(data);
             body.put16(2); // epb_flags
             body.put16(4);

@@ -76,7 +76,7 @@ impl Device for PcapWriter {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: usize::MAX, foreign_pages: true, rx: false, tx: true }
+        Capabilities { rx: false, max_frame: u16::MAX.into(), ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -110,7 +110,7 @@ impl Device for PcapWriter {
         Wait::Never
     }
 
-    fn health(&self) -> Health {
+    fn health(&mut self) -> Health {
         self.failure.clone().map_or(Health::Up, Health::Failed)
     }
 

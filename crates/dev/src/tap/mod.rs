@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, Page, PagePool, Traffic, Wait, XdpBuff,
-    XdpFrame,
+    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, Page, PagePool, Traffic,
+    Wait, XdpBuff, XdpFrame,
 };
 
 use crate::error::{DevError, ErrorClass};
-use crate::sent::Sent;
+use crate::sent::{Sent, mark};
 
 /// Empty pages that are taken from the pool at once.
 const SPARE: usize = 32;
@@ -115,7 +115,7 @@ impl Device for Tap {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: MAX_FRAME, foreign_pages: true, rx: true, tx: true }
+        Capabilities { max_frame: MAX_FRAME, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -163,7 +163,7 @@ impl Device for Tap {
                     break;
                 }
                 Err(Errno::INVAL) => drops.add(DropReason::Malformed, 1), // shorter than an Ethernet header
-                Err(Errno::MSGSIZE) => drops.add(DropReason::NoRoom, 1),
+                Err(Errno::MSGSIZE) => drops.add(DropReason::FrameTooLong, 1),
                 Err(error) => {
                     self.note(error);
                     drops.add(DropReason::DeviceDown, 1);
@@ -183,7 +183,7 @@ impl Device for Tap {
         vec![self.fd.as_fd()]
     }
 
-    fn health(&self) -> Health {
+    fn health(&mut self) -> Health {
         self.failure.clone().map_or(Health::Up, Health::Failed)
     }
 
@@ -201,7 +201,7 @@ impl Device for Tap {
     fn account(&self, account: &mut Account) {
         self.sent.account(account);
         for page in &self.spare {
-            account.held_by_device(page.number());
+            mark(account, page);
         }
     }
 
@@ -232,7 +232,9 @@ fn refused(name: &str, action: &str, error: &io::Error) -> DevError {
             (ErrorClass::Device, "; the kernel has no tap driver here: modprobe tun")
         }
         Some(libc::EBUSY) => (ErrorClass::Device, "; another process holds that tap: choose another name"),
-        Some(libc::EINVAL) => (ErrorClass::Device, "; an interface of that name is there and is no tap: choose another name"),
+        Some(libc::EINVAL) => {
+            (ErrorClass::Device, "; an interface of that name is there and is no tap: choose another name")
+        }
         _ => (ErrorClass::Device, ""),
     };
     DevError::new(class, format!("tap:{name}: cannot {action}: {error}{hint}"))

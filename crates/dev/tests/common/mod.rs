@@ -1,0 +1,87 @@
+//! A zone, a pool, and what a loop does with a device.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+use waterwheel_xdp::mm::{Users, ZoneParams};
+use waterwheel_xdp::{
+    Account, Device, Direction, DropReason, Drops, HEADROOM, Homes, PagePool, PoolParams, Traffic, XdpBuff, XdpFrame,
+    Zone,
+};
+
+/// At its end it looks for every page: none may be missing.
+pub(crate) struct Bench {
+    zone: Zone,
+    pools: Vec<PagePool>,
+    drops: Drops,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with_pages(512)
+    }
+
+    pub(crate) fn with_pages(pages: usize) -> Self {
+        let zone = Zone::new(&ZoneParams::pages(pages)).unwrap();
+        let pools = vec![PagePool::new(&zone, PoolParams { limit: pages, ..PoolParams::default() }).unwrap()];
+        Self { zone, pools, drops: Drops::default() }
+    }
+
+    /// One `rx` with this budget.
+    pub(crate) fn receive(&mut self, device: &mut impl Device, budget: usize) -> Vec<XdpBuff> {
+        let mut batch = Vec::with_capacity(budget);
+        let received = device.rx(&mut self.pools[0], &mut batch, budget);
+        assert_eq!(received, batch.len());
+        assert!(received <= budget);
+        batch
+    }
+
+    /// One `tx`, which must take all of the frames.
+    pub(crate) fn send(&mut self, device: &mut impl Device, mut frames: Vec<XdpFrame>) -> Traffic {
+        let (count, dropped) = (frames.len() as u64, self.drops.total());
+        let traffic = device.tx(&mut self.pools[0], &mut frames, &mut self.drops);
+        assert!(frames.is_empty());
+        assert_eq!(traffic.packets + self.drops.total() - dropped, count, "sent or dropped");
+        device.flush();
+        traffic
+    }
+
+    pub(crate) fn complete(&mut self, device: &mut impl Device) -> usize {
+        device.complete(&mut Homes::new(&mut self.pools))
+    }
+
+    pub(crate) fn recycle(&mut self, packets: Vec<XdpBuff>) {
+        packets.into_iter().for_each(|packet| self.pools[0].put(packet.into_page()));
+    }
+
+    pub(crate) fn frame(&mut self, bytes: &[u8]) -> XdpFrame {
+        let mut page = self.pools[0].alloc(Direction::Tx).unwrap();
+        page.as_mut_slice()[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
+        XdpBuff::new(page, HEADROOM, bytes.len()).into()
+    }
+
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason)
+    }
+
+    /// The end of a device: before, all its pages are found; after, it has none.
+    pub(crate) fn finish(&mut self, mut device: impl Device) {
+        let mut account = Account::open(&self.zone);
+        self.pools[0].account(&mut account);
+        device.account(&mut account);
+        let account = account.close(Users::Gone);
+        assert_eq!((account.leaked, account.conflicts), (0, 0), "{account:?}");
+        assert_eq!(account.held_by_devices, device.in_flight(), "{account:?}");
+        device.shutdown(&mut Homes::new(&mut self.pools));
+        assert_eq!(device.in_flight(), 0);
+        let mut account = Account::open(&self.zone);
+        device.account(&mut account);
+        assert_eq!(account.close(Users::Alive).held_by_devices, 0);
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.pools.clear();
+        let account = Account::open(&self.zone).close(Users::Gone);
+        assert!(account.is_whole() || std::thread::panicking(), "{account:?}");
+    }
+}

@@ -1,0 +1,334 @@
+//! Capture files, as devices.
+#![cfg(feature = "pcap")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::Bench;
+use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
+use waterwheel_dev::ErrorClass;
+use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapSink, PcapWriter};
+use waterwheel_xdp::{Device, DropReason, Health, Wait, XdpFrame};
+
+/// A path that is free, and whose file goes away in the end.
+struct TempPath(PathBuf);
+
+impl TempPath {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("waterwheel-dev-{}-{number}.pcap", std::process::id())))
+    }
+
+    fn with(bytes: &[u8]) -> Self {
+        let path = Self::new();
+        std::fs::write(&path.0, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Nanoseconds, original length, bytes.
+type Packet = (u64, u32, Vec<u8>);
+
+fn packets(count: u64) -> Vec<Packet> {
+    let packet = |k: u64| {
+        let len = 14 + (k * 37 % 1500) as usize;
+        let original = len as u32 + if k.is_multiple_of(3) { 1000 } else { 0 };
+        (1_700_000_000_000_000_000 + k * 1_234_567, original, (0..len).map(|i| (i as u64 + k) as u8).collect())
+    };
+    (0..count).map(packet).collect()
+}
+
+/// A pcap file in this machine's byte order; `unit` nanoseconds are a tick.
+fn pcap(packets: &[Packet], unit: u64) -> Vec<u8> {
+    let mut file = Vec::new();
+    let magic = if unit == 1 { 0xA1B2_3C4D } else { 0xA1B2_C3D4_u32 };
+    [magic, 2 | 4 << 16, 0, 0, 262_144, 1].iter().for_each(|word| file.extend(word.to_le_bytes()));
+    for (time, original, data) in packets {
+        let (seconds, rest) = (time / 1_000_000_000, time % 1_000_000_000);
+        let words = [seconds as u32, (rest / unit) as u32, data.len() as u32, *original];
+        words.iter().for_each(|word| file.extend(word.to_le_bytes()));
+        file.extend(data);
+    }
+    file
+}
+
+fn pcapng(packets: &[Packet]) -> Vec<u8> {
+    let mut sink = PcapSink::new(Vec::new(), "eth0").unwrap();
+    for (time, original, data) in packets {
+        sink.snapped_packet(0, *time, data, *original).unwrap();
+    }
+    sink.into_inner()
+}
+
+/// Reads a pcapng file of nanoseconds with the parser alone.
+fn parse(path: &Path) -> Vec<Packet> {
+    let mut reader = create_reader(1 << 20, std::fs::File::open(path).unwrap()).unwrap();
+    let mut packets = Vec::new();
+    loop {
+        match reader.next() {
+            Ok((len, block)) => {
+                if let PcapBlockOwned::NG(Block::EnhancedPacket(packet)) = block {
+                    let time = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                    packets.push((time, packet.origlen, packet.data[..packet.caplen as usize].to_vec()));
+                }
+                reader.consume(len);
+            }
+            Err(PcapError::Eof) => return packets,
+            Err(PcapError::Incomplete(_)) => reader.refill().unwrap(),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+fn open(path: &TempPath, text: &str) -> PcapReader {
+    let mut params = PcapParams::default();
+    for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap();
+        params.set(key, value).unwrap();
+    }
+    PcapReader::open(&path.0, &params).unwrap()
+}
+
+/// Sends everything that the reader has to a writer; how many packets that was.
+fn copy(bench: &mut Bench, reader: &mut PcapReader, to: &TempPath) -> u64 {
+    let mut writer = PcapWriter::create(&to.0).unwrap();
+    let mut packets = 0;
+    while reader.health() == Health::Up {
+        let received = bench.receive(reader, 7);
+        packets += bench.send(&mut writer, received.into_iter().map(XdpFrame::from).collect()).packets;
+        bench.complete(&mut writer);
+    }
+    bench.finish(writer);
+    packets
+}
+
+#[test]
+fn bytes_times_and_lengths_are_those_of_the_input() {
+    let mut bench = Bench::new();
+    let original = packets(100);
+    let micros: Vec<Packet> =
+        original.iter().cloned().map(|(time, len, data)| (time / 1000 * 1000, len, data)).collect();
+    for (input, expected) in
+        [(pcap(&original, 1000), &micros), (pcap(&original, 1), &original), (pcapng(&original), &original)]
+    {
+        let (from, to) = (TempPath::with(&input), TempPath::new());
+        let mut reader = open(&from, "");
+        assert_eq!(copy(&mut bench, &mut reader, &to), 100);
+        assert_eq!(reader.health(), Health::Finished);
+        bench.finish(reader);
+        assert_eq!(&parse(&to.0), expected);
+    }
+}
+
+#[test]
+fn tshark_reads_what_is_written() {
+    let mut bench = Bench::new();
+    let (from, to) = (TempPath::with(&pcap(&packets(5), 1)), TempPath::new());
+    let mut reader = open(&from, "");
+    copy(&mut bench, &mut reader, &to);
+    bench.finish(reader);
+    let fields = ["-T", "fields", "-e", "frame.time_epoch", "-e", "frame.len", "-e", "frame.cap_len", "-r"];
+    let output = Command::new("tshark")
+        .args(fields)
+        .arg(&to.0)
+        .output()
+        .expect("this test needs tshark: apt-get install tshark");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected: Vec<String> = packets(5)
+        .iter()
+        .map(|(time, len, data)| format!("{}.{:09}\t{len}\t{}", time / 1_000_000_000, time % 1_000_000_000, data.len()))
+        .collect();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_file_can_be_played_again_and_again() {
+    let mut bench = Bench::new();
+    let from = TempPath::with(&pcapng(&packets(10)));
+    let to = TempPath::new();
+    let mut reader = open(&from, "loop=3");
+    assert_eq!(copy(&mut bench, &mut reader, &to), 30);
+    let played = parse(&to.0);
+    assert!(played[..10] == packets(10) && played[..10] == played[20..]);
+    bench.finish(reader);
+
+    let mut endless = open(&from, "loop=0");
+    for _ in 0..100 {
+        let packets = bench.receive(&mut endless, 7);
+        assert_eq!(packets.len(), 7);
+        bench.recycle(packets);
+    }
+    assert_eq!(endless.health(), Health::Up);
+    bench.finish(endless);
+
+    let nothing = TempPath::with(&pcapng(&[]));
+    let mut reader = open(&nothing, "loop=0");
+    assert!(bench.receive(&mut reader, 7).is_empty());
+    assert_eq!(reader.health(), Health::Finished, "for ever nothing is an end, too");
+    bench.finish(reader);
+}
+
+#[test]
+fn original_timing_keeps_the_gaps() {
+    let mut bench = Bench::new();
+    let at = |millis: u64| (1_700_000_000_000_000_000 + millis * 1_000_000, 60, vec![0; 60]);
+    let from = TempPath::with(&pcapng(&[at(0), at(0), at(80), at(40), at(160)]));
+    let mut reader = open(&from, "timing=original");
+    assert_eq!(reader.wait(), Wait::Now);
+    let start = Instant::now();
+    let mut arrivals = Vec::new();
+    while reader.health() == Health::Up {
+        let packets = bench.receive(&mut reader, 64);
+        arrivals.extend(packets.iter().map(|_| start.elapsed()));
+        bench.recycle(packets);
+        if let Wait::Until(next) = reader.wait() {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+    assert_eq!(arrivals.len(), 5);
+    for (arrival, millis) in arrivals.iter().zip([0, 0, 80, 80, 160]) {
+        assert!(
+            *arrival >= Duration::from_millis(millis) && *arrival < Duration::from_millis(millis + 2000),
+            "{arrivals:?}"
+        );
+    }
+    bench.finish(reader);
+}
+
+#[test]
+fn packets_longer_than_a_page_are_left_out_and_counted() {
+    let mut bench = Bench::new();
+    let mut input = packets(4);
+    input[1].2 = vec![7; 3841];
+    input[2].2 = vec![7; 3840];
+    let from = TempPath::with(&pcapng(&input));
+    let mut reader = open(&from, "");
+    let received = bench.receive(&mut reader, 64);
+    assert_eq!(
+        received.iter().map(|packet| packet.len()).collect::<Vec<_>>(),
+        [input[0].2.len(), 3840, input[3].2.len()]
+    );
+    bench.recycle(received);
+    let mut counters = Vec::new();
+    reader.counters(&mut |key, value| counters.push((key, value)));
+    assert_eq!(counters, [("too_long", 1)]);
+    bench.finish(reader);
+}
+
+#[test]
+fn an_empty_pool_loses_no_packet() {
+    let mut bench = Bench::with_pages(64);
+    let from = TempPath::with(&pcapng(&packets(100)));
+    let mut reader = open(&from, "");
+    let first = bench.receive(&mut reader, 100);
+    let none = bench.receive(&mut reader, 100);
+    assert!(first.len() == 64 && none.is_empty());
+    bench.recycle(first);
+    let rest = bench.receive(&mut reader, 100);
+    assert_eq!(rest.len(), 36);
+    assert_eq!(rest[0].data(), packets(65)[64].2);
+    bench.recycle(rest);
+    bench.finish(reader);
+}
+
+#[test]
+fn a_file_cut_anywhere_gives_what_came_before_and_then_its_reason() {
+    let mut bench = Bench::new();
+    let input = packets(3);
+    for whole in [pcap(&input, 1000), pcapng(&input)] {
+        for cut in (0..whole.len()).step_by(7) {
+            let from = TempPath::with(&whole[..cut]);
+            let mut reader = match PcapReader::open(&from.0, &PcapParams::default()) {
+                Ok(reader) => reader,
+                Err(error) => {
+                    assert_eq!(error.class(), ErrorClass::Config);
+                    assert!(error.message().contains(from.0.to_str().unwrap()), "{error}");
+                    continue;
+                }
+            };
+            let mut received = 0;
+            while reader.health() == Health::Up {
+                let packets = bench.receive(&mut reader, 64);
+                packets.iter().for_each(|packet| {
+                    assert_eq!(packet.data(), input[received].2);
+                    received += 1;
+                });
+                bench.recycle(packets);
+            }
+            if let Health::Failed(reason) = reader.health() {
+                let after = format!("after {received} packets");
+                assert!(reason.contains(from.0.to_str().unwrap()) && reason.contains(&after), "{reason}");
+            }
+            assert!(bench.receive(&mut reader, 64).is_empty());
+            bench.finish(reader);
+        }
+    }
+}
+
+#[test]
+fn frames_without_a_time_get_that_of_the_wall() {
+    let mut bench = Bench::new();
+    let to = TempPath::new();
+    let mut writer = PcapWriter::create(&to.0).unwrap();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let before = now();
+    let frames = (0..3).map(|len| bench.frame(&vec![9; 60 + len])).collect();
+    assert_eq!(bench.send(&mut writer, frames).bytes, 183);
+    let after = now();
+    bench.finish(writer);
+    let written = parse(&to.0);
+    assert_eq!(written.len(), 3);
+    for (k, (time, original, data)) in written.into_iter().enumerate() {
+        assert!((before..=after).contains(&time) && original as usize == 60 + k && data == vec![9; 60 + k]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_and_no_page_is_lost() {
+    let mut bench = Bench::new();
+    let mut writer = PcapWriter::create("/dev/full").unwrap();
+    let mut sent = 0;
+    while writer.health() == Health::Up {
+        let frames = (0..64).map(|_| bench.frame(&[1; 1500])).collect();
+        sent += bench.send(&mut writer, frames).packets;
+        bench.complete(&mut writer);
+        assert!(sent < 10_000);
+    }
+    assert!(matches!(writer.health(), Health::Failed(reason) if reason.contains("/dev/full")));
+    assert!(bench.drops(DropReason::DeviceDown) > 0);
+    bench.finish(writer);
+}
+
+#[test]
+fn a_file_that_is_read_takes_nothing() {
+    let mut bench = Bench::new();
+    let from = TempPath::with(&pcapng(&packets(1)));
+    let mut reader = open(&from, "");
+    let frame = bench.frame(&[0; 60]);
+    assert_eq!(bench.send(&mut reader, vec![frame]).packets, 0);
+    assert_eq!(bench.drops(DropReason::NotSupported), 1);
+    bench.finish(reader);
+}
+
+#[test]
+fn bad_parameters_and_paths_are_named() {
+    for (key, value) in [("timing", "slow"), ("loop", "often"), ("speed", "2")] {
+        let error = PcapParams::default().set(key, value).unwrap_err();
+        assert!(error.class() == ErrorClass::Usage && error.message().contains(key), "{error}");
+    }
+    let error = PcapWriter::create("/nonexistent/a.pcapng").unwrap_err();
+    assert!(error.class() == ErrorClass::Config && error.message().contains("/nonexistent/a.pcapng"), "{error}");
+    let error = PcapReader::open("/tmp", &PcapParams::default()).unwrap_err();
+    assert!(error.class() == ErrorClass::Config && error.message().contains("/tmp"), "{error}");
+}
