@@ -179,8 +179,8 @@ impl Device for Tap {
         Wait::Readable
     }
 
-    fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.fd.as_fd()]
+    fn fds<'a>(&'a self, each: &mut dyn FnMut(BorrowedFd<'a>)) {
+        each(self.fd.as_fd());
     }
 
     fn health(&mut self) -> Health {
