@@ -1,6 +1,8 @@
 //! Frames that a device took and has not reported yet.
 
-use waterwheel_xdp::{Account, Homes, Page, Traffic, XdpFrame};
+#[cfg(any(feature = "gen", feature = "null"))]
+use waterwheel_xdp::Traffic;
+use waterwheel_xdp::{Account, Homes, Page, XdpFrame};
 #[cfg(any(feature = "gen", feature = "pcap"))]
 use waterwheel_xdp::{HEADROOM, PagePool, mm::PAGE_SIZE};
 
@@ -17,6 +19,7 @@ impl Sent {
     }
 
     /// Takes all of `frames`.
+    #[cfg(any(feature = "gen", feature = "null"))]
     pub(crate) fn take(&mut self, frames: &mut Vec<XdpFrame>) -> Traffic {
         let traffic =
             Traffic { packets: frames.len() as u64, bytes: frames.iter().map(|frame| frame.len() as u64).sum() };

@@ -67,11 +67,15 @@ pub(super) fn parse_ports(key: &str, value: &str) -> Result<RangeInclusive<u16>,
 }
 
 /// Walks a range, round and round. Addresses and ports are numbers here.
+///
+/// Of a range with more than 2^64 values the first 2^64 are walked: nobody sees the end of them.
 #[derive(Debug, Clone)]
 pub(super) struct Walk {
     first: u128,
-    last: u128,
-    next: u128,
+    /// Distance from the first value to the last.
+    span: u64,
+    /// Distance from the first value to the current one.
+    at: u64,
 }
 
 impl Walk {
@@ -80,33 +84,32 @@ impl Walk {
         if range.is_empty() {
             return Err(usage(format!("{key}: the end of the range is before its beginning; write first-last")));
         }
-        Ok(Self { first: *range.start(), last: *range.end(), next: *range.start() })
+        let span = u64::try_from(range.end() - range.start()).unwrap_or(u64::MAX);
+        Ok(Self { first: *range.start(), span, at: 0 })
     }
 
     /// Whether the walk ever leaves its first value.
     pub(super) fn moves(&self) -> bool {
-        self.first != self.last
+        self.span > 0
     }
 
     #[inline]
     pub(super) fn current(&self) -> u128 {
-        self.next
+        self.first + u128::from(self.at)
     }
 
     /// One step on; true when the walk went back to its beginning.
     #[inline]
     pub(super) fn step(&mut self) -> bool {
-        let wraps = self.next == self.last;
-        self.next = if wraps { self.first } else { self.next + 1 };
+        let wraps = self.at == self.span;
+        self.at = if wraps { 0 } else { self.at + 1 };
         wraps
     }
 
-    /// Goes to the value that `random` (uniform over 64 bits) picks, by multiplication: no division on the hot path. Of a range with more than
-    /// 2^64 values the first 2^64 are used.
+    /// Goes to the value that `random` (uniform over 64 bits) picks, by multiplication: no division on the hot path.
     #[inline]
     pub(super) fn jump(&mut self, random: u64) {
-        let span = (self.last - self.first).min(u64::MAX.into());
         // random * (span + 1) / 2^64, written so that the product cannot overflow.
-        self.next = self.first + ((u128::from(random) * span + u128::from(random)) >> 64);
+        self.at = ((u128::from(random) * u128::from(self.span) + u128::from(random)) >> 64) as u64;
     }
 }

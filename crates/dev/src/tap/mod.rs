@@ -18,7 +18,7 @@ use crate::sent::{Sent, mark};
 /// Empty pages that are taken from the pool at once.
 const SPARE: usize = 32;
 
-/// The longest frame that the driver takes in one write: the payload length field of a socket buffer's largest linear packet.
+/// The longest frame that is offered to the driver: that of an IP packet of the greatest length.
 const MAX_FRAME: usize = 65535;
 
 /// A tap interface (`/dev/net/tun`, Documentation/networking/tuntap.rst).
