@@ -2,11 +2,14 @@
 //!
 //! | feature | device | what it is |
 //! |---|---|---|
+//! | `af_xdp` | [`af_xdp::AfXdp`] | one queue of an interface of this machine, past its network stack |
 //! | `gen` | [`generator::Gen`] | makes packets |
 //! | `null` | [`null::Null`] | swallows packets |
 //! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
 //! | `tap` | [`tap::Tap`] | an interface of this machine |
 
+#[cfg(feature = "af_xdp")]
+pub mod af_xdp;
 mod error;
 #[cfg(feature = "gen")]
 pub mod generator;

@@ -1,0 +1,234 @@
+#![expect(unsafe_code, reason = "bpf(2) takes pointers in a union")]
+//! The commands of `bpf(2)` that steering needs, each with the part of `union bpf_attr` (`include/uapi/linux/bpf.h`) that it reads.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+
+const MAP_CREATE: u32 = 0;
+const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_DELETE_ELEM: u32 = 3;
+const PROG_LOAD: u32 = 5;
+#[cfg(test)]
+const PROG_TEST_RUN: u32 = 10;
+const PROG_GET_FD_BY_ID: u32 = 13;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const LINK_CREATE: u32 = 28;
+const LINK_DETACH: u32 = 34;
+
+const MAP_TYPE_XSKMAP: u32 = 17;
+const PROG_TYPE_XDP: u32 = 6;
+const ATTACH_TYPE_XDP: u32 = 37;
+
+/// `XDP_FLAGS_SKB_MODE`: generic XDP, in the network stack.
+pub(super) const SKB_MODE: u32 = 1 << 1;
+/// `XDP_FLAGS_DRV_MODE`: native XDP, in the driver.
+pub(super) const DRV_MODE: u32 = 1 << 2;
+
+/// # Safety
+/// `attr` is the attribute of the command `cmd`, and every pointer in it leads to memory of the length that goes with it, writable where the command writes.
+unsafe fn bpf<T>(cmd: u32, attr: &mut T) -> Result<i32, Errno> {
+    // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes at `attr`; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, cmd, std::ptr::from_mut(attr), size_of::<T>() as u32) };
+    if result < 0 { Err(last_errno()) } else { Ok(result as i32) }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// # Safety
+/// `fd` was just returned by a command that makes a file descriptor.
+unsafe fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: a fresh descriptor that nobody else has; bpf(2) sets close-on-exec on all it makes.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn name(text: &str) -> [u8; 16] {
+    let mut name = [0; 16];
+    for (to, from) in name.iter_mut().take(15).zip(text.bytes()) {
+        *to = from;
+    }
+    name
+}
+
+/// Makes an `XSKMAP`: socket by queue number.
+pub(super) fn create_xskmap(max_entries: u32) -> Result<OwnedFd, Errno> {
+    #[repr(C)]
+    struct Attr {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+        inner_map_fd: u32,
+        numa_node: u32,
+        map_name: [u8; 16],
+    }
+    let mut attr = Attr {
+        map_type: MAP_TYPE_XSKMAP,
+        key_size: 4,
+        value_size: 4,
+        max_entries,
+        map_flags: 0,
+        inner_map_fd: 0,
+        numa_node: 0,
+        map_name: name("ww_xsks"),
+    };
+    // SAFETY: the attribute of this command, without pointers.
+    unsafe { bpf(MAP_CREATE, &mut attr).map(|fd| owned(fd)) }
+}
+
+#[repr(C)]
+struct ElemAttr {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Puts a socket into an `XSKMAP` under its queue number.
+pub(super) fn update_xskmap(map: BorrowedFd<'_>, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let value = socket.as_raw_fd() as u32;
+    let mut attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u32,
+        _pad: 0,
+        key: std::ptr::from_ref(&queue) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value point to 4 bytes each, the sizes that the map was made with; the command only reads them.
+    unsafe { bpf(MAP_UPDATE_ELEM, &mut attr).map(|_| ()) }
+}
+
+/// Takes the socket of a queue out of an `XSKMAP`.
+pub(super) fn delete_xskmap(map: BorrowedFd<'_>, queue: u32) -> Result<(), Errno> {
+    let mut attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u32,
+        _pad: 0,
+        key: std::ptr::from_ref(&queue) as u64,
+        value: 0,
+        flags: 0,
+    };
+    // SAFETY: the key points to 4 bytes, the key size of the map; the command only reads it.
+    unsafe { bpf(MAP_DELETE_ELEM, &mut attr).map(|_| ()) }
+}
+
+/// Loads an XDP program. A `log` that is not empty is filled with the verifier's words.
+pub(super) fn load_xdp(insns: &[u64], prog_name: &str, license: &CStr, log: &mut [u8]) -> Result<OwnedFd, Errno> {
+    #[repr(C)]
+    struct Attr {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log_buf: u64,
+        kern_version: u32,
+        prog_flags: u32,
+        prog_name: [u8; 16],
+        prog_ifindex: u32,
+        expected_attach_type: u32,
+    }
+    let mut attr = Attr {
+        prog_type: PROG_TYPE_XDP,
+        insn_cnt: insns.len() as u32,
+        insns: insns.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: u32::from(!log.is_empty()),
+        log_size: log.len() as u32,
+        log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name: name(prog_name),
+        prog_ifindex: 0,
+        expected_attach_type: ATTACH_TYPE_XDP,
+    };
+    // SAFETY: instructions and log are passed with their lengths, the licence ends with a zero byte; only the log is written to.
+    unsafe { bpf(PROG_LOAD, &mut attr).map(|fd| owned(fd)) }
+}
+
+/// Attaches an XDP program to an interface; it is attached as long as the returned descriptor, or a copy of it, is open.
+pub(super) fn link_xdp(prog: BorrowedFd<'_>, ifindex: u32, flags: u32) -> Result<OwnedFd, Errno> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr =
+        Attr { prog_fd: prog.as_raw_fd() as u32, target_ifindex: ifindex, attach_type: ATTACH_TYPE_XDP, flags };
+    // SAFETY: the attribute of this command, without pointers.
+    unsafe { bpf(LINK_CREATE, &mut attr).map(|fd| owned(fd)) }
+}
+
+/// Detaches the program of a link now, also when copies of the link's descriptor are open (in a child that is about to `exec`).
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut link_fd = link.as_raw_fd() as u32;
+    // SAFETY: the attribute of this command is the descriptor alone.
+    unsafe { bpf(LINK_DETACH, &mut link_fd).map(|_| ()) }
+}
+
+/// The name of a loaded program; needs CAP_SYS_ADMIN.
+pub(super) fn program_name(id: u32) -> Result<String, Errno> {
+    #[repr(C)]
+    struct IdAttr {
+        id: u32,
+        next_id: u32,
+        open_flags: u32,
+    }
+    #[repr(C)]
+    struct InfoAttr {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    /// Where `name` lies in `struct bpf_prog_info`, and how long it is.
+    const NAME: std::ops::Range<usize> = 64..80;
+
+    // SAFETY: the attribute of this command, without pointers.
+    let prog = unsafe { bpf(PROG_GET_FD_BY_ID, &mut IdAttr { id, next_id: 0, open_flags: 0 }).map(|fd| owned(fd))? };
+    let mut info = [0u64; 10];
+    let mut attr = InfoAttr {
+        bpf_fd: prog.as_raw_fd() as u32,
+        info_len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    // SAFETY: `info` is as long as `info_len` says; its array counts are 0, so the kernel follows no pointer in it.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
+    let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    Ok(bytes[NAME].iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect())
+}
+
+/// Runs an XDP program once over a packet and answers its verdict.
+#[cfg(test)]
+pub(super) fn test_run(prog: BorrowedFd<'_>, packet: &[u8]) -> Result<u32, Errno> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: prog.as_raw_fd() as u32,
+        retval: 0,
+        data_size_in: packet.len() as u32,
+        data_size_out: 0,
+        data_in: packet.as_ptr() as u64,
+        data_out: 0,
+        repeat: 1,
+        duration: 0,
+    };
+    // SAFETY: the packet is passed with its length and only read; there is no output buffer.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr)? };
+    Ok(attr.retval)
+}

@@ -1,0 +1,352 @@
+//! One queue of one interface as a [`Device`].
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::xdp::XdpStatistics;
+use waterwheel_xdp::{
+    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait,
+    XdpBuff, XdpFrame, Zone,
+};
+
+use super::bpf::XdpMode;
+use super::link::Link;
+use super::posts::Posts;
+use super::queue::Queue;
+use super::socket::{CHUNK, Probe};
+use super::{AfXdpParams, error};
+use crate::DevError;
+
+/// Empty pages are posted when there is room for this many: one look at the kernel's index for all of them.
+const FILL_BATCH: u32 = 64;
+/// Ethernet header and one VLAN tag: what a frame has beyond the MTU.
+const FRAME_OVERHEAD: usize = 18;
+/// How often a waiting loop looks for what no file descriptor tells: completions, pages that came home to an empty pool.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long [`AfXdp::shutdown`] waits for packets on their way out.
+const DRAIN: Duration = Duration::from_millis(100);
+/// How long a closed socket may take until its queue is free.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// An AF_XDP socket on one queue of one interface.
+///
+/// Packets are steered to it from the first [`rx`](Device::rx) on, which posts the first pages. Received packets lie in pages of the pool, 256 bytes behind their start. Packets to send are sent from where they lie; those in pages of another region are copied
+/// once into a page of the pool (`copied_frames`).
+///
+/// Pages that are with the kernel come home when the device is [shut down](Device::shutdown) or dropped: the socket is closed, and once another one could be
+/// bound to the queue, which proves that the former is gone, its pages are taken back. When that does not happen within half a second (somebody has a copy of
+/// the socket), they are quarantined: the kernel may still write to them.
+#[derive(Debug)]
+pub struct AfXdp {
+    name: String,
+    params: AfXdpParams,
+    link: Link,
+    mode: Option<XdpMode>,
+    zero_copy: bool,
+    max_frame: usize,
+    /// Nothing after the end.
+    queue: Option<Queue>,
+    posts: Posts,
+    probe: Probe,
+    /// Packets are steered to the socket: from the first empty page on.
+    started: bool,
+    /// Packets lie in the tx ring that the kernel was not told of, or did not take yet.
+    tx_waiting: bool,
+    failure: Option<String>,
+    counts: Counts,
+}
+
+/// Counters of our own.
+#[derive(Debug, Default)]
+struct Counts {
+    copied_frames: u64,
+    tx_calls: u64,
+    rx_calls: u64,
+    /// Received and never looked at: what was in the rx ring at the end.
+    rx_left: u64,
+    quarantined: u64,
+    /// What the kernel's counters said at the end.
+    last: Option<XdpStatistics>,
+    ring_corrupt: u64,
+    tx_refused: u64,
+}
+
+impl AfXdp {
+    /// Opens one queue of an interface over the memory of `zone`. Several devices may be opened over one zone; packets move between them without a copy.
+    ///
+    /// # Errors
+    /// One line that says what was wrong and the way out; see [`DevError::class`]. Nothing is left behind then.
+    pub fn open(zone: &Zone, params: &AfXdpParams) -> Result<Self, DevError> {
+        params.check()?;
+        let (pages, rings) = (zone.region().len() / CHUNK, params.fill_ring as usize + params.tx_ring as usize);
+        if pages < rings {
+            return Err(error::config(format!(
+                "{}: {pages} pages of memory are too few for rings of {} pages to fill and {} to send: take {rings} pages or more, or smaller rings",
+                params.iface, params.fill_ring, params.tx_ring
+            )));
+        }
+        let posts = Posts::new(zone);
+        let queue = Queue::open(posts.umem(), params)?;
+        let probe = Probe::new(&params.iface, queue.link.index, params.queue)?;
+        Ok(Self {
+            name: format!("afxdp:{}:{}", params.iface, params.queue),
+            params: params.clone(),
+            link: queue.link.clone(),
+            mode: queue.mode(),
+            zero_copy: queue.socket.zero_copy(),
+            max_frame: (queue.link.mtu as usize + FRAME_OVERHEAD).min(CHUNK),
+            queue: Some(queue),
+            posts,
+            probe,
+            started: false,
+            tx_waiting: false,
+            failure: None,
+            counts: Counts::default(),
+        })
+    }
+
+    /// The interface, as it was when the device was opened.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Where the steering program runs; nothing with [`Steering::None`](super::Steering::None).
+    pub fn xdp_mode(&self) -> Option<XdpMode> {
+        self.mode
+    }
+
+    /// True when packets are neither copied in nor out by the kernel.
+    pub fn zero_copy(&self) -> bool {
+        self.zero_copy
+    }
+
+    /// The socket, for an XDP program and `XSKMAP` of one's own ([`Steering::None`](super::Steering::None)); nothing after the end. Whoever keeps a copy of it keeps
+    /// the socket, and with it the pages that were posted: they are quarantined at the end.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.queue.as_ref().map(|queue| queue.socket.as_fd())
+    }
+
+    /// Keeps the fill ring full, as far as the pool goes.
+    #[inline]
+    fn refill(&mut self, pool: &mut PagePool) {
+        let Some(queue) = &mut self.queue else { return };
+        let fill = queue.socket.fill();
+        let batch = FILL_BATCH.min(self.params.fill_ring);
+        // A quarter of a small pool is left to packets that are under way.
+        let target = (pool.limit() - pool.limit() / 4).min(self.params.fill_ring as usize);
+        let wanted = target.saturating_sub(self.posts.rx_count()).min(fill.free(batch) as usize);
+        if wanted >= batch as usize || (wanted > 0 && self.posts.rx_count() == 0) {
+            self.posts.fill(fill, pool, wanted as u32);
+        }
+        if !self.started && self.posts.rx_count() > 0 {
+            self.started = true;
+            self.failure = queue.start_rx().err();
+        }
+    }
+
+    /// Remembers why the queue is of no more use, when that is what `errno` means.
+    fn note(&mut self, errno: Errno) {
+        if self.failure.is_none() {
+            self.failure = self.queue.as_ref().and_then(|queue| queue.explain(errno));
+        }
+    }
+
+    /// Closes the socket, and gives every page home, or to quarantine.
+    fn close(&mut self, mut home: impl FnMut(waterwheel_xdp::Page)) {
+        let Some(mut queue) = self.queue.take() else { return };
+        queue.stop_rx();
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            self.posts.complete(queue.socket.completion(), &mut home);
+            let more = if self.failure.is_none() { queue.socket.kick_tx() } else { Err(Errno::NODEV) };
+            if self.posts.tx_count() == 0 || more.is_err() || Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.counts.rx_left = u64::from(queue.socket.rx().available());
+        self.counts.last = queue.socket.statistics().ok();
+        (self.counts.ring_corrupt, self.counts.tx_refused) = (queue.socket.corrupt(), queue.socket.tx_refused());
+        drop(queue);
+        match self.probe.wait(PATIENCE) {
+            Ok(proof) => self.posts.reclaim(&proof, home),
+            Err(_) => self.counts.quarantined += self.posts.abandon() as u64,
+        }
+    }
+}
+
+impl Device for AfXdp {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { rx: true, tx: true, max_frame: self.max_frame, foreign_pages: false }
+    }
+
+    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
+        let Some(queue) = &mut self.queue else { return 0 };
+        self.posts.complete(queue.socket.completion(), |page| homes.put(page))
+    }
+
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        self.refill(pool);
+        let Some(queue) = &mut self.queue else { return 0 };
+        let before = batch.len();
+        self.posts.receive(queue.socket.rx(), pool, batch, budget as u32);
+        batch.len() - before
+    }
+
+    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+        let mut traffic = Traffic::default();
+        let Some(queue) = &mut self.queue else { return traffic };
+        let mut slots = queue.socket.tx().reserve(frames.len() as u32);
+        loop {
+            // A refused frame leaves its slot to the next ones, so there may be a second turn.
+            let count = frames.len().min(slots.room() as usize);
+            if count == 0 {
+                break;
+            }
+            for frame in frames.drain(..count) {
+                if frame.len() > self.max_frame {
+                    drops.add(DropReason::FrameTooLong, 1);
+                    pool.put(frame.into_page());
+                    continue;
+                }
+                let sent = self.posts.send(&mut slots, frame).or_else(|frame| {
+                    let copy = copied(pool, &frame, &self.posts);
+                    pool.put(frame.into_page());
+                    self.counts.copied_frames += u64::from(copy.is_some());
+                    copy.and_then(|copy| self.posts.send(&mut slots, copy).ok()).ok_or(())
+                });
+                match sent {
+                    Ok(len) => traffic.add(len),
+                    Err(()) => drops.add(DropReason::ForeignPage, 1),
+                }
+            }
+        }
+        self.tx_waiting |= slots.submit() > 0;
+        traffic
+    }
+
+    fn tx_room(&mut self) -> usize {
+        let size = self.params.tx_ring;
+        self.queue.as_mut().map_or(0, |queue| queue.socket.tx().free(FILL_BATCH.min(size)) as usize)
+    }
+
+    fn flush(&mut self) {
+        let Some(queue) = &mut self.queue else { return };
+        let socket = &mut queue.socket;
+        let (mut sent, mut received) = (Ok(false), Ok(()));
+        if self.tx_waiting {
+            if !self.params.need_wakeup || socket.tx().needs_wakeup() {
+                self.counts.tx_calls += 1;
+                sent = socket.kick_tx();
+            } else {
+                sent = Ok(socket.tx().pending() > 0);
+            }
+        }
+        let fill = socket.fill();
+        if self.params.busy_poll.is_some() || (self.params.need_wakeup && fill.needs_wakeup() && fill.pending() > 0) {
+            self.counts.rx_calls += 1;
+            received = socket.kick_rx();
+        }
+        self.tx_waiting = sent.unwrap_or(false);
+        if let Some(errno) = sent.err().or(received.err()) {
+            self.note(errno);
+        }
+    }
+
+    fn wait(&self) -> Wait {
+        let Some(queue) = &self.queue else { return Wait::Never };
+        let socket = &queue.socket;
+        if self.params.busy_poll.is_some() || !socket.rx.is_empty() || !socket.completion.is_empty() {
+            return Wait::Now;
+        }
+        let starving = socket.fill.pending() < FILL_BATCH.min(self.params.fill_ring);
+        if self.posts.tx_count() > 0 || starving {
+            return Wait::Until(Instant::now() + LOOK_AGAIN);
+        }
+        Wait::Readable
+    }
+
+    fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
+        if let Some(queue) = &self.queue {
+            add(queue.socket.as_fd());
+        }
+    }
+
+    fn health(&mut self) -> Health {
+        if self.failure.is_none() {
+            self.failure = self.queue.as_ref().and_then(Queue::failure);
+        }
+        self.failure.clone().map_or(Health::Up, Health::Failed)
+    }
+
+    fn mode(&self) -> String {
+        let mode = self.mode.map_or_else(|| "program of one's own".to_owned(), |mode| mode.to_string());
+        format!("{mode}, {}", if self.zero_copy { "zero copy" } else { "copy" })
+    }
+
+    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        let kernel = self.queue.as_ref().map_or(self.counts.last, |queue| queue.socket.statistics().ok());
+        if let Some(kernel) = kernel {
+            count("rx_dropped", kernel.rx_dropped);
+            count("rx_invalid_descs", kernel.rx_invalid_descs);
+            count("rx_ring_full", kernel.rx_ring_full.unwrap_or(0));
+            count("rx_fill_ring_empty_descs", kernel.rx_fill_ring_empty_descs.unwrap_or(0));
+            count("tx_invalid_descs", kernel.tx_invalid_descs);
+            count("tx_ring_empty_descs", kernel.tx_ring_empty_descs.unwrap_or(0));
+        }
+        let at_end = (self.counts.ring_corrupt, self.counts.tx_refused);
+        let (corrupt, refused) =
+            self.queue.as_ref().map_or(at_end, |queue| (queue.socket.corrupt(), queue.socket.tx_refused()));
+        count("copied_frames", self.counts.copied_frames);
+        count("tx_refused_by_driver", refused);
+        count("tx_calls", self.counts.tx_calls);
+        count("rx_calls", self.counts.rx_calls);
+        count("rx_left_at_close", self.counts.rx_left);
+        count("bad_rx_descs", self.posts.bad_rx);
+        count("bad_completions", self.posts.bad_completions);
+        count("ring_index_errors", corrupt);
+        count("quarantined_pages", self.counts.quarantined);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.posts.rx_count() + self.posts.tx_count()
+    }
+
+    fn account(&self, account: &mut Account) {
+        if account.zone().id() == self.posts.region() {
+            self.posts.account(account);
+        }
+    }
+
+    fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.close(|page| homes.put(page));
+    }
+}
+
+impl Drop for AfXdp {
+    fn drop(&mut self) {
+        self.close(drop);
+    }
+}
+
+/// The frame in a page of the pool; nothing when there is none, or it does not fit behind the headroom.
+fn copied(pool: &mut PagePool, frame: &XdpFrame, posts: &Posts) -> Option<XdpFrame> {
+    if frame.len() > CHUNK {
+        return None;
+    }
+    let page = pool.alloc(Direction::Tx)?;
+    if page.region_id() != posts.region() {
+        pool.put(page);
+        return None;
+    }
+    // A frame that leaves no room for it has no headroom: nobody looks at it any more.
+    let offset = HEADROOM.min(CHUNK - frame.len());
+    let mut copy = XdpBuff::new(page, offset, frame.len());
+    copy.data_mut().copy_from_slice(frame.data());
+    Some(copy.into())
+}

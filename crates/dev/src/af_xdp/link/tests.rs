@@ -1,0 +1,127 @@
+//! Interfaces that the test made, seen through netlink.
+
+use super::{Link, default_routes};
+use crate::af_xdp::bpf::{AttachMode, Steering, XdpMode, attach_steering};
+use crate::af_xdp::testing::{Net, root, run};
+
+#[test]
+fn a_veth_is_described_as_it_is() {
+    if !root("a_veth_is_described_as_it_is") {
+        return;
+    }
+    let _net = Net::new();
+    run("ip link set dev near mtu 1400 address 02:00:00:00:00:99");
+    let link = Link::by_name("near").unwrap();
+    assert_eq!((link.name.as_str(), link.mtu, link.up, link.carrier), ("near", 1400, true, true));
+    assert_eq!(link.address, [2, 0, 0, 0, 0, 0x99]);
+    assert_eq!(link.kind.as_deref(), Some("veth"));
+    assert_eq!(link.driver(), "veth");
+    assert!(!link.loopback && !link.promiscuous);
+    assert!(link.rx_queues >= 1);
+    assert_eq!(link.xdp, None);
+    assert_eq!(Link::by_index(link.index).unwrap(), link);
+    if let Some(features) = link.features() {
+        assert!(features.native() && features.redirect() && !features.zero_copy(), "{features:?}");
+    }
+
+    run("ip link set dev near down");
+    assert!(!Link::by_name("near").unwrap().up);
+    let names: Vec<String> = Link::all().unwrap().into_iter().map(|link| link.name).collect();
+    for name in ["lo", "near", "far"] {
+        assert!(names.iter().any(|there| there == name), "{names:?}");
+    }
+    run("ip link del near");
+    assert!(Link::by_index(link.index).unwrap_err().to_string().contains("is gone"));
+}
+
+#[test]
+fn queues_are_counted_as_they_are_used() {
+    if !root("queues_are_counted_as_they_are_used") {
+        return;
+    }
+    let _net = Net::new();
+    run("ip link add wide numrxqueues 4 numtxqueues 4 type veth peer name edge numrxqueues 4 numtxqueues 4");
+    run("ethtool -L wide rx 3");
+    assert_eq!(Link::by_name("wide").unwrap().rx_queues, 3);
+}
+
+#[test]
+fn an_unknown_interface_is_named_with_those_that_are_there() {
+    if !root("an_unknown_interface_is_named_with_those_that_are_there") {
+        return;
+    }
+    let _net = Net::new();
+    let error = Link::by_name("nera").unwrap_err().to_string();
+    assert!(error.contains("`nera`") && error.contains("near") && error.contains("far"), "{error}");
+    for name in ["", "a-name-that-is-far-too-long"] {
+        assert!(Link::by_name(name).unwrap_err().to_string().contains("1 to 15"));
+    }
+}
+
+#[test]
+fn default_routes_are_found() {
+    if !root("default_routes_are_found") {
+        return;
+    }
+    let _net = Net::new();
+    assert_eq!(default_routes().unwrap(), []);
+    let (near, far) = (Link::by_name("near").unwrap().index, Link::by_name("far").unwrap().index);
+    run("ip addr add 192.0.2.1/24 dev near");
+    assert_eq!(default_routes().unwrap(), [], "a route to a network is no default route");
+    run("ip route add default via 192.0.2.2 dev near onlink");
+    assert_eq!(default_routes().unwrap(), [near]);
+    run("ip -6 route add default dev far");
+    let mut both = [near, far];
+    both.sort_unstable();
+    assert_eq!(default_routes().unwrap(), both);
+    run("ip route del default");
+    run("ip route add default nexthop via 192.0.2.2 dev near onlink nexthop via 192.0.2.3 dev near onlink");
+    assert_eq!(default_routes().unwrap(), both);
+}
+
+#[test]
+fn a_program_is_shown_and_gone_with_its_owner() {
+    if !root("a_program_is_shown_and_gone_with_its_owner") {
+        return;
+    }
+    let _net = Net::new();
+    for (attach, mode) in [
+        (AttachMode::Native, XdpMode::Native),
+        (AttachMode::Generic, XdpMode::Generic),
+        (AttachMode::Auto, XdpMode::Native),
+    ] {
+        let steer = attach_steering(&Link::by_name("near").unwrap(), &Steering::All, attach).unwrap().unwrap();
+        let attached = Link::by_name("near").unwrap().xdp.unwrap();
+        assert_eq!((attached.mode, steer.mode()), (mode, mode));
+        let words = attached.describe();
+        assert!(words.contains("`waterwheel`") && words.contains(&std::process::id().to_string()), "{words}");
+        drop(steer);
+        assert_eq!(Link::by_name("near").unwrap().xdp, None);
+    }
+}
+
+#[test]
+fn a_taken_interface_is_refused_and_its_program_named() {
+    if !root("a_taken_interface_is_refused_and_its_program_named") {
+        return;
+    }
+    let _net = Net::new();
+    let link = Link::by_name("near").unwrap();
+    let steer = attach_steering(&link, &Steering::All, AttachMode::Auto).unwrap().unwrap();
+    // The same process may join, when it wants the same.
+    let joined = attach_steering(&link, &Steering::All, AttachMode::Auto).unwrap().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&steer, &joined));
+    let other = attach_steering(&link, &"port=53".parse().unwrap(), AttachMode::Auto).unwrap_err();
+    assert!(other.to_string().contains("share one program"), "{other}");
+    let id = link_program(&link);
+
+    // A second namespace handle on the same interface plays the other process: the table of this one does not know it.
+    let error = super::super::bpf::attach_anew(&link, AttachMode::Auto).unwrap_err().to_string();
+    assert!(error.contains(&format!("XDP program {id} `waterwheel` (native, held by process")), "{error}");
+    let error = super::super::bpf::attach_anew(&link, AttachMode::Generic).unwrap_err().to_string();
+    assert!(error.contains("is attached already"), "{error}");
+}
+
+fn link_program(link: &Link) -> u32 {
+    Link::by_index(link.index).unwrap().xdp.unwrap().prog_id
+}

@@ -1,0 +1,52 @@
+//! AF_XDP: the packets of one queue of an interface, straight from and to the pool's pages (`Documentation/networking/af_xdp.rst`).
+//!
+//! [`AfXdp`] is the device. Under it, from the bottom: [`rings`], sockets, the steering program ([`Steering`]), and what is known of interfaces ([`link`]).
+//!
+//! - A socket sees one queue. All queues of an interface: one device each ([`rx_queues`](link::Link::rx_queues)); they share one steering program.
+//! - Several devices over one [`Zone`](waterwheel_xdp::Zone) exchange packets without a copy of ours.
+//! - Nothing of the machine is changed but what ends with the process: the program (a link of this process) and promiscuous mode (a membership of a packet
+//!   socket).
+//! - Packets of at most 3840 bytes are received, of at most 4096 sent. With native XDP most drivers want an MTU below 3500.
+//! - Packets from a local stack on the other end of a veth carry partial checksums, which only that machine's stack understands: switch that off there
+//!   (`ethtool -K IF tx off`) when they go on to anybody else.
+//!
+//! # Counters
+//!
+//! | name | what |
+//! |---|---|
+//! | `rx_dropped` | the kernel dropped it: for other reasons than the next ones, such as too long (`XDP_STATISTICS`, as the five that follow) |
+//! | `rx_invalid_descs` | addresses in the fill ring that the kernel refused: 0 |
+//! | `rx_ring_full` | packets lost because they were not taken out in time |
+//! | `rx_fill_ring_empty_descs` | packets lost because no empty page was there: the pool is too small |
+//! | `tx_invalid_descs` | packets to send that the kernel refused: 0 |
+//! | `tx_ring_empty_descs` | how often the kernel found nothing more to send |
+//! | `copied_frames` | packets to send that lay in memory of another region |
+//! | `tx_refused_by_driver` | packets that the driver dropped when it was given them (copy mode) |
+//! | `tx_calls`, `rx_calls` | rounds with a system call to send, to receive |
+//! | `rx_left_at_close` | received packets that nobody had looked at when the device closed |
+//! | `bad_rx_descs`, `bad_completions`, `ring_index_errors` | what the kernel said and cannot be: 0 |
+//! | `quarantined_pages` | pages that did not come back, as somebody kept the socket |
+
+mod bpf;
+mod caps;
+mod device;
+mod error;
+mod holders;
+pub mod link;
+mod params;
+mod posts;
+mod queue;
+pub mod rings;
+mod socket;
+mod sys;
+
+#[cfg(test)]
+mod posts_tests;
+#[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
+mod testing;
+
+pub use bpf::{AttachMode, Ports, Prefix, Rule, Rules, Steering, XdpMode};
+pub use device::AfXdp;
+pub use params::{AfXdpParams, BusyPoll, ZeroCopy};

@@ -1,0 +1,236 @@
+//! Posted pages against a kernel that this test plays: one that keeps the rules, and one that does not.
+
+use waterwheel_xdp::mm::{PageAccount, Users, ZoneParams};
+use waterwheel_xdp::{Account, Direction, PagePool, PoolParams, XdpBuff, XdpFrame, Zone};
+
+use super::posts::Posts;
+use super::rings::{Consumer, Desc, Producer, RingMemory};
+use super::socket::CHUNK;
+
+const RING: u32 = 16;
+const PAGE: u64 = CHUNK as u64;
+
+/// Our ends of four rings, and the kernel's.
+struct Fake {
+    zone: Zone,
+    pool: PagePool,
+    posts: Posts,
+    fill: Producer<u64>,
+    rx: Consumer<Desc>,
+    tx: Producer<Desc>,
+    completion: Consumer<u64>,
+    kernel: Kernel,
+}
+
+struct Kernel {
+    fill: Consumer<u64>,
+    rx: Producer<Desc>,
+    tx: Consumer<Desc>,
+    completion: Producer<u64>,
+}
+
+impl Kernel {
+    fn says_received(&mut self, addr: u64, len: u32, options: u32) {
+        let mut slots = self.rx.reserve(1);
+        slots.push(Desc { addr, len, options }).unwrap();
+        slots.submit();
+    }
+
+    fn says_sent(&mut self, addr: u64) {
+        let mut slots = self.completion.reserve(1);
+        slots.push(addr).unwrap();
+        slots.submit();
+    }
+}
+
+impl Fake {
+    fn new() -> Self {
+        let zone = Zone::new(&ZoneParams::pages(64)).unwrap();
+        let pool = PagePool::new(&zone, PoolParams::default()).unwrap();
+        let (fill, kernel_fill) = RingMemory::pair(RING);
+        let (rx, kernel_rx) = RingMemory::pair(RING);
+        let (tx, kernel_tx) = RingMemory::pair(RING);
+        let (completion, kernel_completion) = RingMemory::pair(RING);
+        Self {
+            posts: Posts::new(&zone),
+            zone,
+            pool,
+            fill: Producer::new(fill),
+            rx: Consumer::new(rx),
+            tx: Producer::new(tx),
+            completion: Consumer::new(completion),
+            kernel: Kernel {
+                fill: Consumer::new(kernel_fill),
+                rx: Producer::new(kernel_rx),
+                tx: Consumer::new(kernel_tx),
+                completion: Producer::new(kernel_completion),
+            },
+        }
+    }
+
+    fn fill(&mut self, count: u32) -> Vec<u64> {
+        self.posts.fill(&mut self.fill, &mut self.pool, count);
+        self.kernel.fill.peek(u32::MAX).collect()
+    }
+
+    fn receive(&mut self) -> Vec<XdpBuff> {
+        let mut batch = Vec::with_capacity(64);
+        self.posts.receive(&mut self.rx, &mut self.pool, &mut batch, 64);
+        batch
+    }
+
+    fn frame(&mut self, bytes: &[u8]) -> XdpFrame {
+        let mut packet = XdpBuff::whole(self.pool.alloc(Direction::Tx).unwrap());
+        packet.set_len(bytes.len());
+        packet.data_mut().copy_from_slice(bytes);
+        packet.into()
+    }
+
+    fn send(&mut self, frame: XdpFrame) -> Result<Desc, XdpFrame> {
+        let mut slots = self.tx.reserve(1);
+        self.posts.send(&mut slots, frame)?;
+        slots.submit();
+        Ok(self.kernel.tx.peek(1).next().unwrap())
+    }
+
+    fn complete(&mut self) -> usize {
+        let pool = &mut self.pool;
+        self.posts.complete(&mut self.completion, |page| pool.put(page))
+    }
+
+    fn account(&mut self) -> PageAccount {
+        let mut account = Account::open(&self.zone);
+        self.pool.account(&mut account);
+        self.posts.account(&mut account);
+        account.close(Users::Gone)
+    }
+}
+
+#[test]
+fn pages_go_out_and_come_back_by_their_number() {
+    let mut fake = Fake::new();
+    let addresses = fake.fill(8);
+    assert_eq!((addresses.len(), fake.posts.rx_count()), (8, 8));
+    assert!(addresses.iter().all(|addr| addr % PAGE == 0 && addr / PAGE < 64), "{addresses:?}");
+    assert_eq!(fake.account().held_by_devices, 8);
+
+    // Not in the order in which they went out.
+    for addr in addresses.iter().rev() {
+        fake.kernel.says_received(addr + 256, 60, 0);
+    }
+    let batch = fake.receive();
+    let numbers: Vec<u64> = batch.iter().map(|packet| u64::from(packet.page().number()) * PAGE).collect();
+    let mut expected = addresses.clone();
+    expected.reverse();
+    assert_eq!(numbers, expected);
+    assert!(batch.iter().all(|packet| packet.offset() == 256 && packet.len() == 60));
+    assert_eq!((fake.posts.rx_count(), fake.posts.bad_rx), (0, 0));
+    batch.into_iter().for_each(|packet| fake.pool.put(packet.into_page()));
+    let account = fake.account();
+    assert_eq!((account.held_by_devices, account.leaked, account.conflicts), (0, 0, 0), "{account:?}");
+}
+
+#[test]
+fn frames_go_out_from_where_they_lie_and_their_pages_come_home() {
+    let mut fake = Fake::new();
+    let frame = fake.frame(&[7; 100]);
+    let number = u64::from(frame.page().number());
+    let desc = fake.send(frame).unwrap();
+    assert_eq!(desc, Desc { addr: number * PAGE + 256, len: 100, options: 0 });
+    assert_eq!((fake.posts.tx_count(), fake.account().held_by_devices), (1, 1));
+    fake.kernel.says_sent(desc.addr);
+    assert_eq!(fake.complete(), 1);
+    assert_eq!((fake.posts.tx_count(), fake.pool.outstanding()), (0, 0));
+}
+
+#[test]
+fn what_a_hostile_kernel_says_costs_a_counter() {
+    let mut fake = Fake::new();
+    let addresses = fake.fill(4);
+    let free = (0..64).map(|page| page * PAGE).find(|addr| !addresses.contains(addr)).unwrap();
+    let mine = addresses[0];
+    for (addr, len, options, what) in [
+        (free, 60, 0, "a page that is not posted"),
+        (64 * PAGE, 60, 0, "beyond the memory"),
+        (u64::MAX, 60, 0, "far beyond the memory"),
+        (mine + 256, 60, 0, "a packet, the only good one"),
+        (mine + 256, 60, 0, "the same page again"),
+        (addresses[1] + 256, 4096 - 255, 0, "out of its page"),
+        (addresses[2] + 4095, 2, 0, "out of its page by one"),
+        (addresses[3], u32::MAX, 0, "a length that wraps"),
+    ] {
+        let before = fake.posts.bad_rx;
+        fake.kernel.says_received(addr, len, options);
+        let batch = fake.receive();
+        assert_eq!(batch.len() as u64 + fake.posts.bad_rx - before, 1, "{what}");
+        batch.into_iter().for_each(|packet| fake.pool.put(packet.into_page()));
+    }
+    assert_eq!(fake.posts.bad_rx, 7);
+    let addr = fake.fill(1)[0];
+    fake.kernel.says_received(addr, 60, 1);
+    assert_eq!(fake.receive().len(), 0, "a packet that goes on in the next descriptor");
+    assert_eq!((fake.posts.bad_rx, fake.posts.rx_count(), fake.pool.outstanding()), (8, 0, 0));
+}
+
+#[test]
+fn a_completion_cannot_take_what_was_not_sent() {
+    let mut fake = Fake::new();
+    let waiting = fake.fill(1)[0];
+    let frame = fake.frame(&[1; 60]);
+    let sent = fake.send(frame).unwrap().addr;
+    for addr in [waiting, 64 * PAGE, u64::MAX, sent ^ PAGE] {
+        fake.kernel.says_sent(addr);
+    }
+    assert_eq!((fake.complete(), fake.posts.bad_completions), (0, 4));
+    // The kernel names the page, whatever the offset in it.
+    fake.kernel.says_sent(sent & !(PAGE - 1));
+    fake.kernel.says_sent(sent);
+    assert_eq!((fake.complete(), fake.posts.bad_completions), (1, 5));
+    // And a descriptor cannot take what is being sent.
+    let frame = fake.frame(&[1; 60]);
+    let sent = fake.send(frame).unwrap().addr;
+    fake.kernel.says_received(sent, 60, 0);
+    assert_eq!((fake.receive().len(), fake.posts.bad_rx, fake.posts.tx_count()), (0, 1, 1));
+    assert_eq!(fake.posts.abandon(), 2);
+}
+
+#[test]
+fn what_cannot_be_sent_from_where_it_lies_comes_back() {
+    let mut fake = Fake::new();
+    let other = Zone::new(&ZoneParams::pages(64)).unwrap();
+    let mut foreign = XdpBuff::whole(other.alloc(0).unwrap().into_page());
+    foreign.set_len(60);
+    assert!(fake.send(foreign.into()).is_err(), "a page of a region that was not registered");
+
+    // A block of two pages is sent when the packet lies in one of them.
+    let block = |offset, len| XdpBuff::new(fake.zone.alloc(1).unwrap().into_page(), offset, len);
+    let (first, second, across) = (block(0, 4096), block(4096 + 10, 100), block(4000, 97));
+    assert_eq!(fake.send(first.into()).unwrap().len, 4096);
+    let number = u64::from(second.page().number());
+    let desc = fake.send(second.into()).unwrap();
+    assert_eq!(desc.addr, (number + 1) * PAGE + 10);
+    assert!(fake.send(across.into()).is_err(), "a packet across the end of its chunk");
+    fake.kernel.says_sent(desc.addr);
+    assert_eq!(fake.complete(), 1);
+    fake.posts.abandon();
+}
+
+#[test]
+fn a_pool_that_is_empty_posts_what_it_has() {
+    let mut fake = Fake::new();
+    let held: Vec<_> = std::iter::from_fn(|| fake.zone.alloc(0)).take(61).collect();
+    assert_eq!(fake.fill(16).len(), 3);
+    drop(held);
+    assert_eq!(fake.fill(16).len(), 16);
+}
+
+#[test]
+fn what_is_given_up_is_quarantined_and_counted() {
+    let mut fake = Fake::new();
+    fake.fill(5);
+    let frame = fake.frame(&[1; 60]);
+    fake.send(frame).unwrap();
+    assert_eq!(fake.posts.abandon(), 6);
+    assert_eq!(fake.account().quarantined, 6);
+    assert_eq!(fake.posts.rx_count() + fake.posts.tx_count(), 0);
+}

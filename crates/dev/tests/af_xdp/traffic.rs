@@ -1,0 +1,233 @@
+//! Packets through open queues.
+
+use std::time::{Duration, Instant};
+
+use waterwheel_dev::af_xdp::link::Link;
+use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, AttachMode, BusyPoll};
+use waterwheel_xdp::{
+    Action, Context, Device, Direction, DropReason, Drops, Fabric, Homes, Idle, WorkerStats, XdpBuff, XdpFrame,
+};
+
+use crate::support::{account, counter, cross, params, poll_until, pool, reflect, second_pair, worker, zone};
+use crate::testing::{Net, Stranger, frame, root};
+
+fn stranger(name: &str) -> Stranger {
+    Stranger::on(Link::by_name(name).unwrap().index)
+}
+
+#[test]
+fn packets_cross_two_interfaces_unchanged_and_the_queues_open_again_at_once() {
+    if !root("packets_cross_two_interfaces_unchanged_and_the_queues_open_again_at_once") {
+        return;
+    }
+    let _net = Net::new();
+    second_pair();
+    let (far, far2) = (stranger("far"), stranger("far2"));
+    let zone = zone();
+    for round in 0..20 {
+        let mut worker = worker(&zone, &[params("near"), params("near2")]);
+        worker.poll(&mut cross);
+        for (n, len) in [60, 61, 64, 333, 1514].into_iter().enumerate() {
+            for (from, to, port) in [(&far, &far2, 0), (&far2, &far, 1)] {
+                let sent = frame(len, (round * 16 + n + port) as u8);
+                from.send(&sent);
+                let before = worker.stats().ports[port].rx.packets;
+                poll_until(&mut worker, cross, |stats| stats.ports[port].rx.packets > before);
+                assert_eq!(to.recv().unwrap(), sent);
+            }
+        }
+        let stats = worker.close();
+        assert_eq!((stats.actions.redirect, stats.drops.total()), (10, 0));
+        for port in 0..2 {
+            for name in ["copied_frames", "bad_rx_descs", "bad_completions", "ring_index_errors", "quarantined_pages"] {
+                assert_eq!(counter(&stats, port, name), 0, "{name}");
+            }
+        }
+        assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+        assert_eq!(Link::by_name("near").unwrap().xdp, None);
+    }
+}
+
+#[test]
+fn a_burst_beyond_the_rings_is_all_there_or_counted() {
+    if !root("a_burst_beyond_the_rings_is_all_there_or_counted") {
+        return;
+    }
+    const COUNT: u64 = 5000;
+    let lost = |stats: &WorkerStats| -> u64 {
+        ["rx_ring_full", "rx_fill_ring_empty_descs", "rx_dropped"].map(|name| counter(stats, 0, name)).iter().sum()
+    };
+    let _net = Net::new();
+    let far = stranger("far");
+    let zone = zone();
+    for (mode, busy_poll, need_wakeup) in [
+        (AttachMode::Native, None, true),
+        (AttachMode::Native, Some(BusyPoll::default()), true),
+        (AttachMode::Generic, None, false),
+    ] {
+        let mut worker = worker(&zone, &[AfXdpParams { mode, busy_poll, need_wakeup, ..params("near") }]);
+        worker.poll(&mut reflect);
+        let mut seen = 0;
+        let mut check = |_: &Context, packet: &mut XdpBuff| {
+            let seed = packet.data()[14];
+            assert_eq!(packet.data(), frame(packet.len(), seed));
+            seen += 1;
+            if seen % 2 == 0 { Action::Tx } else { Action::Drop(DropReason::Program) }
+        };
+        for n in 0..COUNT {
+            far.send(&frame(60 + (n % 1400) as usize, n as u8));
+            // Slower than they come, so that rings overflow.
+            if n % 200 == 199 {
+                worker.poll(&mut check);
+            }
+        }
+        poll_until(&mut worker, check, |stats| stats.ports[0].rx.packets + lost(stats) >= COUNT);
+        let stats = worker.close();
+        assert_eq!(stats.ports[0].rx.packets + lost(&stats), COUNT, "{stats:?}");
+        assert!(stats.ports[0].rx.packets > 500 && lost(&stats) > 0, "{stats:?}");
+        assert_eq!(stats.actions.total(), stats.ports[0].rx.packets);
+        assert_eq!(stats.ports[0].mode, if mode == AttachMode::Native { "native, copy" } else { "generic, copy" });
+        assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+    }
+}
+
+#[test]
+fn a_sleeping_worker_wakes_up_for_every_packet() {
+    if !root("a_sleeping_worker_wakes_up_for_every_packet") {
+        return;
+    }
+    let _net = Net::new();
+    second_pair();
+    let (far, far2) = (stranger("far"), stranger("far2"));
+    let zone = zone();
+    let mut fabric = Fabric::new(1);
+    for name in ["near", "near2"] {
+        fabric.add(0, Box::new(AfXdp::open(&zone, &params(name)).unwrap()), pool(&zone)).unwrap();
+    }
+    fabric.idle(Idle::Sleep);
+    let mut worker = fabric.build().unwrap().remove(0);
+    let control = worker.control();
+    let thread = std::thread::spawn(move || {
+        worker.run(&mut cross);
+        worker.close()
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Instant::now();
+    for seed in 0..50 {
+        far.send(&frame(100, seed));
+        assert_eq!(far2.recv().unwrap(), frame(100, seed));
+    }
+    // A worker that is not woken looks every 100 ms.
+    assert!(start.elapsed() < Duration::from_secs(2), "50 packets took {:?}", start.elapsed());
+    control.stop();
+    let stats = thread.join().unwrap();
+    assert!(stats.sleeps > 10, "{stats:?}");
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+}
+
+#[test]
+fn frames_of_another_region_are_copied_and_counted() {
+    if !root("frames_of_another_region_are_copied_and_counted") {
+        return;
+    }
+    let _net = Net::new();
+    let far = stranger("far");
+    let (zone, other) = (zone(), zone());
+    let mut pools = [pool(&zone)];
+    let mut device = AfXdp::open(&zone, &params("near")).unwrap();
+    let (mut frames, mut drops) = (Vec::new(), Drops::default());
+    let packet = |len: usize| {
+        let mut packet = XdpBuff::whole(other.alloc(1).unwrap().into_page());
+        packet.set_len(len);
+        packet.data_mut().copy_from_slice(&frame(len, len as u8));
+        XdpFrame::from(packet)
+    };
+    frames.extend([packet(60), packet(1518), packet(1519), packet(61)]);
+    let sent = device.tx(&mut pools[0], &mut frames, &mut drops);
+    device.flush();
+    assert_eq!((sent.packets, sent.bytes, frames.len()), (3, 60 + 1518 + 61, 0));
+    assert_eq!((drops.get(DropReason::FrameTooLong), drops.total()), (1, 1), "longer than the interface's MTU");
+    for len in [60, 1518, 61] {
+        assert_eq!(far.recv().unwrap(), frame(len, len as u8));
+    }
+    let mut copied = 0;
+    device.counters(&mut |name, value| copied += if name == "copied_frames" { value } else { 0 });
+    assert_eq!(copied, 3);
+    assert!(account(&other).is_whole(), "the originals went home at once");
+
+    // Nothing left to copy into: refused, and counted.
+    let mut held = Vec::new();
+    while let Some(page) = pools[0].alloc(Direction::Tx) {
+        held.push(page);
+    }
+    frames.push(packet(60));
+    device.tx(&mut pools[0], &mut frames, &mut drops);
+    assert_eq!((drops.get(DropReason::ForeignPage), frames.len()), (1, 0));
+    drop(held);
+    device.shutdown(&mut Homes::new(&mut pools));
+    drop(pools);
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+    assert!(account(&other).is_whole());
+}
+
+#[test]
+fn what_finds_no_room_stays_with_the_caller() {
+    if !root("what_finds_no_room_stays_with_the_caller") {
+        return;
+    }
+    let _net = Net::new();
+    let zone = zone();
+    let mut pools = [pool(&zone)];
+    let mut device = AfXdp::open(&zone, &params("near")).unwrap();
+    let (mut frames, mut drops) = (Vec::new(), Drops::default());
+    for _ in 0..200 {
+        let mut packet = XdpBuff::whole(pools[0].alloc(Direction::Tx).unwrap());
+        packet.set_len(60);
+        packet.data_mut().copy_from_slice(&frame(60, 0));
+        frames.push(packet.into());
+    }
+    assert!(device.tx_room() >= 64);
+    let sent = device.tx(&mut pools[0], &mut frames, &mut drops);
+    assert_eq!((sent.packets, frames.len(), device.in_flight(), drops.total()), (128, 72, 128, 0));
+    assert_eq!(device.tx_room(), 0);
+    device.flush();
+    frames.clear();
+    device.shutdown(&mut Homes::new(&mut pools));
+    assert_eq!(device.in_flight(), 0);
+    device.flush();
+    assert_eq!(device.rx(&mut pools[0], &mut Vec::new(), 64), 0, "after the end there is nothing");
+    drop(pools);
+    assert!(account(&zone).is_whole());
+}
+
+#[test]
+fn steering_leaves_the_rest_to_the_host() {
+    if !root("steering_leaves_the_rest_to_the_host") {
+        return;
+    }
+    let _net = Net::new();
+    let (near, far) = (stranger("near"), stranger("far"));
+    let zone = zone();
+    let steering = "dst=10.0.0.0/8,proto=udp,port=53".parse().unwrap();
+    let mut worker = worker(&zone, &[AfXdpParams { steering, ..params("near") }]);
+    worker.poll(&mut reflect);
+    let udp = |port: u16| {
+        let mut packet = frame(60, 0);
+        packet[12..14].copy_from_slice(&[8, 0]);
+        packet[14..24].copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17]);
+        packet[26..34].copy_from_slice(&[198, 51, 100, 1, 10, 0, 0, 1]);
+        packet[36..38].copy_from_slice(&port.to_be_bytes());
+        packet
+    };
+    let (ours, theirs) = (udp(53), udp(22));
+    far.send(&theirs);
+    assert_eq!(near.recv().unwrap(), theirs, "the host has it");
+    far.send(&ours);
+    poll_until(&mut worker, reflect, |stats| stats.ports[0].rx.packets > 0);
+    assert_eq!(far.recv().unwrap(), ours);
+    let stats = worker.close();
+    assert_eq!(stats.ports[0].rx.packets, 1);
+    while near.recv_now().is_some() {}
+    far.send(&ours);
+    assert_eq!(near.recv().unwrap(), ours, "after the end the host has everything");
+}
