@@ -19,6 +19,7 @@ pub mod null;
 pub mod pcap;
 #[cfg(any(feature = "gen", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
+pub mod spec;
 #[cfg(feature = "tap")]
 pub mod tap;
 #[cfg(any(feature = "gen", feature = "pcap"))]

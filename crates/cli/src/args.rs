@@ -1,0 +1,340 @@
+//! What was typed. What it means is `config`'s business.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::failure::{Class, EXIT_CODES};
+use crate::{report, units};
+
+/// Packets between devices, over one page pool: pages go out full and come back empty, still mapped, and none is lost.
+#[derive(Debug, Parser)]
+#[command(name = "waterwheel", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Try 'waterwheel devices', then 'waterwheel help devices', then 'waterwheel forward gen: null: --duration 5'."
+)]
+#[command(after_long_help = format!("{MAIN_HELP}\n\n{EXIT_CODES}"))]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const MAIN_HELP: &str = "\
+Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them:
+  afxdp:IFACE[:QUEUE]   AF_XDP sockets on a network interface
+  tap:NAME              a tap interface of the kernel
+  pcap:FILE             packets read from a file, or written to one
+  gen:                  a traffic generator
+  null:                 a sink
+  veth:[NAME]           a pair of devices in this process's memory
+
+Examples:
+  waterwheel devices
+      what this machine has, and what to do before it can be used
+  waterwheel forward gen: null: --duration 5
+      how fast the packet loop and the memory under it are here
+  waterwheel forward afxdp:eth1 afxdp:eth2
+      a wire between two interfaces, both ways
+  waterwheel drop afxdp:eth1,dst=192.0.2.0/24,proto=udp --json
+      takes and drops the UDP packets to a prefix; the rest goes on to the host
+  waterwheel generate afxdp:eth1 --size 64 --rate 1M --dport 1000-1999 --count 10M
+  waterwheel capture afxdp:eth1 - | tcpdump -nr -
+
+While it runs: a live table at a terminal, else one line for each --interval; with --json one object for each. Last come the \
+totals and the account of every page. Notices and errors go to standard error.
+
+SIGINT and SIGTERM end a run cleanly: nothing more is taken in, what is under way is sent, and the totals are printed; a second \
+one forces the end.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Forward(Forward),
+    Drop(Drop),
+    Tx(Tx),
+    Generate(Box<Generate>),
+    Capture(Capture),
+    Devices(Devices),
+    Help(Help),
+}
+
+/// Forward packets between two devices, both ways
+///
+/// Every packet that A receives is sent out of B, and the other way round. The page that carries a packet moves to the other device;
+/// nothing is copied where both can send from the same memory.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel forward gen: null: --duration 5
+  waterwheel forward afxdp:eth1 afxdp:eth2 --workers 2
+  waterwheel forward pcap:in.pcap pcap:out.pcapng --one-way
+  waterwheel forward afxdp:eth1:0 tap:tap0 --idle sleep")]
+pub(crate) struct Forward {
+    /// The one device, e.g. afxdp:eth1 (see 'waterwheel help devices')
+    pub(crate) a: String,
+    /// The other device
+    pub(crate) b: String,
+    /// Only from A to B
+    #[arg(long)]
+    pub(crate) one_way: bool,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Receive and drop
+///
+/// Every packet that the device receives is counted and dropped; its page goes straight back to the pool.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel drop gen:size=imix --duration 5
+  waterwheel drop afxdp:eth1,dst=192.0.2.0/24")]
+pub(crate) struct Drop {
+    /// The device, e.g. afxdp:eth1 (see 'waterwheel help devices')
+    pub(crate) a: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Send every packet back where it came from, its MAC addresses swapped
+///
+/// The page in which a packet arrives is the page in which it leaves.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel tx afxdp:eth1
+  waterwheel tx afxdp:eth1:0 --count 1M --json")]
+pub(crate) struct Tx {
+    /// The device, e.g. afxdp:eth1 (see 'waterwheel help devices')
+    pub(crate) a: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Make traffic and send it out of a device
+///
+/// The same as 'forward gen:KEY=VALUE,... A --one-way', with the keys of gen: as options; --count counts the packets made.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel generate afxdp:eth1 --size 64 --rate 1M --duration 10
+  waterwheel generate afxdp:eth1 --dst 2001:db8::1 --proto tcp --dport 443 --count 1000
+  waterwheel generate afxdp:eth1 --dmac 02:00:00:00:00:02 --src 10.0.0.0/16 --gen vary=random,seed=7
+  waterwheel generate pcap:out.pcapng --size imix --count 10k")]
+pub(crate) struct Generate {
+    /// The device to send out of, e.g. afxdp:eth1 (see 'waterwheel help devices')
+    pub(crate) a: String,
+    #[command(flatten)]
+    pub(crate) traffic: Traffic,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// The generator's keys that are used most, as options; each is the name of a key of `gen:`.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Traffic")]
+pub(crate) struct Traffic {
+    /// Frame length in bytes without FCS, or imix
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) size: Option<String>,
+    /// Packets per second, e.g. 10k or 1.5M; without it as fast as it goes
+    #[arg(long, value_name = "PPS")]
+    pub(crate) rate: Option<String>,
+    /// udp, tcp or icmp
+    #[arg(long)]
+    pub(crate) proto: Option<String>,
+    /// Source address, first-last or prefix
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) src: Option<String>,
+    /// Destination address, first-last or prefix
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) dst: Option<String>,
+    /// Source port, or first-last
+    #[arg(long, value_name = "PORT")]
+    pub(crate) sport: Option<String>,
+    /// Destination port, or first-last
+    #[arg(long, value_name = "PORT")]
+    pub(crate) dport: Option<String>,
+    /// Source MAC address
+    #[arg(long, value_name = "MAC")]
+    pub(crate) smac: Option<String>,
+    /// Destination MAC address
+    #[arg(long, value_name = "MAC")]
+    pub(crate) dmac: Option<String>,
+    /// More keys of gen:, e.g. vary=random,seed=7 (see 'waterwheel help devices')
+    #[arg(long, value_name = "KEY=VALUE,...", action = ArgAction::Append)]
+    pub(crate) r#gen: Vec<String>,
+}
+
+impl Traffic {
+    /// The options as keys of `gen:`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("proto", &self.proto),
+            ("src", &self.src),
+            ("dst", &self.dst),
+            ("sport", &self.sport),
+            ("dport", &self.dport),
+            ("smac", &self.smac),
+            ("dmac", &self.dmac),
+            ("size", &self.size),
+            ("rate", &self.rate),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_deref()?)))
+    }
+}
+
+/// Write what a device receives to a file
+///
+/// The file is pcapng with nanosecond time stamps; '-' is standard output, and the statistics then go to standard error. Packets are
+/// taken from the interface: steer (e.g. afxdp:eth1,proto=udp,port=53) what shall be captured, the rest goes on to the host.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel capture afxdp:eth1 out.pcapng --count 1000
+  waterwheel capture afxdp:eth1,proto=icmp - | tcpdump -nr -")]
+pub(crate) struct Capture {
+    /// The device, e.g. afxdp:eth1 (see 'waterwheel help devices')
+    pub(crate) a: String,
+    /// The file to write; '-' for standard output
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Show what this machine has, and what to do before it can be used
+///
+/// Interfaces with their drivers, queues and XDP modes; huge pages; capabilities; limits. With a plain answer for each: ready, or what to
+/// do. (How devices are named is explained by 'waterwheel help devices'.)
+#[derive(Debug, Parser)]
+pub(crate) struct Devices {
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Explain a verb, or how devices are named ('help devices')
+#[derive(Debug, Parser)]
+pub(crate) struct Help {
+    /// A verb, or 'devices'
+    pub(crate) topic: Option<String>,
+}
+
+/// What every verb that moves packets takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// End after this long: 5, 5s, 500ms, 2m [default: until a signal, or until a source ends]
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, help_heading = "Running")]
+    pub(crate) duration: Option<Duration>,
+    /// End after this many packets were received: 1000, 10k, 1.5M
+    #[arg(long, short = 'n', value_name = "N", value_parser = units::positive, help_heading = "Running")]
+    pub(crate) count: Option<u64>,
+    /// Worker threads; each serves some of the queues [default: one for each queue, at most one a CPU]
+    #[arg(long, short, value_name = "N", value_parser = units::positive, help_heading = "Running")]
+    pub(crate) workers: Option<u64>,
+    /// Pages of 4 KiB in the region that all devices share [default: as many as the rings need, twice over]
+    #[arg(long, value_name = "N", value_parser = units::positive, help_heading = "Running")]
+    pub(crate) pages: Option<u64>,
+    /// Huge pages of 2 MiB under the region: use them if there are any, insist on them, or leave them
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = HugePages::Try, help_heading = "Running")]
+    pub(crate) huge_pages: HugePages,
+    /// What a worker does when there is nothing to do: spin (lowest latency, a whole CPU), adaptive (spin a little, then sleep until
+    /// something happens) or sleep (at once)
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Idle::Adaptive, help_heading = "Running")]
+    pub(crate) idle: Idle,
+    /// Fail unless every afxdp: device gets zero copy
+    #[arg(long, help_heading = "Running")]
+    pub(crate) require_zerocopy: bool,
+    /// How often to report: 1, 500ms
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "1s", help_heading = "Reporting")]
+    pub(crate) interval: Duration,
+    /// One JSON object for each interval and one for the total, each on a line: raw integers counted from the start, stable keys
+    #[arg(long, help_heading = "Reporting")]
+    pub(crate) json: bool,
+    /// Lines instead of the live table, also at a terminal
+    #[arg(long, conflicts_with = "json", help_heading = "Reporting")]
+    pub(crate) plain: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Idle {
+    Spin,
+    Adaptive,
+    Sleep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HugePages {
+    Try,
+    Require,
+    Never,
+}
+
+/// The process ends before there is a verb to run: help, version, or a command line that cannot be understood.
+#[derive(Debug)]
+pub(crate) struct Early {
+    error: clap::Error,
+    /// The verb, as far as it was understood.
+    verb: Option<String>,
+}
+
+impl Early {
+    /// Prints what there is to say, and gives the exit code.
+    pub(crate) fn print(&self) -> ExitCode {
+        match self.error.kind() {
+            // A reader that went away (`waterwheel --help | head -1`) has read enough.
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                let _ = self.error.print();
+                ExitCode::SUCCESS
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                let _ = self.error.print();
+                ExitCode::from(Class::Usage.exit_code())
+            }
+            _ => {
+                report::notice(&self.one_line());
+                ExitCode::from(Class::Usage.exit_code())
+            }
+        }
+    }
+
+    /// The parser's error without its decoration, which takes many lines: what is wrong, what was probably meant, where to read on.
+    fn one_line(&self) -> String {
+        let mut line = String::new();
+        for paragraph in self.error.to_string().split("\n\n") {
+            let words = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+            if let Some(error) = words.strip_prefix("error: ") {
+                line.push_str(error);
+            } else if let Some(tip) = words.strip_prefix("tip: ") {
+                line.push_str("; ");
+                line.push_str(tip);
+            }
+        }
+        let verb = self.verb.as_ref().map(|verb| format!(" {verb}")).unwrap_or_default();
+        format!("{line} (see 'waterwheel{verb} --help')")
+    }
+}
+
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Verb, Early> {
+    let args = args.collect::<Vec<_>>();
+    let verb = args.get(1).and_then(|word| word.to_str()).filter(|word| verbs().iter().any(|verb| verb == word));
+    let verb = verb.map(str::to_owned);
+    Args::try_parse_from(args).map(|args| args.verb).map_err(|error| Early { error, verb })
+}
+
+/// What `waterwheel [VERB] --help` prints.
+pub(crate) fn help(verb: Option<&str>) -> io::Result<()> {
+    match Args::try_parse_from(["waterwheel"].into_iter().chain(verb).chain(["--help"])) {
+        Err(help) => help.print(),
+        Ok(_) => Ok(()), // never: --help ends the parsing
+    }
+}
+
+/// Every verb's name.
+pub(crate) fn verbs() -> Vec<String> {
+    Args::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
+}

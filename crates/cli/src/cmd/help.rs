@@ -1,0 +1,153 @@
+//! `waterwheel help`: the verbs' help texts, and how devices are named.
+
+use std::io::{self, Write as _};
+
+use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, nearest};
+
+use crate::args;
+use crate::failure::{Class, Failure};
+
+/// Prints the help on `topic`; on the whole when there is none.
+pub(crate) fn show(topic: Option<&str>) -> Result<(), Failure> {
+    let printed = match topic {
+        Some("devices") => io::stdout().write_all(devices().as_bytes()),
+        Some(topic) if !args::verbs().iter().any(|verb| verb == topic) => return Err(unknown(topic)),
+        topic => args::help(topic),
+    };
+    printed.map_err(|error| Failure::output(&error))
+}
+
+fn unknown(topic: &str) -> Failure {
+    let verbs = args::verbs();
+    let way_out = match nearest(topic, verbs.iter().map(String::as_str)) {
+        Some(verb) => format!("did you mean '{verb}'?"),
+        None => format!("the topics are {}", verbs.join(", ")),
+    };
+    Failure::new(Class::Usage, format!("no help on '{topic}': {way_out}"))
+}
+
+/// Columns of the text on devices: what a terminal has at least.
+const WIDTH: usize = 80;
+
+const INTRODUCTION: &str = "\
+Devices are named by specs:
+
+  KIND:ARG[,KEY[=VALUE]]...
+
+A comma or a backslash that belongs to a name or a value is written \\, or \\\\. Counts and rates take k, M and G for thousands, \
+millions and billions; times take us, ms, s, m and h. What this machine has is shown by 'waterwheel devices'.
+";
+
+/// How devices are named, made of the devices' own tables of keys.
+fn devices() -> String {
+    let mut text = wrapped(INTRODUCTION, 0);
+    for kind in Kind::ALL {
+        text.push_str(&format!("\n{}\n", kind.form()));
+        text.push_str(&wrapped(about(kind), 2));
+        let keys = keys(kind);
+        if !keys.is_empty() {
+            text.push('\n');
+        }
+        let column = keys.iter().map(|(key, _)| key.len()).max().unwrap_or(0) + 6;
+        for (key, help) in keys {
+            let help = wrapped(help, column);
+            text.push_str(&format!("    {key:width$}  {}", help.trim_start(), width = column - 6));
+        }
+    }
+    text
+}
+
+/// `text` indented by `indent` columns, its lines broken between words at [`WIDTH`]; a line that begins with a space is left as it is.
+fn wrapped(text: &str, indent: usize) -> String {
+    let margin = " ".repeat(indent);
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut width = indent;
+        out.push_str(if line.is_empty() { "" } else { &margin });
+        for (n, word) in line.split(' ').enumerate() {
+            let length = word.chars().count();
+            if n > 0 && width + 1 + length > WIDTH && !line.starts_with(' ') {
+                out.push('\n');
+                out.push_str(&margin);
+                width = indent;
+            } else if n > 0 {
+                out.push(' ');
+                width += 1;
+            }
+            out.push_str(word);
+            width += length;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        Kind::AfXdp => AF_XDP_KEYS,
+        Kind::Gen | Kind::Null | Kind::Pcap | Kind::Tap | Kind::Veth => &[],
+    }
+}
+
+fn about(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AfXdp => {
+            "\
+AF_XDP sockets on the network interface IFACE: on all its queues, or on QUEUE (0) or a range of them (0-3).
+A small XDP program steers packets to the sockets, all of them or only those that the keys name; the rest goes on to the host \
+untouched. The program is held by this process and goes with it, however the process ends. Zero copy is asked for, and what was \
+obtained is said. Needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
+An interface that carries your own connection to this machine should be steered, or you cut yourself off.
+  afxdp:eth1    afxdp:eth1:0    afxdp:eth1:0-3,dst=10.0.0.0/8,proto=udp"
+        }
+        Kind::Tap => {
+            "\
+The tap interface NAME of the kernel, made if it is not there: what the host sends into it is received here, what is sent here \
+the host receives. Packets are copied by the kernel. Needs CAP_NET_ADMIN, or a tap that was made for this user."
+        }
+        Kind::Pcap => {
+            "\
+A capture file. It is read, pcap or pcapng, where packets come from (drop pcap:FILE, forward pcap:FILE ...), and written as \
+pcapng where they go to (forward ... pcap:FILE, generate pcap:FILE). '-' is standard input or output.
+  pcap:in.pcap    pcap:-"
+        }
+        Kind::Gen => {
+            "\
+Makes packets, with correct checksums. src, dst, sport and dport may be ranges (10.0.0.1-10.0.0.9, 10.0.0.0/24, 1000-1999): \
+that is how there are many flows.
+  gen:    gen:size=imix,rate=1M    gen:src=10.0.0.0/16,proto=tcp,dport=443"
+        }
+        Kind::Null => "Takes every packet and forgets it; nothing ever comes from it.",
+        Kind::Veth => {
+            "\
+One end of a pair of devices in the memory of this process; the two ends carry the same NAME. What is sent into the one is \
+received from the other."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_fits_and_every_key_is_there() {
+        let text = devices();
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        for kind in Kind::ALL {
+            assert!(text.contains(&format!("\n{}\n", kind.form())), "{}", kind.form());
+            for (key, _) in keys(kind) {
+                assert!(text.contains(&format!("\n    {key} ")), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        let words = "word ".repeat(20);
+        let text = wrapped(words.trim_end(), 4);
+        assert!(text.lines().all(|line| line.starts_with("    word") && line.len() <= WIDTH), "{text}");
+        assert_eq!(text.split_whitespace().count(), 20);
+        assert_eq!(wrapped("a\n\n  b", 2), "  a\n\n    b\n");
+    }
+}

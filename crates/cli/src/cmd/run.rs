@@ -1,0 +1,68 @@
+//! Runs a plan from start to total: what `forward`, `drop`, `tx`, `generate` and `capture` have in common.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Plan;
+use crate::engine::{self, Engine, Outcome};
+use crate::failure::{Class, Failure};
+use crate::preflight;
+use crate::report::text::account;
+use crate::report::{Reporter, Total, notice};
+use crate::signals::Signals;
+
+/// Runs until a signal, the duration, or the end of the packets; then drains and accounts.
+pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
+    for warning in preflight::check(plan)? {
+        notice(&warning);
+    }
+    let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
+    // Before any device is open, so that no signal can end the process without closing it.
+    let mut signals = Signals::take_over().map_err(no_signals)?;
+    let mut engine = engine::start(plan, signals.waker().map_err(no_signals)?)?;
+    let mut reporter = Reporter::new(plan.style, plan.output, &plan.title, engine.snapshot());
+
+    let shown = watch(plan, engine.as_mut(), &mut reporter, &mut signals);
+    let seconds = reporter.elapsed().as_secs_f64();
+    let asked = signals.asked();
+    engine.stop();
+    let Outcome { snapshot, pages, failed } = engine.finish()?;
+
+    // The devices are closed and the pages counted, whatever became of the output.
+    let total = Total { seconds, snapshot, pages };
+    let shown = shown.and_then(|()| reporter.total(&total)).map_err(|error| Failure::output(&error));
+    if pages.leaked > 0 {
+        let message = format!("pages leaked: {}: please report this, with the command", account(&pages));
+        return Err(Failure::new(Class::Leak, message));
+    }
+    shown?;
+    match failed.first() {
+        // Whoever asked for the end got it, with what was left.
+        Some(failed) if !asked => Err(Failure::new(Class::Device, failed)),
+        _ => Ok(()),
+    }
+}
+
+/// Shows intervals until there is a reason to end.
+fn watch(plan: &Plan, engine: &mut dyn Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {
+    let started = Instant::now();
+    // A moment beyond what the clock can name is never.
+    let never = started + Duration::from_secs(100 * 365 * 86400);
+    let after = |moment: Instant, duration: Duration| moment.checked_add(duration).unwrap_or(never).min(never);
+    let deadline = plan.duration.map_or(never, |duration| after(started, duration));
+    let mut next = after(started, plan.interval);
+    loop {
+        signals.sleep_until(next.min(deadline));
+        for message in engine.notices() {
+            reporter.notice(&message);
+        }
+        let now = Instant::now();
+        if signals.asked() || engine.is_finished() || now >= deadline {
+            return Ok(());
+        }
+        if now >= next {
+            reporter.interval(engine.snapshot())?;
+            // Intervals that were missed, as when the process was stopped, are not made up for.
+            next = after(next, plan.interval).max(now);
+        }
+    }
+}

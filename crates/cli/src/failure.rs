@@ -1,0 +1,88 @@
+//! How a run fails: one line, and a class that is the exit code.
+
+use std::fmt;
+use std::io;
+
+use waterwheel_dev::spec::{Problem, SpecError};
+
+/// The classes of failure; scripts tell them apart by the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Whatever has no class of its own, e.g. an output that cannot be written.
+    Other,
+    /// The command line cannot be understood.
+    Usage,
+    /// It can be understood and asks for what cannot be: a value out of range, a bad file, a region too small.
+    Config,
+    /// This process may not do it.
+    Permission,
+    /// A device is not there, is taken, or failed.
+    Device,
+    /// Pages are missing after the run.
+    Leak,
+}
+
+impl Class {
+    /// The process's exit code.
+    pub(crate) const fn exit_code(self) -> u8 {
+        match self {
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::Config => 3,
+            Self::Permission => 4,
+            Self::Device => 5,
+            Self::Leak => 6,
+        }
+    }
+}
+
+/// What the help text says about exit codes.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    success, also when stopped by SIGINT, SIGTERM or --duration
+  1    anything that has no code of its own
+  2    usage: the command line or a device spec cannot be understood
+  3    config: a bad file, a value out of range, too few pages for the rings
+  4    permission: a capability is missing (which one is said)
+  5    device: unknown interface, taken by another process, or failed while running
+  6    pages leaked: the account after the run found pages that nobody holds
+  130, 143  forced by a second SIGINT, SIGTERM while draining";
+
+/// A run that ends in an error.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) class: Class,
+    /// One line: what was wrong, and the way out.
+    pub(crate) message: String,
+    broken_pipe: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(class: Class, message: impl fmt::Display) -> Self {
+        Self { class, message: message.to_string(), broken_pipe: false }
+    }
+
+    /// The output could not be written.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        Self {
+            class: Class::Other,
+            message: format!("cannot write the output: {error}"),
+            broken_pipe: error.kind() == io::ErrorKind::BrokenPipe,
+        }
+    }
+
+    /// The reader of our output went away: it has what it wanted, as in `waterwheel ... | head`.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.broken_pipe
+    }
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Self {
+        let class = match error.problem {
+            Problem::BadValue { .. } => Class::Config,
+            _ => Class::Usage,
+        };
+        Self::new(class, error)
+    }
+}

@@ -1,0 +1,229 @@
+//! Statistics for people: aligned, with SI prefixes for rates and plain integers for counts.
+
+use std::fmt::Write as _;
+
+use super::snapshot::{Counters, Device, Pages, Rates, Snapshot, Total, per_second};
+use crate::units::si;
+
+/// One line for what happened since `before`.
+pub(crate) fn interval(before: &Snapshot, now: &Snapshot, dt: f64, seconds: f64) -> String {
+    let Rates { rx_pps, tx_pps, rx_bps, tx_bps, drop_pps } = Rates::between(before, now, dt);
+    let mut line = format!(
+        "{seconds:8.1} s  rx {}pps {}bit/s  tx {}pps {}bit/s  drop {}pps  pages {:6}",
+        si(rx_pps),
+        si(rx_bps),
+        si(tx_pps),
+        si(tx_bps),
+        si(drop_pps),
+        now.pool.inflight,
+    );
+    if let Some([cached, ring, slow]) = now.pool.shares(&before.pool) {
+        let _ = write!(line, "  pool cached {cached:5.1}% ring {ring:5.1}% slow {slow:5.1}%");
+    }
+    for (reason, n) in now.drops.grown(&before.drops) {
+        let _ = write!(line, "  {reason} {n}");
+    }
+    line.push('\n');
+    line
+}
+
+/// The live table: the first line is the title.
+pub(crate) fn table(title: &str, before: &Snapshot, now: &Snapshot, dt: f64, seconds: f64) -> Vec<String> {
+    let width = now.devices.iter().map(|device| device.name.chars().count()).max().unwrap_or(0).max(6);
+    let mut lines = vec![
+        format!("waterwheel {title}   {}   Ctrl-C ends", clock(seconds)),
+        format!(
+            "  {:width$}  {:>12} {:>12} {:>14} {:>14}  in flight  mode",
+            "device", "received", "sent", "received", "sent"
+        ),
+    ];
+    for (n, device) in now.devices.iter().enumerate() {
+        let none = Device::default();
+        let rates = device_rates(before.devices.get(n).unwrap_or(&none), device, dt);
+        lines.push(format!(
+            "  {:width$}  {}pps {}pps {}bit/s {}bit/s  {:9}  {}",
+            device.name,
+            si(rates.rx_pps),
+            si(rates.tx_pps),
+            si(rates.rx_bps),
+            si(rates.tx_bps),
+            device.in_flight,
+            mode(device),
+        ));
+    }
+    let rates = Rates::between(before, now, dt);
+    lines.push(format!(
+        "  {:width$}  {}pps {}pps {}bit/s {}bit/s",
+        "all",
+        si(rates.rx_pps),
+        si(rates.tx_pps),
+        si(rates.rx_bps),
+        si(rates.tx_bps),
+    ));
+    let actions = now.actions.iter().into_iter().zip(before.actions.iter());
+    let actions = actions.filter(|((_, n), _)| *n > 0).map(|((action, n), (_, before))| {
+        format!("{action} {}pps", si(per_second(n.saturating_sub(before), dt)).trim_start())
+    });
+    lines.push(format!("  actions    {}", joined(actions)));
+    let drops = now.drops.nonzero().into_iter().map(|(reason, n)| {
+        let rate = per_second(n.saturating_sub(before.drops.get(reason)), dt);
+        format!("{reason} {n} ({}pps)", si(rate).trim_start())
+    });
+    lines.push(format!("  drops      {}", joined(drops)));
+    for device in now.devices.iter().filter(|device| !device.counters.nonzero().is_empty()) {
+        lines.push(format!("  {}  {}", device.name, listed(&device.counters)));
+    }
+    let shares = now.pool.shares(&before.pool).map_or_else(
+        || "no pages handed out".to_owned(),
+        |[cached, ring, slow]| format!("cached {cached:.1}%, ring {ring:.1}%, slow {slow:.1}%"),
+    );
+    let pool = &now.pool;
+    lines.push(format!(
+        "  pool       {shares}, pages {}, failed {}, waived {}, dma maps {}",
+        pool.inflight, pool.alloc_failed, pool.alloc_waive, now.dma_maps
+    ));
+    lines
+}
+
+/// The end of the run.
+pub(crate) fn total(title: &str, total: &Total) -> String {
+    let Total { seconds, snapshot, pages } = total;
+    let mut text = format!("waterwheel {title}: {seconds:.3} s, {:.3} Mpps\n", total.mpps());
+    let digits = snapshot.rx_packets.max(snapshot.tx_packets).to_string().len().max(1);
+    let byte_digits = snapshot.rx_bytes.max(snapshot.tx_bytes).to_string().len().max(1);
+    for (what, packets, bytes) in
+        [("received", snapshot.rx_packets, snapshot.rx_bytes), ("sent", snapshot.tx_packets, snapshot.tx_bytes)]
+    {
+        let (pps, bps) = (per_second(packets, *seconds), 8.0 * per_second(bytes, *seconds));
+        let _ = writeln!(
+            text,
+            "  {what:9}  {packets:digits$} packets  {bytes:byte_digits$} bytes  {}pps  {}bit/s",
+            si(pps),
+            si(bps)
+        );
+    }
+    let actions = snapshot.actions.iter().into_iter().filter(|(_, n)| *n > 0);
+    let _ = writeln!(text, "  actions    {}", joined(actions.map(|(action, n)| format!("{action} {n}"))));
+    let _ = writeln!(text, "  drops      {}", listed(&snapshot.drops));
+    for device in &snapshot.devices {
+        let Device { name, rx_packets, tx_packets, counters, .. } = device;
+        let _ = write!(text, "  device     {name}: received {rx_packets}, sent {tx_packets}");
+        if !mode(device).is_empty() {
+            let _ = write!(text, "; {}", mode(device));
+        }
+        if !counters.nonzero().is_empty() {
+            let _ = write!(text, "; {}", listed(counters));
+        }
+        text.push('\n');
+    }
+    let pool = &snapshot.pool;
+    let _ = writeln!(
+        text,
+        "  pool       handed out {}, failed {}; recycled: cached {}, ring {}; from the zone {}; dma maps {}",
+        pool.alloc_fast, pool.alloc_failed, pool.recycle_cached, pool.recycle_ring, pool.hold, snapshot.dma_maps
+    );
+    let _ = writeln!(text, "  pages      {}", account(pages));
+    text
+}
+
+/// The page account in one line: what is not free is named.
+pub(crate) fn account(pages: &Pages) -> String {
+    let Pages { total, free, frozen, held_by_devices, held_by_users, quarantined, leaked } = *pages;
+    let rest = [
+        ("in caches and rings", frozen),
+        ("held by devices", held_by_devices),
+        ("held by users", held_by_users),
+        ("quarantined", quarantined),
+        ("LEAKED", leaked),
+    ];
+    let rest = rest.into_iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!(", {n} {what}")).collect::<String>();
+    format!("{free} of {total} free{rest}")
+}
+
+fn device_rates(before: &Device, now: &Device, dt: f64) -> Rates {
+    let rate = |before: u64, now: u64| per_second(now.saturating_sub(before), dt);
+    Rates {
+        rx_pps: rate(before.rx_packets, now.rx_packets),
+        tx_pps: rate(before.tx_packets, now.tx_packets),
+        rx_bps: 8.0 * rate(before.rx_bytes, now.rx_bytes),
+        tx_bps: 8.0 * rate(before.tx_bytes, now.tx_bytes),
+        drop_pps: 0.0,
+    }
+}
+
+/// The mode, and the state when it is worth a word.
+fn mode(device: &Device) -> String {
+    match (device.mode.as_str(), device.state.as_str()) {
+        (mode, "up" | "") => mode.to_owned(),
+        ("", state) => state.to_owned(),
+        (mode, state) => format!("{mode}, {state}"),
+    }
+}
+
+fn listed(counters: &Counters) -> String {
+    joined(counters.nonzero().into_iter().map(|(key, n)| format!("{key} {n}")))
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    let text = parts.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+fn clock(seconds: f64) -> String {
+    let whole = seconds as u64;
+    format!("{:02}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{before, now};
+
+    #[test]
+    fn an_interval_is_one_aligned_line() {
+        let busy = interval(&before(), &now(), 0.5, 1.5);
+        assert_eq!(
+            busy,
+            "     1.5 s  rx   4.000 Mpps   2.048 Gbit/s  tx   2.000 Mpps   1.024 Gbit/s  drop   2.000 Mpps  pages    512\
+             \x20 pool cached  99.0% ring   0.0% slow   1.0%  tx_ring_full 1000000\n"
+        );
+        let idle = interval(&now(), &now(), 0.5, 2.0);
+        assert_eq!(busy.find("pages"), idle.find("pages"), "columns stay where they are");
+        assert!(!idle.contains("tx_ring_full"), "only what happened in this interval");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_device() {
+        let lines = table("forward gen: afxdp:eth1:0 --one-way", &before(), &now(), 0.5, 3661.0);
+        let expected = "\
+waterwheel forward gen: afxdp:eth1:0 --one-way   01:01:01   Ctrl-C ends
+  device            received         sent       received           sent  in flight  mode
+  gen:            4.000 Mpps   0.000  pps   3.072 Gbit/s   0.000  bit/s          0  \n\
+\x20 afxdp:eth1:0    0.000  pps   2.000 Mpps   0.000  bit/s   0.000  bit/s         64  native, copy
+  all             4.000 Mpps   2.000 Mpps   2.048 Gbit/s   1.024 Gbit/s
+  actions    redirect 4.000 Mpps
+  drops      tx_ring_full 1000000 (2.000 Mpps)
+  gen:  rx_ring_full 7
+  pool       cached 99.0%, ring 0.0%, slow 1.0%, pages 512, failed 0, waived 0, dma maps 2";
+        assert_eq!(lines.join("\n"), expected);
+    }
+
+    #[test]
+    fn the_total_accounts_for_every_page() {
+        let pages = Pages { total: 10, free: 8, quarantined: 1, leaked: 1, ..Pages::default() };
+        let text = total("drop gen:", &Total { seconds: 2.0, snapshot: now(), pages });
+        let expected = "\
+waterwheel drop gen:: 2.000 s, 1.500 Mpps
+  received   3000000 packets  192000000 bytes    1.500 Mpps  768.000 Mbit/s
+  sent       2000000 packets  128000000 bytes    1.000 Mpps  512.000 Mbit/s
+  actions    redirect 3000000
+  drops      tx_ring_full 1000000
+  device     gen:: received 3000000, sent 0; rx_ring_full 7
+  device     afxdp:eth1:0: received 0, sent 2000000; native, copy
+  pool       handed out 990, failed 0; recycled: cached 990, ring 0; from the zone 20; dma maps 2
+  pages      8 of 10 free, 1 quarantined, 1 LEAKED
+";
+        assert_eq!(text, expected);
+        assert_eq!(account(&Pages { total: 4, free: 4, ..Pages::default() }), "4 of 4 free");
+    }
+}

@@ -1,0 +1,73 @@
+//! SIGINT and SIGTERM: the first asks for a clean end, the second forces one.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Where the main thread sleeps until a signal, a worker or the clock wakes it.
+pub(crate) struct Signals {
+    asked: Arc<AtomicBool>,
+    wake: UnixStream,
+    waker: Waker,
+}
+
+/// Wakes the main thread; a worker uses it when it has ended.
+pub(crate) struct Waker(UnixStream);
+
+impl Waker {
+    /// Ends the current or the next [`Signals::sleep_until`].
+    pub(crate) fn wake(&self) {
+        // A full socket has woken the sleeper already.
+        let _ = (&self.0).write(&[1]);
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
+impl Signals {
+    /// Takes SIGINT and SIGTERM over from here on.
+    ///
+    /// # Errors
+    /// No socket pair, or no handler, can be had.
+    pub(crate) fn take_over() -> io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        let (wake, waker) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        waker.set_nonblocking(true)?;
+        for signal in [SIGINT, SIGTERM] {
+            // Handlers run in the order registered: the second signal finds `asked` set and ends the process in the handler itself, so that it
+            // works while the main thread waits for the workers to drain.
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
+            signal_hook::flag::register(signal, Arc::clone(&asked))?;
+            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
+        }
+        Ok(Self { asked, wake, waker: Waker(waker) })
+    }
+
+    /// Whether a signal has asked for the end.
+    pub(crate) fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// A handle for other threads.
+    pub(crate) fn waker(&self) -> io::Result<Waker> {
+        self.waker.try_clone()
+    }
+
+    /// Sleeps until `until`, or until something happens.
+    pub(crate) fn sleep_until(&mut self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        // An hour at a time keeps every duration within what the system call takes.
+        let timeout = Timespec::try_from(left.min(Duration::from_secs(3600))).ok();
+        // An error is an interruption by a signal, which the caller looks for anyway.
+        let _ = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], timeout.as_ref());
+        while matches!(self.wake.read(&mut [0; 64]), Ok(64)) {}
+    }
+}
