@@ -196,11 +196,11 @@ fn source(text: &str) -> Result<Spec, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::args::{self, Verb};
 
-    fn plan(line: &str) -> Result<Plan, Failure> {
+    pub(crate) fn plan(line: &str) -> Result<Plan, Failure> {
         let words = std::iter::once("waterwheel").chain(line.split_whitespace()).map(Into::into);
         match args::parse(words).expect(line) {
             Verb::Forward(args) => Plan::forward(&args),

@@ -56,9 +56,9 @@ impl Signals {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// A handle for other threads.
-    pub(crate) fn waker(&self) -> io::Result<Waker> {
-        self.waker.try_clone()
+    /// The handle for other threads.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Sleeps until `until`, or until something happens.

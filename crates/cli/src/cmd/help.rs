@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 
+use waterwheel_dev::generator::GenParams;
+use waterwheel_dev::pcap::PcapParams;
 use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, nearest};
 
 use crate::args;
@@ -85,7 +87,9 @@ fn wrapped(text: &str, indent: usize) -> String {
 fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
     match kind {
         Kind::AfXdp => AF_XDP_KEYS,
-        Kind::Gen | Kind::Null | Kind::Pcap | Kind::Tap | Kind::Veth => &[],
+        Kind::Gen => GenParams::KEYS,
+        Kind::Pcap => PcapParams::KEYS,
+        Kind::Null | Kind::Tap | Kind::Veth => &[],
     }
 }
 
@@ -120,8 +124,9 @@ that is how there are many flows.
         Kind::Null => "Takes every packet and forgets it; nothing ever comes from it.",
         Kind::Veth => {
             "\
-One end of a pair of devices in the memory of this process; the two ends carry the same NAME. What is sent into the one is \
-received from the other."
+A pair of devices in the memory of this process, for tests. Named twice in one command, these are its two ends: what is sent \
+into the one is received from the other. Named once, the other end swallows what arrives.
+  generate veth: --duration 5"
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::Plan;
-use crate::engine::{self, Engine, Outcome};
+use crate::engine::{Engine, Outcome};
 use crate::failure::{Class, Failure};
 use crate::preflight;
 use crate::report::text::account;
@@ -18,10 +18,10 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
     // Before any device is open, so that no signal can end the process without closing it.
     let mut signals = Signals::take_over().map_err(no_signals)?;
-    let mut engine = engine::start(plan, signals.waker().map_err(no_signals)?)?;
+    let mut engine = Engine::start(plan, signals.waker())?;
     let mut reporter = Reporter::new(plan.style, plan.output, &plan.title, engine.snapshot());
 
-    let shown = watch(plan, engine.as_mut(), &mut reporter, &mut signals);
+    let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
     let seconds = reporter.elapsed().as_secs_f64();
     let asked = signals.asked();
     engine.stop();
@@ -43,7 +43,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// Shows intervals until there is a reason to end.
-fn watch(plan: &Plan, engine: &mut dyn Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {
+fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {
     let started = Instant::now();
     // A moment beyond what the clock can name is never.
     let never = started + Duration::from_secs(100 * 365 * 86400);

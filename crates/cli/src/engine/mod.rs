@@ -1,0 +1,192 @@
+//! Runs a plan: opens its devices over one zone, gives them to workers, watches them, and accounts for every page at the end.
+
+mod layout;
+mod open;
+mod sink;
+mod stats;
+
+use std::thread::{Builder, JoinHandle};
+
+use waterwheel_prog::{Discard, Forward, Reflect};
+use waterwheel_xdp::mm::{Users, cpu};
+use waterwheel_xdp::{Account, Control, Fabric, PagePool, PoolParams, PortId, Program, Worker, Zone};
+
+use crate::config::{Fate, Plan};
+use crate::failure::{Class, Failure};
+use crate::report::Snapshot;
+use crate::report::snapshot::Pages;
+use crate::signals::Waker;
+use layout::Layout;
+
+/// Workers that move packets.
+pub(crate) struct Engine {
+    zone: Zone,
+    control: Control,
+    workers: Vec<JoinHandle<Worker>>,
+    /// Said once, in the order it happened.
+    notices: Vec<String>,
+    /// Devices of which it was said that they failed.
+    failed: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) pages: Pages,
+    /// Devices that failed while running, with the reason.
+    pub(crate) failed: Vec<String>,
+}
+
+impl Engine {
+    /// Opens the devices and starts the workers; each wakes `waker` when it ends.
+    ///
+    /// # Errors
+    /// A device that cannot be opened, or too few pages; nothing is left open then.
+    pub(crate) fn start(plan: &Plan, waker: &Waker) -> Result<Self, Failure> {
+        let wanted = open::understand(plan)?;
+        let layout = Layout::new(plan, &wanted)?;
+        let mut notices = layout.notices.clone();
+        let zone = open::zone(plan, &layout)?;
+        notices.push(format!("{} MiB of memory in {}", zone.region().len() >> 20, zone.region().backing()));
+
+        let mut fabric = Fabric::new(layout.workers);
+        fabric.idle(plan.idle.into());
+        let mut ports = Vec::new();
+        for (queue, wanted) in wanted.into_iter().enumerate() {
+            let device = open::device(&zone, wanted)?;
+            if !device.mode.is_empty() {
+                notices.push(format!("{}: {}", device.device.name(), device.mode));
+            }
+            let params = PoolParams { limit: layout.limits[queue], dma: device.dma, ..PoolParams::default() };
+            let pool = PagePool::new(&zone, params).map_err(|error| Failure::new(Class::Config, error))?;
+            let worker = layout.worker_of[queue];
+            ports.push(fabric.add(worker, device.device, pool).map_err(|error| Failure::new(Class::Config, error))?);
+        }
+        for &(source, target) in &layout.wires {
+            if layout.patient[source] {
+                fabric.pace(ports[source], ports[target]);
+            }
+        }
+        if layout.workers > 1 {
+            let cpus = cpu::allowed_cpus();
+            for (worker, cpu) in (0..layout.workers).zip(cpus.iter().cycle()) {
+                fabric.pin(worker, *cpu);
+            }
+        }
+        let workers = fabric.build().map_err(|error| Failure::new(Class::Other, error))?;
+        let control = workers[0].control();
+        if let Some(count) = plan.count {
+            control.limit(count);
+        }
+        let mut engine = Self { zone, control, workers: Vec::new(), notices, failed: Vec::new() };
+        for worker in workers {
+            let program = program(plan, &layout, &ports);
+            match spawn(worker, program, waker) {
+                Ok(worker) => engine.workers.push(worker),
+                Err(error) => {
+                    engine.stop();
+                    return Err(Failure::new(Class::Other, format!("cannot start a worker: {error}")));
+                }
+            }
+        }
+        Ok(engine)
+    }
+
+    /// The counters so far, all workers together.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        let workers = self.control.snapshot().workers;
+        self.note_failures(&stats::failures(&workers));
+        stats::snapshot(&workers)
+    }
+
+    /// What the operator should hear, in the order it happened; each is said once.
+    pub(crate) fn notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Whether every worker has ended by itself: sources exhausted, count reached, no device left.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.control.is_stopped()
+    }
+
+    /// Asks the workers to take nothing in any more.
+    pub(crate) fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Waits until what is under way is sent and everything is closed, then accounts for every page.
+    ///
+    /// # Errors
+    /// A worker that panicked.
+    pub(crate) fn finish(mut self) -> Result<Outcome, Failure> {
+        let workers = self.workers.drain(..).map(JoinHandle::join).collect::<Vec<_>>();
+        let panicked = workers.iter().any(Result::is_err);
+        let stats = workers.into_iter().flatten().map(Worker::close).collect::<Vec<_>>();
+        if panicked {
+            return Err(Failure::new(
+                Class::Other,
+                "a worker panicked (see above): please report this, with the command",
+            ));
+        }
+        self.note_failures(&stats::failures(&stats));
+        let account = Account::open(&self.zone).close(Users::Gone);
+        if account.conflicts > 0 {
+            let message = format!("{} pages are held twice: please report this, with the command", account.conflicts);
+            return Err(Failure::new(Class::Leak, message));
+        }
+        Ok(Outcome { snapshot: stats::snapshot(&stats), pages: stats::pages(&account), failed: self.failed })
+    }
+
+    fn note_failures(&mut self, failures: &[String]) {
+        for failure in failures {
+            if !self.failed.contains(failure) {
+                self.failed.push(failure.clone());
+                self.notices.push(failure.clone());
+            }
+        }
+    }
+}
+
+fn spawn(mut worker: Worker, mut program: Box<dyn Program>, waker: &Waker) -> std::io::Result<JoinHandle<Worker>> {
+    let waker = waker.try_clone()?;
+    Builder::new().name("waterwheel".to_owned()).spawn(move || {
+        // Also when the worker panics: the main thread must not sleep on.
+        let _wake = OnDrop(waker);
+        worker.run(program.as_mut());
+        worker
+    })
+}
+
+struct OnDrop(Waker);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+/// The program of one worker.
+fn program(plan: &Plan, layout: &Layout, ports: &[PortId]) -> Box<dyn Program> {
+    match plan.ports.iter().find_map(|port| port.fate) {
+        Some(Fate::Tx) => Box::new(Reflect),
+        Some(Fate::Forward(_)) => {
+            let mut forward = Forward::new();
+            for &(from, to) in &layout.wires {
+                forward.wire(ports[from], ports[to]);
+            }
+            Box::new(forward)
+        }
+        Some(Fate::Drop) | None => Box::new(Discard),
+    }
+}
+
+impl From<crate::args::Idle> for waterwheel_xdp::Idle {
+    fn from(idle: crate::args::Idle) -> Self {
+        match idle {
+            crate::args::Idle::Spin => Self::Spin,
+            crate::args::Idle::Adaptive => Self::Adaptive,
+            crate::args::Idle::Sleep => Self::Sleep,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Specs become devices.
+
+use waterwheel_dev::af_xdp::link::Link;
+use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy};
+use waterwheel_dev::generator::{Gen, GenParams};
+use waterwheel_dev::null::Null;
+use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
+use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp};
+use waterwheel_dev::tap::Tap;
+use waterwheel_xdp::mm::{HugePages, ZoneParams};
+use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
+use waterwheel_xdp::{Device, Veth, Zone, veth};
+
+use super::layout::Layout;
+use super::sink::{Plugged, SendOnly};
+use crate::args;
+use crate::config::{Plan, Port};
+use crate::failure::{Class, Failure};
+
+/// Frames that lie between the two ends of a `veth:`.
+const VETH_RING: usize = 1024;
+/// Slots of the fill ring of a device that only sends: some drivers want it filled all the same.
+const FILL_UNUSED: u32 = 64;
+
+/// A device to be opened: one queue of one port of the plan.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Index in [`Plan::ports`].
+    pub(super) port: usize,
+    /// Which of the port's queues, from 0.
+    pub(super) queue: usize,
+    /// Pages that it may have posted for receiving, or received and not handed out.
+    pub(super) rx_pages: usize,
+    /// Pages of others that it may have in its transmit rings.
+    pub(super) tx_pages: usize,
+    recipe: Recipe,
+}
+
+/// What to open.
+#[derive(Debug)]
+enum Recipe {
+    Gen(String, GenParams),
+    Null,
+    Read(String, PcapParams),
+    Write(String),
+    Tap(String),
+    SendToTap(String),
+    AfXdp(AfXdpParams),
+    SendToAfXdp(AfXdpParams),
+    Veth(Box<Veth>),
+    Unplugged(String),
+}
+
+/// A device that is open.
+pub(super) struct Opened {
+    pub(super) device: Box<dyn Device>,
+    /// What the operator should know of how it was opened.
+    pub(super) mode: String,
+    pub(super) dma: Option<Box<dyn DmaMap>>,
+}
+
+/// Every device that the plan needs, understood as far as that goes without opening anything.
+///
+/// # Errors
+/// Keys and values that no device takes, an interface that is not there.
+pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
+    let mut all = Vec::new();
+    let mut ends = plugged(plan);
+    for (index, port) in plan.ports.iter().enumerate() {
+        let wanted = |queue, rx_pages, tx_pages, recipe| Wanted { port: index, queue, rx_pages, tx_pages, recipe };
+        let spec = &port.spec;
+        match spec.kind {
+            Kind::AfXdp => {
+                for (queue, params) in af_xdp_queues(port, plan.require_zerocopy)?.into_iter().enumerate() {
+                    let (rx, tx) = (params.fill_ring + params.rx_ring, params.tx_ring + params.completion_ring);
+                    let recipe = if port.fate.is_some() { Recipe::AfXdp(params) } else { Recipe::SendToAfXdp(params) };
+                    all.push(wanted(queue, rx as usize, tx as usize, recipe));
+                }
+            }
+            Kind::Gen => {
+                let mut params = GenParams::default();
+                spec.apply(GenParams::KEYS, |key, value| params.set(key, value))?;
+                all.push(wanted(0, 0, 0, Recipe::Gen(spec.to_string(), params)));
+            }
+            Kind::Null => {
+                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
+                all.push(wanted(0, 0, 0, Recipe::Null));
+            }
+            Kind::Pcap if port.fate.is_some() => {
+                let mut params = PcapParams::default();
+                spec.apply(PcapParams::KEYS, |key, value| params.set(key, value))?;
+                all.push(wanted(0, 0, 0, Recipe::Read(spec.arg.clone(), params)));
+            }
+            Kind::Pcap => {
+                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
+                all.push(wanted(0, 0, 0, Recipe::Write(spec.arg.clone())));
+            }
+            Kind::Tap => {
+                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
+                let name = spec.arg.clone();
+                let recipe = if port.fate.is_some() { Recipe::Tap(name) } else { Recipe::SendToTap(name) };
+                all.push(wanted(0, 0, 0, recipe));
+            }
+            Kind::Veth => {
+                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
+                let recipe = match ends.pop() {
+                    Some(end) => Recipe::Veth(Box::new(end)),
+                    None => Recipe::Unplugged(spec.to_string()),
+                };
+                all.push(wanted(0, 0, VETH_RING, recipe));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The two ends of a `veth:` that is named twice; they are taken from the back.
+fn plugged(plan: &Plan) -> Vec<Veth> {
+    let names = plan.ports.iter().filter(|port| port.spec.kind == Kind::Veth).map(|port| port.spec.to_string());
+    match names.collect::<Vec<_>>().as_slice() {
+        [left, right] if left == right => {
+            let (left, right) = veth(&format!("{left} (left)"), &format!("{right} (right)"), VETH_RING);
+            vec![right, left]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// One set of parameters for each queue of an interface.
+fn af_xdp_queues(port: &Port, require_zerocopy: bool) -> Result<Vec<AfXdpParams>, Failure> {
+    let (mut params, queues) = af_xdp(&port.spec)?;
+    if require_zerocopy {
+        params.zero_copy = ZeroCopy::Require;
+    }
+    let link = Link::by_name(&params.iface).map_err(failure)?;
+    if port.fate.is_none() {
+        send_only(&mut params, &link, &port.spec)?;
+    }
+    let numbers = match queues {
+        // One that only sends needs no more than one queue.
+        Queues::All if port.fate.is_none() => 0..=0,
+        Queues::All => 0..=link.rx_queues.saturating_sub(1),
+        Queues::Range { first, last } => first..=last,
+    };
+    Ok(numbers.map(|queue| AfXdpParams { queue, ..params.clone() }).collect())
+}
+
+/// Nothing is taken from the host by a device that only sends. Where the driver sends in copy mode it needs no XDP program at all; zero-copy queues are set up
+/// by drivers only while there is one, so that it steers nothing then: protocol 255 is reserved (RFC 5237).
+fn send_only(params: &mut AfXdpParams, link: &Link, spec: &Spec) -> Result<(), Failure> {
+    if params.steering != Steering::All {
+        let message =
+            format!("{spec}: nothing is received here, so there is nothing to steer: leave out dst, proto and port");
+        return Err(Failure::new(Class::Config, message));
+    }
+    params.fill_ring = FILL_UNUSED;
+    params.steering = if params.zero_copy != ZeroCopy::Never && link.features().is_some_and(|driver| driver.zero_copy())
+    {
+        let mut rules = Rules::default();
+        rules.add(Rule::Proto(255)).map_err(failure)?;
+        Steering::Rules(rules)
+    } else {
+        Steering::None
+    };
+    Ok(())
+}
+
+/// The memory for all devices.
+pub(super) fn zone(plan: &Plan, layout: &Layout) -> Result<Zone, Failure> {
+    let huge_pages = match plan.huge_pages {
+        args::HugePages::Try => HugePages::Try,
+        args::HugePages::Require => HugePages::Require,
+        args::HugePages::Never => HugePages::Never,
+    };
+    let params = ZoneParams { pages: layout.pages, huge_pages, ..ZoneParams::default() };
+    Zone::new(&params).map_err(|error| Failure::new(Class::Config, error))
+}
+
+/// Opens one device.
+pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
+    let plain = |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None };
+    Ok(match wanted.recipe {
+        Recipe::Gen(name, params) => plain(Box::new(Gen::new(&params).map_err(failure)?.named(name))),
+        Recipe::Null => plain(Box::new(Null::new())),
+        Recipe::Read(file, params) => {
+            let reader = PcapReader::open(if file == "-" { "/dev/stdin" } else { &file }, &params).map_err(failure)?;
+            plain(Box::new(reader.named(format!("pcap:{file}"))))
+        }
+        Recipe::Write(file) => {
+            let writer = PcapWriter::create(if file == "-" { "/dev/stdout" } else { &file }).map_err(failure)?;
+            plain(Box::new(writer.named(format!("pcap:{file}"))))
+        }
+        Recipe::Tap(name) => plain(Box::new(Tap::open(&name).map_err(failure)?)),
+        Recipe::SendToTap(name) => plain(Box::new(SendOnly::new(Tap::open(&name).map_err(failure)?, ""))),
+        Recipe::AfXdp(params) => {
+            let device = AfXdp::open(zone, &params).map_err(failure)?;
+            Opened { mode: device.mode(), device: Box::new(device), dma: Some(Box::new(Umem)) }
+        }
+        Recipe::SendToAfXdp(params) => {
+            let device = AfXdp::open(zone, &params).map_err(failure)?;
+            let mode = if device.zero_copy() { "sends only, zero copy" } else { "sends only, copy" };
+            Opened {
+                device: Box::new(SendOnly::polled(device, mode)),
+                mode: mode.to_owned(),
+                dma: Some(Box::new(Umem)),
+            }
+        }
+        Recipe::Veth(end) => plain(end),
+        Recipe::Unplugged(name) => {
+            let (near, far) = veth(&name, "the other end", VETH_RING);
+            plain(Box::new(Plugged::new(near, far)))
+        }
+    })
+}
+
+/// The memory of an AF_XDP socket: opening it has registered the whole region, at address 0.
+struct Umem;
+
+impl DmaMap for Umem {
+    fn map_region(&mut self, _: &Zone) -> Result<Option<DmaAddr>, DmaError> {
+        Ok(Some(DmaAddr(0)))
+    }
+
+    fn map(&mut self, number: u32, _: usize) -> Result<DmaAddr, DmaError> {
+        Err(DmaError(format!("page {number} is not of the region that the socket registered")))
+    }
+
+    fn unmap(&mut self, _: DmaAddr, _: usize) {}
+}
+
+impl Wanted {
+    /// A source that loses nothing by waiting until its target has room.
+    pub(super) fn is_patient(&self) -> bool {
+        matches!(self.recipe, Recipe::Gen(..) | Recipe::Read(..))
+    }
+}
+
+fn failure(error: waterwheel_dev::DevError) -> Failure {
+    use waterwheel_dev::ErrorClass;
+    let class = match error.class() {
+        ErrorClass::Usage => Class::Usage,
+        ErrorClass::Config => Class::Config,
+        ErrorClass::Permission => Class::Permission,
+        ErrorClass::Device => Class::Device,
+    };
+    Failure::new(class, error)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Ports with so many queues, each of 1000 pages to receive into and 1000 to send.
+    pub(in crate::engine) fn queues(counts: &[usize]) -> Vec<Wanted> {
+        let port = |(port, count): (usize, &usize)| {
+            let wanted = move |queue| Wanted { port, queue, rx_pages: 1000, tx_pages: 1000, recipe: Recipe::Null };
+            (0..*count).map(wanted).collect::<Vec<_>>()
+        };
+        counts.iter().enumerate().flat_map(port).collect()
+    }
+
+    #[test]
+    fn a_generator_with_bad_values_is_refused_before_anything_is_open() {
+        for (line, class, expected) in [
+            ("drop gen:sze=64", Class::Usage, "did you mean 'size'?"),
+            ("drop gen:size=5", Class::Config, "size=5"),
+            ("forward gen: null:x=1 --one-way", Class::Usage, "this device has no keys"),
+            ("drop pcap:x,timing=late", Class::Config, "timing=late"),
+        ] {
+            let plan = crate::config::tests::plan(line).expect(line);
+            let failure = understand(&plan).map(|_| ()).expect_err(line);
+            assert_eq!(failure.class, class, "{line}: {}", failure.message);
+            assert!(failure.message.contains(expected), "{line}: {}", failure.message);
+        }
+    }
+}
