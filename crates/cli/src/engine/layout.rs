@@ -6,10 +6,10 @@ use super::open::Wanted;
 use crate::config::{Fate, Plan};
 use crate::failure::{Class, Failure};
 
-/// Pages that a pool needs for what is between the rings: batches, bulk queues, spare pages of devices, frames that are being handed over.
-const UNDER_WAY: usize = 512;
+/// Pages for what is between the rings of a receiver: batches, bulk queues, spare pages of devices, frames that are being handed over.
+const UNDER_WAY: usize = 1024;
 /// The same, when pages are short: a budget here and there.
-const AT_LEAST: usize = 256;
+const AT_LEAST: usize = 128;
 
 /// Indices are those of the devices, one for each queue.
 #[derive(Debug, Default)]
@@ -56,27 +56,36 @@ impl Layout {
     }
 
     fn share_pages(&mut self, plan: &Plan, wanted: &[Wanted]) -> Result<(), Failure> {
-        let rings = (0..wanted.len()).map(|device| {
+        // What each pool would have if every ring that its pages can lie in were full.
+        let full = |device: usize| {
             let targets = self.wires.iter().filter(|(from, _)| *from == device).map(|(_, to)| wanted[*to].tx_pages);
-            wanted[device].rx_pages + targets.sum::<usize>()
-        });
-        let rings = rings.collect::<Vec<_>>();
-        let needed = |spare: usize| rings.iter().map(|pages| pages + spare).sum::<usize>();
-        let default = needed(UNDER_WAY).next_multiple_of(512).max(2048);
-        self.pages = plan.pages.map_or(default, |pages| usize::try_from(pages).unwrap_or(usize::MAX));
-        let least = needed(AT_LEAST);
+            let receives = wanted[device].receives();
+            wanted[device].posted
+                + wanted[device].received
+                + targets.sum::<usize>()
+                + if receives { UNDER_WAY } else { 0 }
+        };
+        let full = (0..wanted.len()).map(full).collect::<Vec<_>>();
+        let all = full.iter().sum::<usize>().max(1);
+        self.pages = plan.pages.map_or(all.next_multiple_of(512), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
+        let least =
+            wanted.iter().map(|wanted| wanted.posted + if wanted.receives() { AT_LEAST } else { 0 }).sum::<usize>();
         if self.pages < least {
+            let pages = self.pages;
             let message = format!(
-                "{} pages are too few: the rings and what is between them need {least} (--pages {least}, or smaller rings: see 'waterwheel help devices')",
-                self.pages
+                "{pages} pages are too few: {least} are needed, so that the rings can be filled: --pages {least} or more, or smaller rings (see 'waterwheel help devices')"
             );
             return Err(Failure::new(Class::Config, message));
         }
-        // What is left over is shared, so that no pool can take what another one needs.
-        let extra = (self.pages - least) / wanted.len();
-        self.limits = rings.iter().map(|pages| pages + AT_LEAST + extra).collect();
+        // No pool can take what another one needs.
+        self.limits = full.iter().map(|full| scaled(self.pages, *full, all)).collect();
         Ok(())
     }
+}
+
+/// `pages * part / all`, rounded down.
+fn scaled(pages: usize, part: usize, all: usize) -> usize {
+    usize::try_from(pages as u128 * part as u128 / all as u128).unwrap_or(usize::MAX)
 }
 
 /// Queue n to queue n; where the target has fewer, they share.
@@ -121,12 +130,13 @@ mod tests {
 
     #[test]
     fn pages_are_shared_so_that_no_pool_starves_another() {
-        let layout = layout("forward veth:a veth:b", &[1, 1]).expect("a layout");
-        assert!(layout.limits.iter().sum::<usize>() <= layout.pages);
-        let tight = super::tests::layout("forward veth:a veth:b --pages 5000", &[1, 1]).expect("a layout");
-        assert!(tight.limits.iter().all(|limit| *limit >= 2000 + AT_LEAST), "{tight:?}");
-        let failure = super::tests::layout("forward veth:a veth:b --pages 100", &[1, 1]).expect_err("too few");
+        let ample = layout("forward veth:a veth:b", &[1, 1]).expect("a layout");
+        assert!(ample.limits.iter().sum::<usize>() <= ample.pages);
+        assert!(ample.limits.iter().all(|limit| *limit >= 3000 + UNDER_WAY), "every ring can be full: {ample:?}");
+        let tight = layout("forward veth:a veth:b --pages 2256", &[1, 1]).expect("a layout");
+        assert_eq!((tight.pages, tight.limits.as_slice()), (2256, &[1128, 1128][..]));
+        let failure = layout("forward veth:a veth:b --pages 2255", &[1, 1]).expect_err("too few");
         assert_eq!(failure.class, Class::Config);
-        assert!(failure.message.contains("--pages 4512"), "{}", failure.message);
+        assert!(failure.message.contains("--pages 2256"), "{}", failure.message);
     }
 }

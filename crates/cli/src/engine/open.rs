@@ -19,8 +19,8 @@ use crate::failure::{Class, Failure};
 
 /// Frames that lie between the two ends of a `veth:`.
 const VETH_RING: usize = 1024;
-/// Slots of the fill ring of a device that only sends: some drivers want it filled all the same.
-const FILL_UNUSED: u32 = 64;
+/// Slots of the receiving rings of a device that only sends: some drivers want them filled all the same.
+const UNUSED: u32 = 64;
 
 /// A device to be opened: one queue of one port of the plan.
 #[derive(Debug)]
@@ -29,8 +29,10 @@ pub(super) struct Wanted {
     pub(super) port: usize,
     /// Which of the port's queues, from 0.
     pub(super) queue: usize,
-    /// Pages that it may have posted for receiving, or received and not handed out.
-    pub(super) rx_pages: usize,
+    /// Empty pages that it posts.
+    pub(super) posted: usize,
+    /// Packets that it may have received and not handed out.
+    pub(super) received: usize,
     /// Pages of others that it may have in its transmit rings.
     pub(super) tx_pages: usize,
     recipe: Recipe,
@@ -67,39 +69,40 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
     let mut all = Vec::new();
     let mut ends = plugged(plan);
     for (index, port) in plan.ports.iter().enumerate() {
-        let wanted = |queue, rx_pages, tx_pages, recipe| Wanted { port: index, queue, rx_pages, tx_pages, recipe };
+        let wanted = |recipe| Wanted { port: index, queue: 0, posted: 0, received: 0, tx_pages: 0, recipe };
         let spec = &port.spec;
         match spec.kind {
             Kind::AfXdp => {
                 for (queue, params) in af_xdp_queues(port, plan.require_zerocopy)?.into_iter().enumerate() {
-                    let (rx, tx) = (params.fill_ring + params.rx_ring, params.tx_ring + params.completion_ring);
+                    let (posted, received) = (params.fill_ring as usize, params.rx_ring as usize);
+                    let tx_pages = (params.tx_ring + params.completion_ring) as usize;
                     let recipe = if port.fate.is_some() { Recipe::AfXdp(params) } else { Recipe::SendToAfXdp(params) };
-                    all.push(wanted(queue, rx as usize, tx as usize, recipe));
+                    all.push(Wanted { queue, posted, received, tx_pages, ..wanted(recipe) });
                 }
             }
             Kind::Gen => {
                 let mut params = GenParams::default();
                 spec.apply(GenParams::KEYS, |key, value| params.set(key, value))?;
-                all.push(wanted(0, 0, 0, Recipe::Gen(spec.to_string(), params)));
+                all.push(wanted(Recipe::Gen(spec.to_string(), params)));
             }
             Kind::Null => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                all.push(wanted(0, 0, 0, Recipe::Null));
+                all.push(wanted(Recipe::Null));
             }
             Kind::Pcap if port.fate.is_some() => {
                 let mut params = PcapParams::default();
                 spec.apply(PcapParams::KEYS, |key, value| params.set(key, value))?;
-                all.push(wanted(0, 0, 0, Recipe::Read(spec.arg.clone(), params)));
+                all.push(wanted(Recipe::Read(spec.arg.clone(), params)));
             }
             Kind::Pcap => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                all.push(wanted(0, 0, 0, Recipe::Write(spec.arg.clone())));
+                all.push(wanted(Recipe::Write(spec.arg.clone())));
             }
             Kind::Tap => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
                 let name = spec.arg.clone();
                 let recipe = if port.fate.is_some() { Recipe::Tap(name) } else { Recipe::SendToTap(name) };
-                all.push(wanted(0, 0, 0, recipe));
+                all.push(wanted(recipe));
             }
             Kind::Veth => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
@@ -107,7 +110,7 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                     Some(end) => Recipe::Veth(Box::new(end)),
                     None => Recipe::Unplugged(spec.to_string()),
                 };
-                all.push(wanted(0, 0, VETH_RING, recipe));
+                all.push(Wanted { tx_pages: VETH_RING, ..wanted(recipe) });
             }
         }
     }
@@ -153,7 +156,7 @@ fn send_only(params: &mut AfXdpParams, link: &Link, spec: &Spec) -> Result<(), F
             format!("{spec}: nothing is received here, so there is nothing to steer: leave out dst, proto and port");
         return Err(Failure::new(Class::Config, message));
     }
-    params.fill_ring = FILL_UNUSED;
+    (params.fill_ring, params.rx_ring) = (UNUSED, UNUSED);
     params.steering = if params.zero_copy != ZeroCopy::Never && link.features().is_some_and(|driver| driver.zero_copy())
     {
         let mut rules = Rules::default();
@@ -229,6 +232,12 @@ impl DmaMap for Umem {
 }
 
 impl Wanted {
+    /// Whether packets come from it.
+    pub(super) fn receives(&self) -> bool {
+        use Recipe::{Null, SendToAfXdp, SendToTap, Unplugged, Write};
+        !matches!(self.recipe, Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | Unplugged(_))
+    }
+
     /// A source that loses nothing by waiting until its target has room.
     pub(super) fn is_patient(&self) -> bool {
         matches!(self.recipe, Recipe::Gen(..) | Recipe::Read(..))
@@ -250,10 +259,12 @@ fn failure(error: waterwheel_dev::DevError) -> Failure {
 pub(super) mod tests {
     use super::*;
 
-    /// Ports with so many queues, each of 1000 pages to receive into and 1000 to send.
+    /// Ports with so many queues, each that posts 1000 pages, holds 1000 received ones and 1000 to send.
     pub(in crate::engine) fn queues(counts: &[usize]) -> Vec<Wanted> {
         let port = |(port, count): (usize, &usize)| {
-            let wanted = move |queue| Wanted { port, queue, rx_pages: 1000, tx_pages: 1000, recipe: Recipe::Null };
+            let recipe = || Recipe::Tap(String::new());
+            let wanted =
+                move |queue| Wanted { port, queue, posted: 1000, received: 1000, tx_pages: 1000, recipe: recipe() };
             (0..*count).map(wanted).collect::<Vec<_>>()
         };
         counts.iter().enumerate().flat_map(port).collect()

@@ -88,7 +88,7 @@ pub(crate) fn table(title: &str, before: &Snapshot, now: &Snapshot, dt: f64, sec
 /// The end of the run.
 pub(crate) fn total(title: &str, total: &Total) -> String {
     let Total { seconds, snapshot, pages } = total;
-    let mut text = format!("waterwheel {title}: {seconds:.3} s, {:.3} Mpps\n", total.mpps());
+    let mut text = format!("waterwheel {title}   {seconds:.3} s, {:.3} Mpps\n", total.mpps());
     let digits = snapshot.rx_packets.max(snapshot.tx_packets).to_string().len().max(1);
     let byte_digits = snapshot.rx_bytes.max(snapshot.tx_bytes).to_string().len().max(1);
     for (what, packets, bytes) in
@@ -107,7 +107,7 @@ pub(crate) fn total(title: &str, total: &Total) -> String {
     let _ = writeln!(text, "  drops      {}", listed(&snapshot.drops));
     for device in &snapshot.devices {
         let Device { name, rx_packets, tx_packets, counters, .. } = device;
-        let _ = write!(text, "  device     {name}: received {rx_packets}, sent {tx_packets}");
+        let _ = write!(text, "  device     {name}  received {rx_packets}, sent {tx_packets}");
         if !mode(device).is_empty() {
             let _ = write!(text, "; {}", mode(device));
         }
@@ -119,7 +119,7 @@ pub(crate) fn total(title: &str, total: &Total) -> String {
     let pool = &snapshot.pool;
     let _ = writeln!(
         text,
-        "  pool       handed out {}, failed {}; recycled: cached {}, ring {}; from the zone {}; dma maps {}",
+        "  pool       from the cache {}, failed {}; recycled: cached {}, ring {}; from the zone {}; dma maps {}",
         pool.alloc_fast, pool.alloc_failed, pool.recycle_cached, pool.recycle_ring, pool.hold, snapshot.dma_maps
     );
     let _ = writeln!(text, "  pages      {}", account(pages));
@@ -213,14 +213,14 @@ waterwheel forward gen: afxdp:eth1:0 --one-way   01:01:01   Ctrl-C ends
         let pages = Pages { total: 10, free: 8, quarantined: 1, leaked: 1, ..Pages::default() };
         let text = total("drop gen:", &Total { seconds: 2.0, snapshot: now(), pages });
         let expected = "\
-waterwheel drop gen:: 2.000 s, 1.500 Mpps
+waterwheel drop gen:   2.000 s, 1.500 Mpps
   received   3000000 packets  192000000 bytes    1.500 Mpps  768.000 Mbit/s
   sent       2000000 packets  128000000 bytes    1.000 Mpps  512.000 Mbit/s
   actions    redirect 3000000
   drops      tx_ring_full 1000000
-  device     gen:: received 3000000, sent 0; rx_ring_full 7
-  device     afxdp:eth1:0: received 0, sent 2000000; native, copy
-  pool       handed out 990, failed 0; recycled: cached 990, ring 0; from the zone 20; dma maps 2
+  device     gen:  received 3000000, sent 0; rx_ring_full 7
+  device     afxdp:eth1:0  received 0, sent 2000000; native, copy
+  pool       from the cache 990, failed 0; recycled: cached 990, ring 0; from the zone 20; dma maps 2
   pages      8 of 10 free, 1 quarantined, 1 LEAKED
 ";
         assert_eq!(text, expected);
