@@ -7,7 +7,7 @@ use crate::engine::{Engine, Outcome};
 use crate::failure::{Class, Failure};
 use crate::preflight;
 use crate::report::text::account;
-use crate::report::{Reporter, Total, notice};
+use crate::report::{Output, Reporter, Total, notice};
 use crate::signals::Signals;
 
 /// Runs until a signal, the duration, or the end of the packets; then drains and accounts.
@@ -19,7 +19,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     // Before any device is open, so that no signal can end the process without closing it.
     let mut signals = Signals::take_over().map_err(no_signals)?;
     let mut engine = Engine::start(plan, signals.waker())?;
-    let mut reporter = Reporter::new(plan.style, plan.output, &plan.title, engine.snapshot());
+    let mut reporter = Reporter::new(plan.style, plan.output, &plan.title, engine.started());
 
     let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
     let seconds = reporter.elapsed().as_secs_f64();
@@ -36,25 +36,30 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     }
     shown?;
     match failed.first() {
-        // Whoever asked for the end got it, with what was left.
-        Some(failed) if !asked => Err(Failure::new(Class::Device, failed)),
+        // Whoever asked for the end got it, with what was left. Whoever reads the packets and has enough goes away.
+        Some(failed) if !asked && !(plan.output == Output::Stderr && failed.contains("Broken pipe")) => {
+            Err(Failure::new(Class::Device, format!("a device failed while it ran: {failed}")))
+        }
         _ => Ok(()),
     }
 }
 
+/// How often devices are looked at, however long the interval of the reports is.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Shows intervals until there is a reason to end.
 fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {
-    let started = Instant::now();
+    let started = engine.started();
     // A moment beyond what the clock can name is never.
     let never = started + Duration::from_secs(100 * 365 * 86400);
     let after = |moment: Instant, duration: Duration| moment.checked_add(duration).unwrap_or(never).min(never);
     let deadline = plan.duration.map_or(never, |duration| after(started, duration));
-    let mut next = after(started, plan.interval);
+    let (mut next, mut look) = (after(started, plan.interval), after(started, LOOK));
     loop {
-        signals.sleep_until(next.min(deadline));
         for message in engine.notices() {
             reporter.notice(&message);
         }
+        signals.sleep_until(next.min(look).min(deadline));
         let now = Instant::now();
         if signals.asked() || engine.is_finished() || now >= deadline {
             return Ok(());
@@ -63,6 +68,11 @@ fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mu
             reporter.interval(engine.snapshot())?;
             // Intervals that were missed, as when the process was stopped, are not made up for.
             next = after(next, plan.interval).max(now);
+        } else if now >= look {
+            engine.snapshot();
+        } else {
+            continue;
         }
+        look = after(now, LOOK);
     }
 }

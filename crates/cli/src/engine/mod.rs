@@ -6,10 +6,11 @@ mod sink;
 mod stats;
 
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use waterwheel_prog::{Discard, Forward, Reflect};
 use waterwheel_xdp::mm::{Users, cpu};
-use waterwheel_xdp::{Account, Control, Fabric, PagePool, PoolParams, PortId, Program, Worker, Zone};
+use waterwheel_xdp::{Account, Control, Fabric, PagePool, PoolParams, PortId, Program, Worker, WorkerStats, Zone};
 
 use crate::config::{Fate, Plan};
 use crate::failure::{Class, Failure};
@@ -20,6 +21,7 @@ use layout::Layout;
 
 /// Workers that move packets.
 pub(crate) struct Engine {
+    started: Instant,
     zone: Zone,
     control: Control,
     workers: Vec<JoinHandle<Worker>>,
@@ -27,6 +29,10 @@ pub(crate) struct Engine {
     notices: Vec<String>,
     /// Devices of which it was said that they failed.
     failed: Vec<String>,
+    /// Where packets go; empty when they go nowhere.
+    wires: Vec<(PortId, PortId)>,
+    /// Every wire has an end that failed.
+    cut_off: bool,
 }
 
 /// How a run ended.
@@ -79,7 +85,10 @@ impl Engine {
         if let Some(count) = plan.count {
             control.limit(count);
         }
-        let mut engine = Self { zone, control, workers: Vec::new(), notices, failed: Vec::new() };
+        let wires = layout.wires.iter().map(|&(from, to)| (ports[from], ports[to])).collect();
+        let started = Instant::now();
+        let mut engine =
+            Self { started, zone, control, workers: Vec::new(), notices, failed: Vec::new(), wires, cut_off: false };
         for worker in workers {
             let program = program(plan, &layout, &ports);
             match spawn(worker, program, waker) {
@@ -93,10 +102,15 @@ impl Engine {
         Ok(engine)
     }
 
+    /// When the workers were started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The counters so far, all workers together.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         let workers = self.control.snapshot().workers;
-        self.note_failures(&stats::failures(&workers));
+        self.note_failures(&workers);
         stats::snapshot(&workers)
     }
 
@@ -105,9 +119,10 @@ impl Engine {
         std::mem::take(&mut self.notices)
     }
 
-    /// Whether every worker has ended by itself: sources exhausted, count reached, no device left.
+    /// Whether there is nothing left to do: sources exhausted, count reached, or no two devices left between which packets could go (as of the last
+    /// [`snapshot`](Self::snapshot)).
     pub(crate) fn is_finished(&self) -> bool {
-        self.control.is_stopped()
+        self.control.is_stopped() || self.cut_off
     }
 
     /// Asks the workers to take nothing in any more.
@@ -129,7 +144,7 @@ impl Engine {
                 "a worker panicked (see above): please report this, with the command",
             ));
         }
-        self.note_failures(&stats::failures(&stats));
+        self.note_failures(&stats);
         let account = Account::open(&self.zone).close(Users::Gone);
         if account.conflicts > 0 {
             let message = format!("{} pages are held twice: please report this, with the command", account.conflicts);
@@ -138,13 +153,17 @@ impl Engine {
         Ok(Outcome { snapshot: stats::snapshot(&stats), pages: stats::pages(&account), failed: self.failed })
     }
 
-    fn note_failures(&mut self, failures: &[String]) {
-        for failure in failures {
-            if !self.failed.contains(failure) {
+    fn note_failures(&mut self, workers: &[WorkerStats]) {
+        let mut gone = Vec::new();
+        for (port, failure) in stats::failures(workers) {
+            gone.push(port);
+            if !self.failed.contains(&failure) {
                 self.failed.push(failure.clone());
-                self.notices.push(failure.clone());
+                self.notices.push(failure);
             }
         }
+        self.cut_off =
+            !self.wires.is_empty() && self.wires.iter().all(|(from, to)| gone.contains(from) || gone.contains(to));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the workers count, as what is shown.
 
 use waterwheel_xdp::mm::PageAccount;
-use waterwheel_xdp::{Drops, Health, PortStats, WorkerStats};
+use waterwheel_xdp::{Drops, Health, PortId, PortStats, WorkerStats};
 
 use crate::report::snapshot::{Actions, Counters, Device, Pages, Pool, Snapshot};
 
@@ -70,10 +70,10 @@ fn device(port: &PortStats) -> Device {
 }
 
 /// Devices that failed, with the reason, which names the device or is given its name.
-pub(super) fn failures(workers: &[WorkerStats]) -> Vec<String> {
+pub(super) fn failures(workers: &[WorkerStats]) -> Vec<(PortId, String)> {
     let failed = |port: &PortStats| match &port.health {
-        Health::Failed(reason) if reason.starts_with(&port.name) => Some(reason.clone()),
-        Health::Failed(reason) => Some(format!("{}: {reason}", port.name)),
+        Health::Failed(reason) if reason.starts_with(&port.name) => Some((port.port, reason.clone())),
+        Health::Failed(reason) => Some((port.port, format!("{}: {reason}", port.name))),
         Health::Up | Health::Finished => None,
     };
     workers.iter().flat_map(|worker| &worker.ports).filter_map(failed).collect()

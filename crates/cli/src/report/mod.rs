@@ -80,15 +80,14 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Starts the clock; `first` is the state from which the first interval counts.
-    pub(crate) fn new(style: Style, output: Output, title: impl fmt::Display, first: Snapshot) -> Self {
-        let started = Instant::now();
+    /// For a run that began at `started` with all counters at 0.
+    pub(crate) fn new(style: Style, output: Output, title: impl fmt::Display, started: Instant) -> Self {
         Self {
             style,
             out: output.open(),
             title: title.to_string(),
             started,
-            before: (first, started),
+            before: (Snapshot::default(), started),
             #[cfg(feature = "tui")]
             screen: live::Screen::default(),
         }

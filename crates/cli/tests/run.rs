@@ -1,0 +1,253 @@
+//! Packets through the binary, between devices in memory and files: counts, totals, the page account, signals, pipes, the terminal.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::fd::AsFd as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Running, Scratch, events, parsed, run, waterwheel};
+use rustix::process::Signal;
+
+/// The objects' keys, in order.
+const INTERVAL: &str = "event time seconds rx_packets tx_packets rx_bytes tx_bytes actions drops pool dma_maps devices rx_pps tx_pps \
+                        rx_bps tx_bps drop_pps";
+const TOTAL: &str =
+    "event seconds rx_packets tx_packets rx_bytes tx_bytes actions drops mpps pages dma_maps devices pool";
+const DEVICE: &str = "name mode state rx_packets tx_packets rx_bytes tx_bytes in_flight counters";
+
+/// The keys of `line`'s outermost object; the map of the JSON library does not keep their order.
+fn keys(line: &str) -> Vec<String> {
+    let (mut keys, mut depth, mut quoted) = (Vec::new(), 0, None::<String>);
+    let mut last = String::new();
+    for c in line.chars() {
+        match (&mut quoted, c) {
+            (Some(text), '"') => {
+                last = std::mem::take(text);
+                quoted = None;
+            }
+            (Some(text), c) => text.push(c),
+            (None, '"') => quoted = Some(String::new()),
+            (None, ':') if depth == 1 => keys.push(last.clone()),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']') => depth -= 1,
+            _ => {}
+        }
+    }
+    keys
+}
+
+/// Whether the last line says that every page is free.
+fn all_free(text: &str) -> bool {
+    let words = text.lines().last().expect("the page account").split_whitespace().collect::<Vec<_>>();
+    matches!(words[..], ["pages", free, "of", total, "free"] if free == total)
+}
+
+#[test]
+fn forward_moves_exactly_the_packets_that_were_asked_for() {
+    let total = events("forward gen: null: --count 100003").pop().expect("a total");
+    for key in ["rx_packets", "tx_packets"] {
+        assert_eq!(total[key], 100_003, "{key}");
+    }
+    assert_eq!(total["rx_bytes"], 100_003 * 64);
+    assert_eq!(total["actions"]["redirect"], 100_003);
+    assert_eq!(total["devices"][0]["rx_packets"], 100_003);
+    assert_eq!(total["devices"][1]["tx_packets"], 100_003);
+    assert!(total["drops"].as_object().expect("an object").values().all(|n| *n == 0), "{total}");
+}
+
+#[test]
+fn every_packet_is_counted_under_its_action() {
+    let dropped = events("drop gen: --count 1000").pop().expect("a total");
+    assert_eq!((&dropped["actions"]["drop"], &dropped["drops"]["program"]), (&1000.into(), &1000.into()));
+    let back = events("tx gen: --count 1000").pop().expect("a total");
+    assert_eq!((&back["actions"]["tx"], &back["tx_packets"]), (&1000.into(), &1000.into()));
+    let generated = events("generate null: --size 100 --count 10 --gen seed=3").pop().expect("a total");
+    assert_eq!((&generated["tx_packets"], &generated["tx_bytes"]), (&10.into(), &1000.into()));
+}
+
+#[test]
+fn workers_share_the_count_and_lose_no_page() {
+    for line in
+        ["forward gen: null: --workers 2", "generate veth: --workers 2", "forward gen: gen: --workers 2 --idle sleep"]
+    {
+        let total = events(&format!("{line} --count 200000")).pop().expect("a total");
+        assert_eq!(total["rx_packets"], 200_000, "{line}");
+        let drops = total["drops"].as_object().expect("an object").values().filter_map(|n| n.as_u64()).sum::<u64>();
+        assert_eq!(total["tx_packets"].as_u64().expect("a count") + drops, 200_000, "{line}: counted out: {total}");
+    }
+}
+
+#[test]
+fn the_duration_ends_a_run() {
+    let started = Instant::now();
+    let total = events("forward gen:rate=10k null: --duration 300ms").pop().expect("a total");
+    let seconds = total["seconds"].as_f64().expect("a number");
+    assert!((0.3..5.0).contains(&seconds), "{total}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(total["rx_packets"].as_u64().expect("a count") > 0, "{total}");
+}
+
+#[test]
+fn a_source_that_ends_ends_the_run() {
+    assert_eq!(events("forward gen:count=77 null:").pop().expect("a total")["tx_packets"], 77);
+}
+
+#[test]
+fn intervals_and_total_have_stable_keys_and_count_from_the_start() {
+    let output = run("forward gen: null: --duration 500ms --interval 100ms --json");
+    let text = String::from_utf8(output.stdout.clone()).expect("UTF-8");
+    let events = parsed(&output.stdout);
+    assert!(events.len() >= 3, "{text}");
+    for (line, event) in text.lines().zip(&events) {
+        let expected = if event["event"] == "interval" { INTERVAL } else { TOTAL };
+        assert_eq!(keys(line).join(" "), expected);
+        assert_eq!(event["devices"].as_array().map(Vec::len), Some(2));
+    }
+    let device = text.split("\"devices\":[").nth(1).expect("devices");
+    assert!(keys(device).join(" ").starts_with(DEVICE), "{device}");
+    let counts = events.iter().map(|event| event["rx_packets"].as_u64().expect("an integer")).collect::<Vec<_>>();
+    assert!(counts.is_sorted() && counts[0] > 0, "{counts:?}");
+    let keys =
+        |event: &serde_json::Value| event["drops"].as_object().map(|drops| drops.keys().cloned().collect::<Vec<_>>());
+    assert!(events.iter().all(|event| keys(event) == keys(&events[0])), "reasons do not come and go");
+}
+
+#[test]
+fn lines_and_total_for_people() {
+    let output = run("forward gen: null: --duration 350ms --interval 100ms");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let (lines, total) = text.split_once("waterwheel forward gen: null:").expect("lines, then the total");
+    assert!(lines.lines().count() >= 2, "{text}");
+    assert!(lines.lines().all(|line| line.contains(" s  rx ") && line.contains("pps  tx ")), "{text}");
+    assert!(all_free(total), "{text}");
+    assert!(!text.contains('\x1b'), "no escapes outside a terminal");
+}
+
+#[test]
+fn generated_packets_go_to_a_file_and_come_back() {
+    let file = Scratch::new("a.pcapng");
+    let written = events(&format!("generate pcap:{} --size imix --count 120", file.display())).pop().expect("a total");
+    let read = events(&format!("drop pcap:{}", file.display())).pop().expect("a total");
+    assert_eq!((&read["rx_packets"], &read["rx_bytes"]), (&written["tx_packets"], &written["tx_bytes"]));
+    assert_eq!(read["rx_packets"], 120);
+    let copy = Scratch::new("b.pcapng");
+    let copied = events(&format!("forward pcap:{} pcap:{}", file.display(), copy.display())).pop().expect("a total");
+    assert_eq!(copied["tx_packets"], 120);
+}
+
+#[test]
+fn capture_writes_packets_to_standard_output_and_the_total_beside_it() {
+    let output = run("capture gen: - --count 10 --json");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout[..4], [0x0a, 0x0d, 0x0d, 0x0a], "a section header block");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    let total = errors.lines().last().expect("a total");
+    assert_eq!(parsed(total.as_bytes())[0]["tx_packets"], 10);
+}
+
+#[test]
+fn bad_files_and_values_have_their_codes() {
+    let file = Scratch::new("not.pcap");
+    std::fs::write(&file.0, "no capture file").expect("a scratch file");
+    for (line, code, expected) in [
+        ("drop pcap:/nowhere/x.pcap".to_owned(), 3, "/nowhere/x.pcap"),
+        (format!("drop pcap:{}", file.display()), 3, "not a capture file"),
+        ("generate null: --size 5".to_owned(), 3, "size=5"),
+        ("drop gen:sze=64".to_owned(), 2, "did you mean 'size'?"),
+        ("forward gen: null: --pages 64".to_owned(), 3, "--pages 128"),
+    ] {
+        let output = run(&line);
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{line}: {errors}");
+        let last = errors.lines().last().expect("a line");
+        assert!(last.starts_with("waterwheel: ") && last.contains(expected), "{line}: {errors}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_run_cleanly() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut running = Running::start(&mut waterwheel("forward gen: null: --json --interval 50ms"));
+        let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
+        let mut text = String::new();
+        lines.read_line(&mut text).expect("an interval");
+        running.signal(signal);
+        lines.read_to_string(&mut text).expect("the rest");
+        assert_eq!(running.wait().code(), Some(0), "{signal:?}");
+        parsed(text.as_bytes());
+    }
+}
+
+#[test]
+fn a_second_signal_forces_the_end() {
+    let fifo = Scratch::new("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo.0).status().expect("mkfifo runs");
+    assert!(made.success());
+    // Somebody has the pipe open and never reads: the writer blocks, so that there is something to drain for ever.
+    let reader = std::fs::File::options().read(true).write(true).open(&fifo.0).expect("the fifo opens");
+    let mut running =
+        Running::start(&mut waterwheel(&format!("generate pcap:{} --json --interval 50ms", fifo.display())));
+    let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
+    lines.read_line(&mut String::new()).expect("an interval");
+    std::thread::sleep(Duration::from_millis(100));
+    running.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(running.0.try_wait().expect("a child can be waited for"), None, "it drains");
+    running.signal(Signal::INT);
+    assert_eq!(running.wait().code(), Some(130));
+    drop(reader);
+}
+
+#[test]
+fn a_reader_of_the_statistics_that_goes_away_ends_the_run_cleanly() {
+    let mut running = Running::start(&mut waterwheel("forward gen: null: --interval 20ms"));
+    drop(running.0.stdout.take());
+    assert_eq!(running.wait().code(), Some(0));
+    let mut errors = String::new();
+    running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+    assert!(!errors.contains("panicked") && !errors.contains("leaked"), "{errors}");
+}
+
+#[test]
+fn a_reader_of_the_packets_that_goes_away_ends_the_run_cleanly() {
+    let mut running = Running::start(&mut waterwheel("capture gen: - --interval 20ms"));
+    let mut head = [0; 64];
+    let mut packets = running.0.stdout.take().expect("piped");
+    packets.read_exact(&mut head).expect("packets");
+    drop(packets);
+    assert_eq!(running.wait().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_gets_a_table_and_keeps_its_mode() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo terminal");
+    grantpt(&ours).expect("granted");
+    unlockpt(&ours).expect("unlocked");
+    let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("UTF-8");
+    let theirs = std::fs::File::options().read(true).write(true).open(name).expect("the terminal opens");
+    let before = rustix::termios::tcgetattr(theirs.as_fd()).expect("a mode");
+    let mut child = waterwheel("forward gen: null: --duration 350ms --interval 100ms")
+        .stdout(Stdio::from(theirs.try_clone().expect("a handle")))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let reader = std::thread::spawn(move || {
+        let (mut text, mut part) = (Vec::new(), [0; 4096]);
+        // The end of a pseudo terminal whose other side is closed is an error.
+        while let Ok(n @ 1..) = rustix::io::read(&ours, &mut part) {
+            text.extend_from_slice(&part[..n]);
+        }
+        String::from_utf8(text).expect("UTF-8")
+    });
+    assert!(child.wait().expect("it ends").success());
+    let after = rustix::termios::tcgetattr(theirs.as_fd()).expect("a mode");
+    assert_eq!(format!("{before:?}"), format!("{after:?}"));
+    drop(theirs);
+    let text = reader.join().expect("the reader ends");
+    assert!(text.contains("Ctrl-C ends") && text.contains("\x1b[J"), "a table, redrawn: {text:?}");
+    let end = text.rsplit("\x1b[J").next().expect("the last frame");
+    assert!(all_free(end), "the total stands last: {end:?}");
+}
