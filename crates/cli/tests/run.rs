@@ -120,7 +120,7 @@ fn lines_and_total_for_people() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let (lines, total) = text.split_once("waterwheel forward gen: null:").expect("lines, then the total");
     assert!(lines.lines().count() >= 2, "{text}");
-    assert!(lines.lines().all(|line| line.contains(" s  rx ") && line.contains("pps  tx ")), "{text}");
+    assert!(lines.lines().all(|line| line.contains(" s  rx ") && line.contains("bit/s  tx ")), "{text}");
     assert!(all_free(total), "{text}");
     assert!(!text.contains('\x1b'), "no escapes outside a terminal");
 }

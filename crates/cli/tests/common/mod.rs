@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "not every test uses all of it")]
 //! What the tests of the binary share.
 
 use std::path::PathBuf;

@@ -1,0 +1,242 @@
+//! The binary on real interfaces: A - waterwheel - B over two veth pairs, in three network namespaces of this test. Needs root, `ip` of iproute2 and `ping` of
+//! iputils.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::{Running, parsed, waterwheel};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// True when the test may go on: the process is root. Else it fails by name, or, with `WATERWHEEL_SKIP_ROOT=1`, says that it was left out.
+fn root(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert!(
+        std::env::var("WATERWHEEL_SKIP_ROOT").is_ok_and(|value| value == "1"),
+        "the test `{test}` needs root (or set WATERWHEEL_SKIP_ROOT=1 to leave it out)"
+    );
+    eprintln!("left out, as it needs root: {test}");
+    false
+}
+
+/// Namespaces `A`, `M` (the middle, with `left` and `right`) and `B`; they go when the test does, however it ends.
+struct Net {
+    name: String,
+}
+
+impl Net {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let net = Self { name: format!("ww-cli-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)) };
+        for part in ["a", "m", "b"] {
+            net.ip(&format!("netns add {}{part}", net.name));
+        }
+        for (side, part, address) in [("left", "a", "192.0.2.1/24"), ("right", "b", "192.0.2.2/24")] {
+            let (own, name) = (format!("{}m", net.name), format!("{}{part}", net.name));
+            net.ip(&format!("-n {own} link add {side} type veth peer name eth netns {name}"));
+            // No packets but those of the test: neighbour discovery would be some.
+            net.ip(&format!("-n {own} link set {side} addrgenmode none up"));
+            net.ip(&format!("-n {name} link set eth addrgenmode none up"));
+            net.ip(&format!("-n {name} addr add {address} dev eth"));
+        }
+        net
+    }
+
+    fn ip(&self, line: &str) -> Output {
+        let output = Command::new("ip").args(line.split_whitespace()).output().expect("ip of iproute2 runs");
+        assert!(output.status.success(), "ip {line}: {output:?}");
+        output
+    }
+
+    /// `command` in one of the namespaces.
+    fn exec(&self, part: &str, command: &Command) -> Command {
+        let mut inside = Command::new("ip");
+        inside.args(["netns", "exec", &format!("{}{part}", self.name)]).arg(command.get_program());
+        inside.args(command.get_args());
+        inside
+    }
+
+    /// The binary in the middle.
+    fn waterwheel(&self, line: &str) -> Command {
+        self.exec("m", &waterwheel(line))
+    }
+
+    /// The binary in the middle, when it has begun to count.
+    fn start(&self, line: &str) -> (Running, BufReader<std::process::ChildStdout>) {
+        let mut running = Running::start(&mut self.waterwheel(&format!("{line} --json --interval 50ms")));
+        let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
+        let mut first = String::new();
+        lines.read_line(&mut first).expect("an interval");
+        if first.is_empty() {
+            let mut errors = String::new();
+            running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+            panic!("{line}: {errors}");
+        }
+        (running, lines)
+    }
+
+    /// How many of five pings from A to B come back.
+    fn pings(&self) -> usize {
+        let mut ping = Command::new("ping");
+        ping.args("-n -c 5 -i 0.01 -W 1 192.0.2.2".split(' '));
+        let output = self.exec("a", &ping).output().expect("ping of iputils runs");
+        String::from_utf8_lossy(&output.stdout).matches("bytes from").count()
+    }
+
+    /// Whether an XDP program is on an interface of the middle.
+    fn has_program(&self, interface: &str) -> bool {
+        let output = self.ip(&format!("-n {}m -d link show {interface}", self.name));
+        String::from_utf8_lossy(&output.stdout).contains("prog/xdp")
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for part in ["a", "m", "b"] {
+            let _ = Command::new("ip").args(["netns", "del", &format!("{}{part}", self.name)]).output();
+        }
+    }
+}
+
+/// Ends a run by SIGINT, and gives its total.
+fn total(mut running: Running, mut lines: impl std::io::Read) -> Value {
+    running.signal(Signal::INT);
+    let mut text = Vec::new();
+    lines.read_to_end(&mut text).expect("the rest");
+    assert_eq!(running.wait().code(), Some(0));
+    parsed(&text).pop().expect("a total")
+}
+
+#[test]
+fn pings_cross_and_nothing_is_left_behind() {
+    if !root("pings_cross_and_nothing_is_left_behind") {
+        return;
+    }
+    let net = Net::new();
+    for round in 0..5 {
+        let (running, lines) = net.start("forward afxdp:left afxdp:right");
+        assert!(net.has_program("left") && net.has_program("right"), "round {round}");
+        assert_eq!(net.pings(), 5, "round {round}");
+        let total = total(running, lines);
+        assert!(total["actions"]["redirect"].as_u64().expect("a count") >= 10, "{total}");
+        assert_eq!(total["dma_maps"], 2, "each socket has mapped the memory once: {total}");
+        for device in total["devices"].as_array().expect("devices") {
+            assert_eq!(device["counters"]["copied_frames"], 0, "{device}");
+            assert!(device["mode"].as_str().expect("a mode").contains("copy"), "{device}");
+        }
+        assert!(!net.has_program("left") && !net.has_program("right"), "round {round}");
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_and_the_next_one_starts_at_once() {
+    if !root("a_killed_run_leaves_nothing_and_the_next_one_starts_at_once") {
+        return;
+    }
+    let net = Net::new();
+    let (mut running, _lines) = net.start("forward afxdp:left afxdp:right");
+    running.0.kill().expect("the process is there");
+    running.wait();
+    let (running, lines) = net.start("forward afxdp:left afxdp:right");
+    assert_eq!(net.pings(), 5);
+    total(running, lines);
+    assert!(!net.has_program("left") && !net.has_program("right"));
+}
+
+#[test]
+fn an_interface_that_goes_ends_a_run_that_has_no_other() {
+    if !root("an_interface_that_goes_ends_a_run_that_has_no_other") {
+        return;
+    }
+    let net = Net::new();
+    let (mut running, mut lines) = net.start("forward afxdp:left afxdp:right");
+    assert_eq!(net.pings(), 5);
+    net.ip(&format!("-n {}m link del left", net.name));
+    let mut text = Vec::new();
+    lines.read_to_end(&mut text).expect("the rest");
+    let mut errors = String::new();
+    running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+    assert_eq!(running.wait().code(), Some(5), "{errors}");
+    assert!(errors.contains("afxdp:left:0"), "it says which device: {errors}");
+    parsed(&text);
+    assert!(!net.has_program("right"));
+}
+
+#[test]
+fn generate_takes_nothing_from_the_host() {
+    if !root("generate_takes_nothing_from_the_host") {
+        return;
+    }
+    let net = Net::new();
+    let (running, lines) = net.start("generate afxdp:left --rate 1k");
+    assert!(!net.has_program("left"), "one that only sends needs no program where the driver copies");
+    let total = total(running, lines);
+    assert_eq!(total["tx_packets"], total["rx_packets"], "{total}");
+    assert!(total["tx_packets"].as_u64().expect("a count") > 0, "{total}");
+}
+
+#[test]
+fn steered_capture_leaves_the_rest_to_the_host() {
+    if !root("steered_capture_leaves_the_rest_to_the_host") {
+        return;
+    }
+    let net = Net::new();
+    net.ip(&format!("-n {}m addr add 192.0.2.3/24 dev left", net.name));
+    let (running, lines) = net.start("drop afxdp:left,proto=udp,port=9");
+    let mut ping = Command::new("ping");
+    ping.args("-n -c 3 -i 0.01 -W 1 192.0.2.3".split(' '));
+    let output = net.exec("a", &ping).output().expect("ping of iputils runs");
+    assert!(output.status.success(), "the host answers: {output:?}");
+    let mut send = Command::new("bash");
+    send.args(["-c", "for i in 1 2 3; do echo x > /dev/udp/192.0.2.3/9; done"]);
+    assert!(net.exec("a", &send).status().expect("bash runs").success());
+    let total = total(running, lines);
+    assert_eq!(total["actions"]["drop"], 3, "{total}");
+}
+
+#[test]
+fn what_cannot_be_had_is_said_in_one_line() {
+    if !root("what_cannot_be_had_is_said_in_one_line") {
+        return;
+    }
+    let net = Net::new();
+    let (running, lines) = net.start("drop afxdp:left");
+    for (line, code, expected) in [
+        ("drop afxdp:left".to_owned(), 5, format!("{}", running.0.id())),
+        ("drop afxdp:lft".to_owned(), 5, "did you mean 'left'?".to_owned()),
+        ("drop afxdp:right:4096".to_owned(), 3, "right has ".to_owned()),
+        ("drop afxdp:right --require-zerocopy".to_owned(), 5, "zero".to_owned()),
+        ("drop afxdp:right --pages 100".to_owned(), 3, "--pages 4224".to_owned()),
+        ("drop afxdp:right,mode=fast".to_owned(), 3, "native".to_owned()),
+    ] {
+        let output = net.waterwheel(&line).output().expect("the binary runs");
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        let last = errors.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(code), "{line}: {errors}");
+        assert!(last.starts_with("waterwheel: ") && last.contains(&expected), "{line}: {errors}");
+        assert!(!net.has_program("right"), "{line}: nothing has changed");
+    }
+    total(running, lines);
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    let binary = env!("CARGO_BIN_EXE_waterwheel");
+    let mut command = if rustix::process::geteuid().is_root() {
+        // Without a bounding set root has no capabilities.
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-all", binary]);
+        command
+    } else {
+        Command::new(binary)
+    };
+    let output = command.args(["drop", "afxdp:lo"]).output().expect("setpriv of util-linux runs");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(4), "{errors}");
+    assert!(errors.contains("CAP_NET_RAW") && errors.contains("CAP_BPF"), "{errors}");
+}
