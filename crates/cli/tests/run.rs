@@ -3,8 +3,6 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::fd::AsFd as _;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Running, Scratch, events, parsed, run, waterwheel};
@@ -220,8 +218,12 @@ fn a_reader_of_the_packets_that_goes_away_ends_the_run_cleanly() {
     assert_eq!(running.wait().code(), Some(0));
 }
 
+#[cfg(feature = "tui")]
 #[test]
 fn a_terminal_gets_a_table_and_keeps_its_mode() {
+    use std::os::fd::AsFd as _;
+    use std::process::Stdio;
+
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo terminal");
     grantpt(&ours).expect("granted");

@@ -35,11 +35,10 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         return Err(Failure::new(Class::Leak, message));
     }
     shown?;
-    match failed.first() {
-        // Whoever asked for the end got it, with what was left. Whoever reads the packets and has enough goes away.
-        Some(failed) if !asked && !(plan.output == Output::Stderr && failed.contains("Broken pipe")) => {
-            Err(Failure::new(Class::Device, format!("a device failed while it ran: {failed}")))
-        }
+    // Whoever asked for the end got it, with what was left; whoever reads the packets and has enough goes away.
+    let had_enough = |failed: &String| plan.output == Output::Stderr && failed.contains("Broken pipe");
+    match failed.iter().find(|failed| !had_enough(failed)) {
+        Some(failed) if !asked => Err(Failure::new(Class::Device, format!("a device failed while it ran: {failed}"))),
         _ => Ok(()),
     }
 }

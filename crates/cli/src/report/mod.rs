@@ -4,6 +4,8 @@ pub(crate) mod json;
 #[cfg(feature = "tui")]
 mod live;
 pub(crate) mod snapshot;
+#[cfg(feature = "tui")]
+mod table;
 pub(crate) mod text;
 
 use std::fmt;
@@ -109,7 +111,7 @@ impl Reporter {
             Style::Lines => self.put(&text::interval(before, &now, dt, seconds))?,
             #[cfg(feature = "tui")]
             Style::Live => {
-                let lines = text::table(&self.title, before, &now, dt, seconds);
+                let lines = table::table(&self.title, before, &now, dt, seconds);
                 self.screen.draw(&mut self.out, &lines)?;
             }
             #[cfg(not(feature = "tui"))]

@@ -9,7 +9,10 @@ pub const AF_XDP_KEYS: &[(&str, &str)] = &[
     ("dst", "take only packets to this address or prefix, e.g. 10.0.0.0/8 or 2001:db8::/32; may be repeated"),
     ("proto", "take only this IP protocol: a name such as udp, or a number; may be repeated"),
     ("port", "take only TCP and UDP packets to this port or range, e.g. 53 or 4000-4010; may be repeated"),
-    ("mode", "where the XDP program runs: native (in the driver), generic, or auto (default auto: native if the driver can)"),
+    (
+        "mode",
+        "where the XDP program runs: native (in the driver), generic, or auto (default auto: native if the driver can)",
+    ),
     ("zerocopy", "ask, require or never (default ask: without a copy if the driver can)"),
     ("busy-poll", "poll the driver from system calls, for so many microseconds each (20 without a value)"),
     ("busy-budget", "packets per busy poll (default 64)"),
