@@ -236,7 +236,7 @@ pub(crate) struct RunArgs {
     /// Worker threads; each serves some of the queues [default: one for each queue, at most one a CPU]
     #[arg(long, short, value_name = "N", value_parser = units::positive, help_heading = "Running")]
     pub(crate) workers: Option<u64>,
-    /// Pages of 4 KiB in the region that all devices share [default: as many as the rings need, twice over]
+    /// Pages of 4 KiB in the region that all devices share [default: as many as the rings and what is between them can hold]
     #[arg(long, value_name = "N", value_parser = units::positive, help_heading = "Running")]
     pub(crate) pages: Option<u64>,
     /// Huge pages of 2 MiB under the region: use them if there are any, insist on them, or leave them
