@@ -112,8 +112,8 @@ impl Account {
                 (Where::Frozen, _) => &mut account.frozen,
                 (Where::Device, _) => &mut account.held_by_devices,
                 (Where::Quarantined, _) => &mut account.quarantined,
-                (Where::Shared, _) | (Where::Unknown, Users::Alive) => &mut account.held_by_users,
-                (Where::Unknown, Users::Gone) => &mut account.leaked,
+                (Where::Shared | Where::Unknown, Users::Alive) => &mut account.held_by_users,
+                (Where::Shared | Where::Unknown, Users::Gone) => &mut account.leaked,
             } += 1;
         }
         account
