@@ -14,10 +14,10 @@ fn ranges_are_aligned_inside_and_apart() {
             let mut page = FragPage::new(zone.alloc(order).unwrap().into_page());
             let size = PAGE_SIZE << order;
             let mut frags: Vec<PageFrag> = Vec::new();
-            let mut end = 0;
+            let mut end = 0usize;
             loop {
                 let (len, align) = (1 + rng.below(600), 1 << rng.below(9));
-                let start = (end as usize).next_multiple_of(align);
+                let start = end.next_multiple_of(align);
                 let Some(frag) = page.cut(len, align) else {
                     assert!(start + len > size, "{len} bytes would have fitted at {start}");
                     break;
