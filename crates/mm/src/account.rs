@@ -76,7 +76,7 @@ impl Account {
                 let (place, pages) = match meta.state.load(Relaxed) {
                     FREE => (Where::Free, 1 << order),
                     QUARANTINED => (Where::Quarantined, 1 << order),
-                    _ if meta.refcount.load(Relaxed) > 0 => (Where::Shared, 1),
+                    _ if meta.refcount.look() > 0 => (Where::Shared, 1),
                     _ => (Where::Unknown, 1),
                 };
                 found[number..number + pages].fill(place);
