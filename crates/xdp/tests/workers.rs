@@ -219,3 +219,20 @@ fn a_run_can_be_stopped_before_and_forced() {
         assert_whole(&zone);
     }
 }
+
+#[test]
+fn what_was_handed_over_before_the_end_is_sent() {
+    let zone = zone(1024);
+    let mut fabric = Fabric::new(2);
+    let source = fabric.add(0, Source::new(u64::MAX), common::pool(&zone)).unwrap();
+    let (sink, state) = Sink::new(256);
+    let out = fabric.add(1, sink, common::pool(&zone)).unwrap();
+    let mut workers = fabric.build().unwrap();
+    let mut program = Cross(source, out);
+    assert_eq!((workers[0].poll(&mut program), workers[0].poll(&mut program)), (64, 64));
+    workers[0].control().stop(); // while they are in the ring
+    let end = run(workers, program, |_| {});
+    assert_eq!((end.rx().packets, state.packets.load(Ordering::Relaxed)), (128, 128));
+    assert_counted(&end);
+    assert_whole(&zone);
+}
