@@ -76,7 +76,7 @@ impl Account {
                 let (place, pages) = match meta.state.load(Relaxed) {
                     FREE => (Where::Free, 1 << order),
                     QUARANTINED => (Where::Quarantined, 1 << order),
-                    _ if meta.refcount.load(Relaxed) > 0 => (Where::Shared, 1),
+                    _ if meta.refcount.look() > 0 => (Where::Shared, 1),
                     _ => (Where::Unknown, 1),
                 };
                 found[number..number + pages].fill(place);
@@ -112,8 +112,8 @@ impl Account {
                 (Where::Frozen, _) => &mut account.frozen,
                 (Where::Device, _) => &mut account.held_by_devices,
                 (Where::Quarantined, _) => &mut account.quarantined,
-                (Where::Shared, _) | (Where::Unknown, Users::Alive) => &mut account.held_by_users,
-                (Where::Unknown, Users::Gone) => &mut account.leaked,
+                (Where::Shared | Where::Unknown, Users::Alive) => &mut account.held_by_users,
+                (Where::Shared | Where::Unknown, Users::Gone) => &mut account.leaked,
             } += 1;
         }
         account

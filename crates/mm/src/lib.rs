@@ -26,6 +26,7 @@ mod owner;
 mod page;
 mod pcp;
 mod ptr_ring;
+mod refcount;
 mod region;
 mod remote;
 pub mod stats;

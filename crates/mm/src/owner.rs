@@ -126,6 +126,8 @@ pub struct Owner {
     base: u64,
     /// Released through lanes that are closed and empty.
     folded: u64,
+    /// What the slot had counted as overflowed before.
+    overflowed_before: u64,
 }
 
 impl Owner {
@@ -150,7 +152,9 @@ impl Owner {
         state.in_use = true;
         slot.new_lanes.store(0, Ordering::Relaxed);
         let lanes = std::mem::take(&mut state.lanes);
-        Ok(Self { slot, lanes, bound: state.bound, unbound: 0, base: state.bound, folded: state.folded })
+        let overflowed_before = slot.overflowed.load(Ordering::Relaxed); // nobody adds to it now
+        let (bound, folded) = (state.bound, state.folded);
+        Ok(Self { slot, lanes, bound, unbound: 0, base: bound, folded, overflowed_before })
     }
 
     /// The id that its pages carry.
@@ -210,9 +214,9 @@ impl Owner {
         (self.bound - self.base, self.unbound)
     }
 
-    /// How many pages took the shared list, ever since the slot exists, because a lane was full or a thread was ending.
+    /// How many pages of this owner took the shared list, because a lane was full or a thread was ending.
     pub fn overflowed(&self) -> u64 {
-        self.slot.overflowed.load(Ordering::Relaxed)
+        self.slot.overflowed.load(Ordering::Relaxed) - self.overflowed_before
     }
 
     #[inline]

@@ -9,7 +9,8 @@
 //! | [`Posted`] | handed to hardware or to the kernel, which may write to it | puts it into quarantine, never frees it |
 #![expect(unsafe_code, reason = "pages are memory that is found by address")]
 
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering, fence};
+use crate::refcount::Refcount;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
 use crate::word::PageWord;
 use crate::{owner, zone};
 use std::fmt;
@@ -21,7 +22,7 @@ use std::ops::Deref;
 #[repr(C, align(64))]
 pub(crate) struct PageMeta {
     /// Number of [`PageRef`]s and [`PageFrag`](crate::PageFrag) biases; 0 while the page is frozen or has a sole owner.
-    pub(crate) refcount: AtomicU32,
+    pub(crate) refcount: Refcount,
     /// Links of the free list that the block is in. Page number + 1; 0 ends the list.
     pub(crate) next: AtomicU32,
     pub(crate) prev: AtomicU32,
@@ -42,9 +43,6 @@ pub(crate) const QUARANTINED: u8 = 2;
 
 const _: () = assert!(cfg!(loom) || size_of::<PageMeta>() == 64);
 const _: () = assert!(size_of::<Option<Page>>() == 8 && size_of::<Option<Posted>>() == 8);
-
-/// Above this many references something is wrong: far below the wrap, so that racing clones cannot reach it (as in `std::sync::Arc`).
-const REFCOUNT_MAX: u32 = u32::MAX / 2;
 
 /// A free block of `1 << order` pages that has left the buddy lists. Its bytes belong to nobody.
 ///
@@ -240,14 +238,13 @@ impl Page {
     /// Makes it shared: no more writes until it is [unique](PageRef::try_unique) again.
     #[inline]
     pub fn share(self) -> PageRef {
-        // Relaxed: nobody else has the page; whoever gets a clone gets it from us, later.
         PageRef(self.share_biased(1))
     }
 
     /// As [`share`](Self::share), with `count` references at once; the caller accounts for them.
     #[inline]
     pub(crate) fn share_biased(self, count: u32) -> PageWord {
-        meta(self.0).refcount.store(count, Ordering::Relaxed);
+        meta(self.0).refcount.share(count);
         self.into_word()
     }
 
@@ -284,31 +281,12 @@ fn last_put(word: PageWord) {
     owner::last_put(word.owner(), FrozenPage(word.unowned()));
 }
 
-/// One more reference to `word`'s page.
-#[inline]
-pub(crate) fn get_page(word: PageWord) {
-    // Relaxed: the reference that it is cloned from keeps the page.
-    if meta(word).refcount.fetch_add(1, Ordering::Relaxed) > REFCOUNT_MAX {
-        std::process::abort(); // a wrapped count would free a page that is in use
-    }
-}
-
 /// `n` references to `word`'s page less; the last one calls the destructor.
 #[inline]
 pub(crate) fn put_page(word: PageWord, n: u32) {
-    let refcount = &meta(word).refcount;
-    // When all that is left is ours, nobody else can get a reference: no locked instruction is needed.
-    // Acquire: what the other holders did with the page came before their puts.
-    if refcount.load(Ordering::Acquire) == n {
-        refcount.store(0, Ordering::Relaxed);
-    } else {
-        // Release: what we did with the page comes before whatever the last one does.
-        if refcount.fetch_sub(n, Ordering::Release) != n {
-            return;
-        }
-        fence(Ordering::Acquire);
+    if meta(word).refcount.put(n) {
+        last_put(word);
     }
-    last_put(word);
 }
 
 impl PageRef {
@@ -324,19 +302,14 @@ impl PageRef {
     /// It is an Acquire. With Relaxed, what other holders read could still be under way when we begin to write: a data race that x86 hides.
     #[inline]
     pub fn try_unique(self) -> Result<Page, PageRef> {
-        let refcount = &meta(self.0).refcount;
-        if refcount.load(Ordering::Acquire) != 1 {
-            return Err(self);
-        }
-        refcount.store(0, Ordering::Relaxed);
-        Ok(Page(into_word!(self)))
+        if meta(self.0).refcount.try_unique() { Ok(Page(into_word!(self))) } else { Err(self) }
     }
 }
 
 impl Clone for PageRef {
     #[inline]
     fn clone(&self) -> Self {
-        get_page(self.0);
+        meta(self.0).refcount.get();
         PageRef(self.0)
     }
 }

@@ -53,7 +53,9 @@ impl Pcp {
 impl<C: Count> Pcp<C> {
     /// As [`new`](Pcp::new), counting in the given way.
     pub fn counted(zone: &Zone, params: PcpParams, allocated: C, freed: C) -> Self {
-        let params = PcpParams { batch: params.batch.max(1), high: params.high.max(params.batch.max(1)) };
+        // More than the zone has is never in a list.
+        let batch = params.batch.clamp(1, zone.region().pages());
+        let params = PcpParams { batch, high: params.high.clamp(batch, zone.region().pages()) };
         let list = |order: usize| Vec::with_capacity((params.high >> order) + params.batch + 1);
         Self { zone: zone.clone(), params, lists: std::array::from_fn(list), allocated, freed }
     }

@@ -16,7 +16,7 @@
 use crate::page::PageMeta;
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
@@ -349,8 +349,10 @@ fn map_pages(span: NonNull<u8>, data: usize, bytes: usize, huge: HugePages) -> R
 }
 
 fn map_memfd(span: NonNull<u8>, data: usize, bytes: usize, flags: MemfdFlags) -> Result<OwnedFd, Errno> {
-    let memfd = rustix::fs::memfd_create("waterwheel-pages", flags | MemfdFlags::CLOEXEC)?;
+    let memfd = rustix::fs::memfd_create("waterwheel-pages", flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&memfd, bytes as u64)?;
+    // Whoever is given the file could shrink it otherwise, and every holder of a page would die of SIGBUS.
+    rustix::fs::fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     let at = span.as_ptr().wrapping_add(data).cast();
     let (access, map) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
     // SAFETY: replaces a part of our own reservation.

@@ -106,3 +106,29 @@ pub(crate) mod asymmetric {
         fence(Ordering::SeqCst);
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests {
+    //! Run with `RUSTFLAGS="--cfg loom" cargo test -p waterwheel-mm --lib --release`.
+
+    use super::{Arc, AtomicBool, AtomicU64, Ordering, asymmetric};
+    use loom::thread;
+
+    /// The end of an owner (see `owner`): it seals and looks who has released; who releases looks whether it is sealed. The last page must not escape both.
+    #[test]
+    fn of_sealing_and_releasing_one_sees_the_other() {
+        loom::model(|| {
+            let (sealed, released) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+            let (sealed_there, released_there) = (sealed.clone(), released.clone());
+            let releaser = thread::spawn(move || {
+                released_there.store(1, Ordering::Release);
+                asymmetric::light();
+                sealed_there.load(Ordering::Relaxed)
+            });
+            sealed.store(true, Ordering::Relaxed);
+            asymmetric::heavy();
+            let owner_saw = released.load(Ordering::Acquire) == 1;
+            assert!(releaser.join().unwrap() || owner_saw);
+        });
+    }
+}

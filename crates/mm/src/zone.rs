@@ -120,7 +120,7 @@ impl Zone {
         if order > MAX_ORDER {
             return 0;
         }
-        out.reserve(count);
+        out.reserve(count.min(self.0.region.pages() >> order)); // nothing may fail under the lock
         self.take(|buddy, region| {
             let mut left = count;
             while left > 0 {

@@ -45,7 +45,8 @@ pub(crate) struct Mappings {
 
 /// The mappings of one region's pages.
 struct RegionMap {
-    region: RegionId,
+    /// Kept: the device knows this memory, and another region must not come to lie there.
+    zone: Zone,
     /// Address of page 0 where the region is mapped as a whole.
     whole: Option<DmaAddr>,
     /// By page number, where it is mapped page by page.
@@ -61,21 +62,21 @@ impl Mappings {
 
     /// Prepares for pages of `zone`.
     pub(crate) fn add_region(&mut self, zone: &Zone) -> Result<(), DmaError> {
-        if self.regions.iter().all(|r| r.region != zone.id()) {
+        if self.regions.iter().all(|r| r.zone.id() != zone.id()) {
             let whole = self.map.map_region(zone)?;
             self.maps += u64::from(whole.is_some());
             let pages = if whole.is_some() { Vec::new() } else { vec![None; zone.region().pages()] };
-            self.regions.push(RegionMap { region: zone.id(), whole, pages });
+            self.regions.push(RegionMap { zone: zone.clone(), whole, pages });
         }
         Ok(())
     }
 
     fn region(&mut self, id: RegionId) -> Option<&mut RegionMap> {
-        self.regions.iter_mut().find(|r| r.region == id)
+        self.regions.iter_mut().find(|r| r.zone.id() == id)
     }
 
     pub(crate) fn addr(&self, region: RegionId, number: u32) -> Option<DmaAddr> {
-        let map = self.regions.iter().find(|r| r.region == region)?;
+        let map = self.regions.iter().find(|r| r.zone.id() == region)?;
         match map.whole {
             Some(DmaAddr(base)) => Some(DmaAddr(base + u64::from(number) * waterwheel_mm::PAGE_SIZE as u64)),
             None => *map.pages.get(number as usize)?,

@@ -21,6 +21,8 @@ pub struct PagePool {
     tx: Option<Owner>,
     /// Above this the cache spills.
     high: usize,
+    /// The high mark that was asked for.
+    high_wanted: Option<usize>,
     /// Where new pages come from.
     zone: Zone,
     /// Pages of another zone may be out, as the node was changed.
@@ -46,17 +48,18 @@ impl PagePool {
         if order > MAX_ORDER {
             return Err(PoolError::Order(order));
         }
-        if floor_rx.saturating_add(floor_tx) > limit {
+        if floor_rx.checked_add(floor_tx).is_none_or(|floors| floors > limit) {
             return Err(PoolError::Floors { rx: floor_rx, tx: floor_tx, limit });
         }
         let blocks = limit.min(zone.region().pages() >> order);
         let dma = dma.map(|map| Mappings::new(map, zone, PAGE_SIZE << order)).transpose()?;
-        let floors = floor_rx + floor_tx > 0;
+        let floors = floor_rx > 0 || floor_tx > 0;
         Ok(Self {
             cache: Vec::with_capacity(blocks + REFILL),
             rx: Owner::register(Recycle)?,
             tx: if floors { Some(Owner::register(Recycle)?) } else { None },
             high: high.unwrap_or(blocks).min(blocks),
+            high_wanted: high,
             zone: zone.clone(),
             mixed: false,
             limits: Limits { order, limit: limit as u64, floor_rx: floor_rx as u64, floor_tx: floor_tx as u64 },
@@ -164,6 +167,9 @@ impl PagePool {
         self.release(self.cache.len());
         self.zone = zone.clone();
         self.mixed = true;
+        let blocks = self.limit().min(zone.region().pages() >> self.limits.order);
+        self.cache.reserve(blocks + REFILL); // it does not grow while packets pass
+        self.high = self.high_wanted.unwrap_or(blocks).min(blocks);
         Ok(())
     }
 
@@ -215,8 +221,10 @@ impl PagePool {
 
     /// Marks the pages that the pool has at home. Those on the way are fetched first.
     pub fn account(&mut self, account: &mut Account) {
-        self.collect(usize::MAX);
+        let before = self.cache.len();
+        self.fetch(usize::MAX);
         self.cache.iter().for_each(|page| account.frozen(page));
+        self.tidy(before); // not earlier: what the zone gets now it did not have when the account was opened
     }
 
     #[inline]
@@ -313,19 +321,30 @@ impl PagePool {
     /// Moves up to `max` pages that have come home into the cache; tells how many came.
     fn collect(&mut self, max: usize) -> usize {
         let before = self.cache.len();
+        let got = self.fetch(max);
+        self.tidy(before);
+        got
+    }
+
+    /// The first half of `collect`: the cache may have pages now that do not belong there.
+    fn fetch(&mut self, max: usize) -> usize {
         let mut got = self.rx.collect(&mut self.cache, max);
         if let Some(tx) = &mut self.tx {
             got += tx.collect(&mut self.cache, max - got.min(max));
         }
         self.stats.recycle_ring += got as u64;
+        got
+    }
+
+    /// The second half: of what came, from `start` on, lets other zones' pages go, and of all what is above the high mark.
+    fn tidy(&mut self, start: usize) {
         if self.mixed {
-            self.waive_from(before);
+            self.waive_from(start);
         }
         if self.cache.len() > self.high {
             self.stats.recycle_cache_full += (self.cache.len() - self.high) as u64;
             self.release(self.cache.len() - self.high);
         }
-        got
     }
 
     /// Lets those pages from `start` on go that are not of the current zone.
@@ -375,6 +394,7 @@ impl Drop for PagePool {
     fn drop(&mut self) {
         self.frag = None;
         self.shrink(0);
+        self.dma = None; // before the owners go: from then on what comes back is the zone's, and so anybody's
     }
 }
 

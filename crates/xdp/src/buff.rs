@@ -76,7 +76,10 @@ impl XdpBuff {
     pub fn new(page: Page, offset: usize, len: usize) -> Self {
         let size = page.size();
         assert!(
-            offset <= size && len <= size - offset && len <= usize::from(u16::MAX) && page.order() <= MAX_FRAME_ORDER,
+            offset.max(len) <= usize::from(u16::MAX)
+                && offset <= size
+                && len <= size - offset
+                && page.order() <= MAX_FRAME_ORDER,
             "a packet of {len} bytes at {offset} does not lie in a page of {size}"
         );
         Self { page, place: Place::new(offset as u16, len as u16, 0) }

@@ -30,7 +30,7 @@ impl Worker {
             work += self.poll_port(i, program);
         }
         work += self.take_handovers();
-        for port in &mut self.ports {
+        for port in self.ports.iter_mut().filter(|port| port.up) {
             port.device.flush();
         }
         self.stats.rounds += 1;
@@ -67,7 +67,9 @@ impl Worker {
     /// How many packets port `i` may receive now.
     fn rx_budget(&mut self, i: usize) -> usize {
         let mut budget = self.budget;
-        if let Some(target) = self.ports[i].paced_by {
+        if let Some(target) = self.ports[i].paced_by
+            && self.ports[target].up
+        {
             budget = budget.min(self.ports[target].device.tx_room());
         }
         self.control.take(budget)

@@ -1,0 +1,118 @@
+//! The page account finds what is where, and what is lost.
+#![expect(unsafe_code, reason = "posts pages to a device that does not exist")]
+
+mod common;
+
+use common::{assert_whole, bound, owner, zone};
+use waterwheel_mm::{Account, FragPage, Posted, Users, Zone};
+
+fn account(zone: &Zone, users: Users) -> waterwheel_mm::PageAccount {
+    Account::open(zone).close(users)
+}
+
+#[test]
+fn a_posted_page_comes_back_or_is_quarantined() {
+    let zone = zone(16);
+    let mut owner = owner();
+    // SAFETY: no device is told of it.
+    let posted = unsafe { Posted::new(bound(&zone, &mut owner)) };
+    let number = posted.number();
+    // SAFETY: no device had it.
+    let page = unsafe { posted.reclaim() };
+    assert_eq!((page.number(), page.owner_id()), (number, owner.id()));
+    drop(page);
+    drop(owner);
+    assert_whole(&zone);
+
+    let block = zone.alloc(2).unwrap().into_page();
+    // SAFETY: as above.
+    drop(unsafe { Posted::new(block) });
+    let found = account(&zone, Users::Gone);
+    assert_eq!((found.free, found.quarantined, found.leaked, found.total), (12, 4, 0, 16));
+    assert!(!found.is_whole());
+    assert_eq!((zone.stats().free, zone.stats().quarantined), (12, 4));
+    // Its neighbours do not merge with it, and nobody gets it any more.
+    let rest: Vec<_> = std::iter::from_fn(|| zone.alloc(0)).collect();
+    assert_eq!(rest.len(), 12);
+    drop(rest);
+    assert_eq!(zone.stats().blocks[4], 0);
+    assert_eq!(account(&zone, Users::Gone), found);
+}
+
+#[test]
+fn quarantine_keeps_the_memory_for_ever() {
+    let zone = zone(4);
+    let start = format!("{:x}-", zone.region().base().addr());
+    // SAFETY: no device is told of it.
+    drop(unsafe { Posted::new(zone.alloc(0).unwrap().into_page()) });
+    drop(zone);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.lines().any(|line| line.starts_with(&start)), "the device may write there still");
+}
+
+#[test]
+fn a_page_that_is_lost_is_seen() {
+    let zone = zone(16);
+    let _lost: &mut waterwheel_mm::Page = Box::leak(Box::new(zone.alloc(0).unwrap().into_page()));
+    let found = account(&zone, Users::Gone);
+    assert_eq!((found.free, found.leaked, found.held_by_users), (15, 1, 0));
+    let found = account(&zone, Users::Alive);
+    assert_eq!((found.free, found.leaked, found.held_by_users), (15, 0, 1));
+}
+
+#[test]
+fn a_shared_page_that_is_lost_is_seen_too() {
+    let zone = zone(16);
+    let _lost = Box::leak(Box::new(zone.alloc(1).unwrap().into_page().share()));
+    let _cut = Box::leak(Box::new(FragPage::new(zone.alloc(0).unwrap().into_page())));
+    let found = account(&zone, Users::Alive);
+    assert_eq!((found.free, found.leaked, found.held_by_users), (13, 0, 3));
+    let found = account(&zone, Users::Gone);
+    assert_eq!((found.free, found.leaked, found.held_by_users), (13, 3, 0), "nobody can hold it any more");
+}
+
+#[test]
+fn what_two_claim_is_a_conflict() {
+    let zone = zone(16);
+    let block = zone.alloc(1).unwrap();
+    let mut open = Account::open(&zone);
+    open.frozen(&block);
+    open.held_by_device(block.number() + 1, 0);
+    let found = open.close(Users::Gone);
+    assert_eq!((found.frozen, found.conflicts, found.free), (2, 1, 14));
+    drop(block);
+    let mut open = Account::open(&zone);
+    open.held_by_device(3, 0); // it is free
+    open.held_by_device(16, 0); // there is no such page
+    open.held_by_device(u32::MAX, 2);
+    let found = open.close(Users::Gone);
+    assert_eq!((found.conflicts, found.is_whole()), (1 + 1 + 4, false));
+    assert_whole(&zone);
+}
+
+#[test]
+fn pages_of_other_zones_are_not_counted() {
+    let (a, b) = (zone(4), zone(4));
+    let page = b.alloc(0).unwrap();
+    let mut open = Account::open(&a);
+    open.frozen(&page);
+    assert!(open.close(Users::Gone).is_whole());
+    drop(page);
+    assert_whole(&b);
+}
+
+#[test]
+fn the_parts_add_up_to_the_whole() {
+    let zone = zone(64);
+    let (frozen, device) = (zone.alloc(2).unwrap(), zone.alloc(1).unwrap());
+    let user = zone.alloc(0).unwrap().into_page();
+    let shared = zone.alloc(3).unwrap().into_page().share();
+    let mut open = Account::open(&zone);
+    open.frozen(&frozen);
+    open.held_by_device(device.number(), device.order());
+    let found = open.close(Users::Alive);
+    assert_eq!((found.frozen, found.held_by_devices, found.held_by_users, found.free), (4, 2, 9, 49));
+    assert_eq!((found.total, found.conflicts), (64, 0));
+    drop((frozen, device, user, shared));
+    assert_whole(&zone);
+}
