@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Everything that has to hold beside the tests, for people and for CI alike. Needs Rust only; cargo-deny is installed if it is missing.
+set -euo pipefail
+cd "$(dirname "$0")"
+say() { printf '\n== %s\n' "$*"; }
+
+say "format"
+cargo fmt --all --check
+
+say "clippy, all features and without any"
+cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+cargo clippy -p waterwheel-dev --no-default-features --locked -- -D warnings
+for feature in af_xdp gen null pcap tap; do
+  cargo clippy -p waterwheel-dev --no-default-features --features "$feature" --locked -- -D warnings
+done
+
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+say "dependencies: licences, sources, advisories"
+command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+cargo deny --locked check licenses bans sources
+# The advisory database comes from the network; where it cannot be fetched this is said, not failed.
+if ! cargo deny --locked check advisories; then
+  if cargo deny --locked check advisories 2>&1 | grep -q "failed to fetch"; then
+    echo "NOTE: the advisory database could not be fetched here: advisories were not checked"
+  else
+    exit 1
+  fi
+fi
+
+say "every crate can be packaged"
+cargo package --workspace --locked --allow-dirty
+
+say "ci.sh: all well"
