@@ -1,5 +1,5 @@
 //! The binary on real interfaces: A - waterwheel - B over two veth pairs, in three network namespaces of this test. Needs root, `ip` of iproute2 and `ping` of
-//! iputils.
+//! iputils, `ethtool`, `iperf3`, and `dpdk-testpmd` (Debian: `dpdk-dev`).
 
 mod common;
 
@@ -118,7 +118,7 @@ fn pings_cross_and_nothing_is_left_behind() {
         return;
     }
     let net = Net::new();
-    for round in 0..5 {
+    for round in 0..20 {
         let (running, lines) = net.start("forward afxdp:left afxdp:right");
         assert!(net.has_program("left") && net.has_program("right"), "round {round}");
         assert_eq!(net.pings(), 5, "round {round}");
@@ -239,4 +239,103 @@ fn a_missing_capability_is_named() {
     let errors = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(4), "{errors}");
     assert!(errors.contains("CAP_NET_RAW") && errors.contains("CAP_BPF"), "{errors}");
+}
+
+/// What `iperf3` measures from A to a server in B that serves once; `args` are the client's.
+fn iperf3(net: &Net, args: &str) -> Value {
+    let mut server = Command::new("iperf3");
+    server.args("-s -1 -B 192.0.2.2 --forceflush".split(' '));
+    let mut server = Running::start(&mut net.exec("b", &server));
+    let mut ready = BufReader::new(server.0.stdout.take().expect("piped")).lines();
+    assert!(ready.any(|line| line.is_ok_and(|line| line.contains("listening"))), "iperf3 listens");
+    let mut client = Command::new("iperf3");
+    client.args(format!("-c 192.0.2.2 -J -t 1 {args}").split_whitespace());
+    let output = net.exec("a", &client).output().expect("iperf3 runs");
+    assert!(output.status.success(), "iperf3 {args}: {}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn tcp_both_ways_and_udp_cross_intact() {
+    if !root("tcp_both_ways_and_udp_cross_intact") {
+        return;
+    }
+    let net = Net::new();
+    for part in ["a", "b"] {
+        // A local stack leaves checksums to the hardware, which a veth has not.
+        let mut ethtool = Command::new("ethtool");
+        ethtool.args("-K eth tx off".split(' '));
+        assert!(net.exec(part, &ethtool).output().expect("ethtool runs").status.success());
+    }
+    let (running, lines) = net.start("forward afxdp:left afxdp:right");
+    // Each reply carries the pattern back; ping says so when a byte is wrong.
+    let mut ping = Command::new("ping");
+    ping.args("-n -c 20 -i 0.01 -W 1 -s 1400 -p a5005aff 192.0.2.2".split(' '));
+    let text = net.exec("a", &ping).output().expect("ping runs").stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains(" 20 received") && !text.contains("wrong data"), "{text}");
+    for way in ["", "-R"] {
+        let report = iperf3(&net, way);
+        let bytes = report["end"]["sum_received"]["bytes"].as_u64().expect("bytes");
+        assert!(bytes > 1_000_000, "TCP {way}: {bytes} bytes");
+    }
+    let report = iperf3(&net, "-u -b 20M -l 1000");
+    let lost = report["end"]["sum"]["lost_percent"].as_f64().expect("a share");
+    assert!(lost < 50.0, "UDP: {lost} % lost");
+    let total = total(running, lines);
+    for device in total["devices"].as_array().expect("devices") {
+        assert_eq!(device["counters"]["copied_frames"], 0, "{device}");
+    }
+}
+
+#[test]
+fn packets_of_testpmd_are_all_accounted_for() {
+    if !root("packets_of_testpmd_are_all_accounted_for") {
+        return;
+    }
+    let net = Net::new();
+    let (running, lines) = net.start("forward afxdp:left afxdp:right");
+    let mut testpmd = Command::new("timeout");
+    let prefix = format!("{}-pmd", net.name);
+    let vdev = "net_af_xdp0,iface=eth";
+    testpmd.args([
+        "-k",
+        "5",
+        "30",
+        "dpdk-testpmd",
+        "-l",
+        "0-1",
+        "--no-huge",
+        "-m",
+        "256",
+        "--no-pci",
+        "--file-prefix",
+        &prefix,
+    ]);
+    testpmd.args([
+        "--vdev",
+        vdev,
+        "--",
+        "--forward-mode=txonly",
+        "--auto-start",
+        "--no-mlockall",
+        "--total-num-mbufs=8192",
+    ]);
+    let mut testpmd = net.exec("a", &testpmd);
+    let mut testpmd = Running::start(testpmd.stdin(std::process::Stdio::piped()));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    drop(testpmd.0.stdin.take()); // the end of its input ends it
+    let mut text = String::new();
+    testpmd.0.stdout.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
+    testpmd.wait();
+    let sent =
+        text.split("TX-total:").nth(1).and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse().ok());
+    let sent: u64 = sent.unwrap_or_else(|| panic!("testpmd says what it sent: {text}"));
+    let total = total(running, lines);
+    let received = total["devices"][0]["rx_packets"].as_u64().expect("a count");
+    assert!(sent > 1000 && received > 1000, "sent {sent}, received {received}");
+    let drops: u64 = total["drops"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum();
+    let (rx, tx) = (total["rx_packets"].as_u64().expect("a count"), total["tx_packets"].as_u64().expect("a count"));
+    assert_eq!(rx, tx + drops, "{total}");
+    assert_eq!(total["devices"][1]["counters"]["copied_frames"], 0, "{total}");
 }
