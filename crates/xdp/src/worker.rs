@@ -96,6 +96,12 @@ impl Worker {
         self.drain();
     }
 
+    /// For loops of one's own: looks after devices that failed (their pages are taken back), and tells whether there is a source left that may give something.
+    pub fn is_alive(&mut self) -> bool {
+        self.look_around();
+        !self.control.is_stopped()
+    }
+
     /// When there will be something to do: the soonest of its devices.
     pub fn wait(&self) -> Wait {
         let pending = self.handovers.iter().any(|(_, ring)| !ring.is_empty());
