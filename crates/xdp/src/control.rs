@@ -64,6 +64,10 @@ impl Control {
     /// Stop taking in, send what is in flight, end.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         (0..self.0.workers.len()).for_each(|worker| self.wake(worker));
     }
 
@@ -106,15 +110,18 @@ impl Control {
     #[inline]
     pub(crate) fn give_back(&self, taken: usize, received: usize) {
         if self.0.credits.load(Ordering::Relaxed) != ENDLESS {
-            self.0.credits.fetch_add((taken - received) as u64, Ordering::Relaxed);
-            self.0.wanted.fetch_sub(received as u64, Ordering::Relaxed);
+            self.0.credits.fetch_add(taken.saturating_sub(received) as u64, Ordering::Relaxed);
+            let received = received.min(taken) as u64; // a device that gives more than it was asked for must not wrap the limit
+            if self.0.wanted.fetch_sub(received, Ordering::Relaxed) == received && received > 0 {
+                self.wake_all(); // that was the last one
+            }
         }
     }
 
     /// A worker has no source left that could give anything.
     pub(crate) fn retire(&self) {
         if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            (0..self.0.workers.len()).for_each(|worker| self.wake(worker));
+            self.wake_all();
         }
     }
 
