@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use common::Bench;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use waterwheel_dev::ErrorClass;
-use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapSink, PcapWriter};
+use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapSink, PcapTrace, PcapWriter};
 use waterwheel_xdp::{Device, DropReason, Health, Wait, XdpFrame};
 
 /// A path that is free, and whose file goes away in the end.
@@ -331,4 +331,26 @@ fn bad_parameters_and_paths_are_named() {
     assert!(error.class() == ErrorClass::Config && error.message().contains("/nonexistent/a.pcapng"), "{error}");
     let error = PcapReader::open("/tmp", &PcapParams::default()).unwrap_err();
     assert!(error.class() == ErrorClass::Config && error.message().contains("/tmp"), "{error}");
+}
+
+#[test]
+fn a_trace_shows_both_directions_to_a_file() {
+    let path = TempPath::new();
+    let mut bench = Bench::new();
+    let (near, mut far) = waterwheel_xdp::veth("near", "far", 16);
+    let file = std::fs::File::create(&path.0).unwrap();
+    let mut traced = waterwheel_xdp::wrap::Trace::new(near, PcapTrace::new(file, "near").unwrap());
+    let (there, back) = (bench.frame(&[1; 60]), bench.frame(&[2; 61]));
+    bench.send(&mut traced, vec![there]);
+    bench.send(&mut far, vec![back]);
+    for packet in [bench.receive(&mut traced, 4), bench.receive(&mut far, 4)] {
+        bench.recycle(packet);
+    }
+    bench.finish(traced);
+    bench.finish(far);
+    let mut reader = PcapReader::open(&path.0, &PcapParams::default()).unwrap();
+    let packets = bench.receive(&mut reader, 4);
+    assert_eq!(packets.iter().map(|packet| packet.data().to_vec()).collect::<Vec<_>>(), [vec![1; 60], vec![2; 61]]);
+    bench.recycle(packets);
+    bench.finish(reader);
 }

@@ -20,7 +20,7 @@ const ARROW: &[(&str, &[&str])] = &[
 /// Crates in which the compiler itself forbids unsafe code.
 const SAFE: &[&str] = &["page_pool", "xdp", "prog", "cli", "waterwheel"];
 
-/// A file that is longer is not read in one sitting.
+/// A file that is longer is not read in one go.
 const LINES_MAX: usize = 700;
 
 fn root() -> PathBuf {

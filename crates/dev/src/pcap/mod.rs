@@ -15,11 +15,13 @@ mod params;
 mod reader;
 mod sink;
 mod time;
+mod trace;
 mod writer;
 
 pub use params::{PcapParams, Timing};
 pub use reader::PcapReader;
 pub use sink::PcapSink;
+pub use trace::PcapTrace;
 pub use writer::PcapWriter;
 
 #[cfg(test)]
