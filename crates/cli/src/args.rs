@@ -57,6 +57,7 @@ pub(crate) enum Verb {
     Tx(Tx),
     Generate(Box<Generate>),
     Capture(Capture),
+    Bench(Bench),
     Devices(Devices),
     Help(Help),
 }
@@ -204,6 +205,42 @@ pub(crate) struct Capture {
     pub(crate) file: String,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// Measure what packet memory costs here, with the peers beside it
+///
+/// The programs that measured the kernel's page allocator and page_pool, rebuilt over this memory; the cost of a packet on memory devices;
+/// the recycling schemes of drivers under load. Contenders are measured turn by turn; ratios are ours / peer in time: below 1 is faster.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel bench --list
+  waterwheel bench --quick
+  waterwheel bench page_bench02 page_pool_simple
+  waterwheel bench page_bench02/N=64 --json
+  waterwheel bench --peers")]
+pub(crate) struct Bench {
+    /// What to run, e.g. page_bench02 or page_bench02/N=64 [default: everything]
+    #[arg(value_name = "BENCH[/CASE]")]
+    pub(crate) names: Vec<String>,
+    /// Name and describe the programs
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Fewer and shorter runs: everything in a minute
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Also the peers that are programs: dpdk-testpmd, and the running kernel's own XDP
+    #[arg(long)]
+    pub(crate) peers: bool,
+    /// Runs of each contender [default: 11, with --quick 5]
+    #[arg(long, value_name = "N", value_parser = units::positive)]
+    pub(crate) runs: Option<u64>,
+    /// One JSON object for each result, each on a line
+    #[arg(long, group = "style", help_heading = "Reporting")]
+    pub(crate) json: bool,
+    /// Lines as the kernel's time_bench module prints them
+    #[arg(long, group = "style", help_heading = "Reporting")]
+    pub(crate) time_bench: bool,
 }
 
 /// Show what this machine has, and what to do before it can be used

@@ -56,6 +56,11 @@ impl Signals {
         self.asked.load(Ordering::Relaxed)
     }
 
+    /// What is set once a signal has asked for the end.
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.asked
+    }
+
     /// The handle for other threads.
     pub(crate) fn waker(&self) -> &Waker {
         &self.waker

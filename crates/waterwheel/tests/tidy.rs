@@ -14,7 +14,11 @@ const ARROW: &[(&str, &[&str])] = &[
     ("waterwheel-dev", &["waterwheel-xdp"]),
     ("waterwheel-prog", &["waterwheel-xdp"]),
     ("waterwheel", &["waterwheel-mm", "waterwheel-page-pool", "waterwheel-xdp", "waterwheel-dev", "waterwheel-prog"]),
-    ("waterwheel-cli", &["waterwheel-dev", "waterwheel-prog", "waterwheel-xdp"]),
+    (
+        "waterwheel-bench",
+        &["waterwheel-mm", "waterwheel-page-pool", "waterwheel-xdp", "waterwheel-dev", "waterwheel-prog"],
+    ),
+    ("waterwheel-cli", &["waterwheel-bench", "waterwheel-dev", "waterwheel-prog", "waterwheel-xdp"]),
 ];
 
 /// Crates in which the compiler itself forbids unsafe code.

@@ -1,5 +1,6 @@
 //! A file per verb that does more than run a plan.
 
+mod bench;
 pub(crate) mod devices;
 mod help;
 mod run;
@@ -15,6 +16,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Drop(args) => run::run(&Plan::drop(&args)?),
         Verb::Tx(args) => run::run(&Plan::tx(&args)?),
         Verb::Generate(args) => run::run(&Plan::generate(&args)?),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Capture(args) => run::run(&Plan::capture(&args)?),
         Verb::Devices(args) => devices::show(&args),
         Verb::Help(args) => help::show(args.topic.as_deref()),

@@ -1,0 +1,74 @@
+//! The facts of the machine, without which no figure means anything.
+
+use crate::event::Machine;
+use std::fs;
+
+/// Reads them from `/proc` and `/sys`.
+pub(crate) fn facts(cpus: &[usize], tsc_ghz: Option<f64>, empty_ns: f64, locked_ns: f64) -> Machine {
+    Machine {
+        cpu: cpu_model(),
+        cpus: cpus.to_vec(),
+        tsc_ghz,
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        huge_pages: huge_pages(),
+        mitigations: mitigations(),
+        governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+            .unwrap_or_else(|| "none visible".into()),
+        target: target(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        empty_ns,
+        locked_ns,
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+fn cpu_model() -> String {
+    let info = read("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let Some(model) = field("model name") else { return std::env::consts::ARCH.to_owned() };
+    match (field("cpu family"), field("model")) {
+        (Some(family), Some(number)) => format!("{model} (family {family}, model {number})"),
+        _ => model,
+    }
+}
+
+fn huge_pages() -> String {
+    let reserved = read("/proc/sys/vm/nr_hugepages").unwrap_or_else(|| "?".into());
+    let shmem = read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let chosen = shmem.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("?");
+    format!("{reserved} reserved, shared memory transparent: {chosen}")
+}
+
+fn mitigations() -> Vec<String> {
+    let Ok(folder) = fs::read_dir("/sys/devices/system/cpu/vulnerabilities") else { return Vec::new() };
+    let mut all: Vec<String> = folder
+        .flatten()
+        .filter_map(|entry| {
+            let answer = fs::read_to_string(entry.path()).ok()?;
+            let answer = answer.trim();
+            (answer != "Not affected").then(|| format!("{}: {answer}", entry.file_name().to_string_lossy()))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// What this program was compiled for, as far as it can matter: peers must be compiled for the same.
+fn target() -> String {
+    let level = if cfg!(target_feature = "avx512f") {
+        " with AVX-512"
+    } else if cfg!(target_feature = "avx2") {
+        " with AVX2"
+    } else if cfg!(target_feature = "sse4.2") {
+        " with SSE4.2"
+    } else {
+        ", baseline"
+    };
+    format!("{}{level}", std::env::consts::ARCH)
+}

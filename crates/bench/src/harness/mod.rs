@@ -1,0 +1,15 @@
+//! How figures are taken: the clock, turn-by-turn measuring, the facts of the machine.
+
+mod clock;
+mod group;
+mod machine;
+mod program;
+pub(crate) mod session;
+mod summary;
+
+pub(crate) use clock::Clock;
+pub use group::Group;
+pub(crate) use group::Lap;
+pub(crate) use program::select;
+pub use program::{Case, Program, UnknownName};
+pub use session::{Interrupted, Options, Session};

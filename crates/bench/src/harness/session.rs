@@ -1,0 +1,143 @@
+//! One run of the whole: what was asked for, the clock, the baselines, where results go.
+
+use super::clock::Clock;
+use super::machine;
+use crate::event::{Event, Note};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use waterwheel_mm::cpu;
+
+/// What to run and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `BENCH` or `BENCH/CASE`; everything when empty.
+    pub names: Vec<String>,
+    /// Shorter and fewer runs: the whole in a minute.
+    pub quick: bool,
+    /// Also start the peers that are programs (`dpdk-testpmd`, the kernel's XDP).
+    pub peers: bool,
+    /// How many runs of each contender; 11 (quick: 5) unless given.
+    pub runs: Option<usize>,
+}
+
+/// The run was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted;
+
+/// One run of the whole.
+pub struct Session<'a> {
+    options: &'a Options,
+    stop: &'a AtomicBool,
+    output: &'a mut dyn FnMut(&Event),
+    clock: Clock,
+    cpus: Vec<usize>,
+    empty_ns: f64,
+    locked_ns: f64,
+}
+
+impl<'a> Session<'a> {
+    /// Pins the thread, measures the baselines, and gives out the facts of the machine.
+    pub(crate) fn start(options: &'a Options, stop: &'a AtomicBool, output: &'a mut dyn FnMut(&Event)) -> Self {
+        let cpus = cpu::allowed_cpus();
+        if let Some(&first) = cpus.first() {
+            let _ = cpu::pin_to(first); // where that is refused the figures are noisy, which shows
+        }
+        let clock = Clock::new();
+        let empty_ns = least(clock, empty_loop);
+        let locked_ns = least(clock, locked_increments) - empty_ns;
+        let mut session = Self { options, stop, output, clock, cpus, empty_ns, locked_ns };
+        let machine = machine::facts(&session.cpus, clock.ghz(), empty_ns, locked_ns);
+        session.emit(&Event::Machine(machine));
+        if clock.ghz().is_none() {
+            session.note("", "", "no invariant TSC: times are of the kernel's clock, and cycles are left out");
+        }
+        if session.cpus.len() < 2 {
+            session.note("", "", "one CPU only: what needs two cannot be measured");
+        }
+        if cfg!(debug_assertions) {
+            session.note("", "", "a debug build: its figures mean nothing; build with --release");
+        }
+        session
+    }
+
+    /// What was asked for.
+    pub fn options(&self) -> &Options {
+        self.options
+    }
+
+    /// CPUs that may be used. The session's own thread is pinned to the first.
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+
+    /// Gives out a remark.
+    pub(crate) fn note(&mut self, bench: &str, case: &str, text: &str) {
+        self.emit(&Event::Note(Note { bench: bench.to_owned(), case: case.to_owned(), text: text.to_owned() }));
+    }
+
+    pub(crate) fn emit(&mut self, event: &Event) {
+        (self.output)(event);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The cost of an iteration of an empty loop, and of a LOCKed increment.
+    pub(crate) fn baseline_ns(&self) -> (f64, f64) {
+        (self.empty_ns, self.locked_ns)
+    }
+
+    /// How many runs of each contender.
+    pub(crate) fn runs(&self) -> usize {
+        self.options.runs.unwrap_or(if self.options.quick { 5 } else { 11 }).max(1)
+    }
+
+    /// How long one run of one contender should take.
+    pub(crate) fn sample(&self) -> Duration {
+        if self.options.quick { Duration::from_millis(1) } else { Duration::from_millis(10) }
+    }
+
+    /// Ends the run if that was asked for.
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+        if self.stop.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
+    }
+}
+
+/// `for_loop`: a counter that the compiler must go through.
+pub(crate) fn empty_loop(loops: u64) {
+    for i in 0..loops {
+        std::hint::black_box(i);
+    }
+}
+
+/// `atomic_inc`: one LOCKed instruction on a line that nobody else wants.
+pub(crate) fn locked_increments(loops: u64) {
+    let number = AtomicU64::new(0);
+    for _ in 0..loops {
+        std::hint::black_box(&number).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// `lock`: lock and unlock without contention.
+pub(crate) fn locks(loops: u64) {
+    let lock = Mutex::new(0u64);
+    for _ in 0..loops {
+        if let Ok(mut number) = std::hint::black_box(&lock).lock() {
+            *number += 1;
+        }
+    }
+}
+
+/// Nanoseconds per iteration of the fastest of some runs.
+fn least(clock: Clock, body: fn(u64)) -> f64 {
+    const LOOPS: u64 = 200_000;
+    body(LOOPS);
+    let run = |_| {
+        let begin = clock.now();
+        body(LOOPS);
+        clock.ns(clock.now() - begin) / LOOPS as f64
+    };
+    (0..15).map(run).fold(f64::INFINITY, f64::min)
+}

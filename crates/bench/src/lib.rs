@@ -1,0 +1,35 @@
+//! What packet memory costs on this machine.
+//!
+//! The programs are named after the originals: `page_bench01` to `05` and `page_pool_*` measured the kernel's page allocator and page_pool (J. D. Brouer, "Memory vs.
+//! Networking", 2017, and `prototype-kernel`). Each is a list of [cases](Case); a case measures a [`Group`] of contenders, ours and peers, turn by turn in one run.
+//!
+//! Read `harness/group.rs` first: how a figure comes about. Then any of `programs/`.
+
+mod event;
+mod harness;
+pub mod output;
+mod peers;
+mod programs;
+
+pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
+pub use harness::{Case, Group, Interrupted, Options, Program, Session, UnknownName};
+pub use programs::programs;
+
+use std::sync::atomic::AtomicBool;
+
+/// Runs what `options` selects on the calling thread, which it pins, and gives every result to `output` as soon as there is one.
+///
+/// Ends early, with what is finished, once `stop` is set.
+///
+/// # Errors
+/// A bench or case is not known; nothing has run then.
+pub fn run(options: &Options, stop: &AtomicBool, output: &mut dyn FnMut(&Event)) -> Result<(), UnknownName> {
+    let programs = harness::select(programs(), &options.names)?;
+    let mut session = Session::start(options, stop, output);
+    for program in &programs {
+        if program.run(&mut session).is_err() {
+            break; // interrupted: what is finished has been given out
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! The peers: other people's code doing the same work in the same run.

@@ -1,0 +1,13 @@
+//! The programs, in the order in which they run.
+
+mod baseline;
+mod page_bench01;
+mod page_bench02;
+mod setup;
+
+use crate::harness::Program;
+
+/// All of them.
+pub fn programs() -> Vec<Program> {
+    vec![baseline::program(), page_bench01::program(), page_bench02::program()]
+}

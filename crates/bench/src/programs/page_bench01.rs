@@ -1,0 +1,45 @@
+//! `page_bench01`: the same page allocated and freed.
+
+use crate::harness::{Case, Group, Interrupted, Program};
+use crate::programs::setup;
+use std::hint::black_box;
+use waterwheel_mm::{ORDERS, PCP_MAX_ORDER, Pcp, PcpParams};
+
+/// The pages of the zone: a few blocks of the highest order.
+const PAGES: usize = 8192;
+
+pub(crate) fn program() -> Program {
+    let case = |order: u8| Case::new(format!("order {order}"), "order", order, move |group| measure(group, order));
+    Program {
+        name: "page_bench01",
+        about: "a block of one order, allocated and freed again and again: from the zone, and through the per-CPU lists",
+        answers: "page_bench01.c; slides \"Benchmark page order-0 fast-path\", \"Cost when page order increase\"",
+        notes: vec![
+            "the same block each time: the best that can be had, and with one block the layout of counters decides as much as the work (a store that is read back at \
+             once); page_bench02 and page_pool_simple have rows with 64 pages out",
+            "of order 4 and up the kernel writes the metadata of every tail page, this zone that of the first: it is other work, not a comparison",
+        ],
+        cases: (0..ORDERS as u8).map(case).collect(),
+    }
+}
+
+fn measure(group: &mut Group<'_, '_>, order: u8) -> Result<(), Interrupted> {
+    let Some(zone) = setup::zone(group, "zone", PAGES) else { return Ok(()) };
+    let mut pcp = Pcp::new(&zone, PcpParams::default());
+    let work = "alloc + free of one block, under the zone's lock each time";
+    group.ours("zone", work, 1, move |loops| {
+        for _ in 0..loops {
+            drop(black_box(black_box(&zone).alloc(order)));
+        }
+    });
+    if order <= PCP_MAX_ORDER {
+        group.ours("pcp", "alloc + free of one block, through the lists of one CPU (counting on)", 1, move |loops| {
+            for _ in 0..loops {
+                if let Some(page) = black_box(&mut pcp).alloc(order) {
+                    black_box(&mut pcp).free(black_box(page));
+                }
+            }
+        });
+    }
+    group.measure()
+}

@@ -1,0 +1,59 @@
+//! `page_bench02`: N pages out before the first is freed.
+
+use crate::harness::{Case, Group, Interrupted, Program};
+use crate::programs::setup;
+use std::hint::black_box;
+use waterwheel_mm::{Pcp, PcpParams};
+use waterwheel_page_pool::Direction;
+
+/// Most pages out at a time.
+const MOST: usize = 16384;
+
+/// The settings of the lists, and why each shows a knee or none.
+const SETTINGS: [(&str, PcpParams); 3] = [
+    ("pcp 128/32", PcpParams::TALK),
+    ("pcp 186/31", PcpParams::LINUX_4_11),
+    ("pcp 1008/63", PcpParams { high: 16 * 63, batch: 63 }),
+];
+
+pub(crate) fn program() -> Program {
+    let sizes = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n <= MOST);
+    let case = |n: usize| Case::new(format!("N={n}"), "outstanding", n as u32, move |group| measure(group, n));
+    Program {
+        name: "page_bench02",
+        about: "N single pages allocated, then all freed in the same order, for N up to 16384",
+        answers: "page_bench02.c; slides \"Pressure PCP lists with many out-standing pages\", \"Compare vs. No-NUMA out-standing pages test\"",
+        notes: vec![
+            "pcp HIGH/BATCH: 128/32 is what the talk's curve showed, 186/31 what Linux 4.11 had (sampled at powers of two its knee reads as 128), 1008/63 has today's batch. \
+             A knee is where N exceeds HIGH: from there on every batch goes through the zone's lock and the buddy lists. The kernel of today tunes HIGH up to a part of the \
+             zone and shows none; the pool keeps as many pages as its limit and shows none either",
+        ],
+        cases: sizes.map(case).collect(),
+    }
+}
+
+fn measure(group: &mut Group<'_, '_>, n: usize) -> Result<(), Interrupted> {
+    for (name, params) in SETTINGS {
+        let Some(zone) = setup::zone(group, name, 2 * MOST) else { continue };
+        let mut pcp = Pcp::new(&zone, params);
+        let mut store = setup::store(n);
+        group.ours(name, "alloc + free through the lists of one CPU (counting on)", n as u64, move |loops| {
+            for _ in 0..loops {
+                let pcp = black_box(&mut pcp);
+                store.iter_mut().for_each(|place| *place = pcp.alloc(0));
+                black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|page| pcp.free(page));
+            }
+        });
+    }
+    if let Some(mut pool) = setup::pool(group, "pool, put", MOST) {
+        let mut store = setup::store(n);
+        group.ours("pool, put", "page from the pool and back by its owner", n as u64, move |loops| {
+            for _ in 0..loops {
+                let pool = black_box(&mut pool);
+                store.iter_mut().for_each(|place| *place = pool.alloc(Direction::Rx));
+                black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|page| pool.put(page));
+            }
+        });
+    }
+    group.measure()
+}
