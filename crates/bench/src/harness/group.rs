@@ -179,14 +179,11 @@ impl<'g, 'a> Group<'g, 'a> {
             let contender = contenders.remove(i);
             self.absent(contender.implementation, "the loop takes no time: it was optimised away");
         }
-        for _ in 0..self.session.runs() {
-            for contender in &mut contenders {
-                self.session.check()?;
-                (contender.body)(contender.loops / 10 + 1);
-                let lap = (contender.body)(contender.loops);
-                contender.elements = lap.elements;
-                let sample = self.per_element(contender, lap);
-                contender.samples.push(sample);
+        for run in 0..self.session.runs() {
+            // A B, B A, A B ...: nobody is always the one who comes after the other.
+            let forth = contenders.len() * usize::from(run % 2 == 0);
+            for i in (0..forth).chain((forth..contenders.len()).rev()) {
+                self.sample(&mut contenders[i])?;
             }
         }
         for contender in &contenders {
@@ -221,6 +218,17 @@ impl<'g, 'a> Group<'g, 'a> {
             let factor = if took > 0.0 { (wanted / 2.0 / took).clamp(2.0, 10.0) } else { 10.0 };
             loops = (loops as f64 * factor) as u64;
         }
+    }
+
+    /// One run of one contender.
+    fn sample(&self, contender: &mut Contender) -> Result<(), Interrupted> {
+        self.session.check()?;
+        (contender.body)(contender.loops / 10 + 1);
+        let lap = (contender.body)(contender.loops);
+        contender.elements = lap.elements;
+        let sample = self.per_element(contender, lap);
+        contender.samples.push(sample);
+        Ok(())
     }
 
     fn per_element(&self, contender: &Contender, lap: Lap) -> f64 {
@@ -268,5 +276,88 @@ impl<'g, 'a> Group<'g, 'a> {
             ratio_min: summary.min,
             ratio_max: summary.max,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Options, Program};
+    use std::cell::RefCell;
+    use std::hint::black_box;
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// What a program with one case gives out.
+    fn events(runs: usize, body: impl Fn(&mut Group<'_, '_>) -> Result<(), Interrupted> + 'static) -> Vec<Event> {
+        let program =
+            Program { name: "p", about: "", answers: "", notes: vec![], cases: vec![Case::new("c", "s", 0, body)] };
+        let options = Options { quick: true, runs: Some(runs), ..Options::default() };
+        let (stop, mut events) = (AtomicBool::new(false), Vec::new());
+        let mut output = |event: &Event| events.push(event.clone());
+        let _ = program.run(&mut Session::start(&options, &stop, &mut output));
+        events.retain(|event| !matches!(event, Event::Machine(_) | Event::Note(_)));
+        events
+    }
+
+    #[test]
+    fn a_loop_that_does_nothing_is_no_result() {
+        let events = events(1, |group| {
+            group.ours("nothing", "", 1, |_| {});
+            group.measure()
+        });
+        assert!(matches!(&events[..], [Event::Absent(absent)] if absent.why.contains("optimised away")), "{events:?}");
+    }
+
+    #[test]
+    fn contenders_take_turns_there_and_back() {
+        let order = Rc::new(RefCell::new(String::new()));
+        let seen = order.clone();
+        let events = events(3, move |group| {
+            for name in ["a", "b"] {
+                let order = seen.clone();
+                group.timed(Side::Ours, name, "", move |loops| {
+                    order.borrow_mut().push_str(name);
+                    Lap { ticks: 1 << 24, elements: loops }
+                });
+            }
+            group.measure()
+        });
+        // Calibration, then each run after its warm-up.
+        assert_eq!(*order.borrow(), "ab".to_owned() + "aabb" + "bbaa" + "aabb");
+        assert_eq!(events.len(), 2);
+    }
+
+    #[test]
+    fn a_ratio_is_ours_by_theirs_per_element() {
+        let events = events(4, |group| {
+            group.timed(Side::Ours, "ours", "", |_| Lap { ticks: 1 << 24, elements: 2000 });
+            group.timed(Side::Peer, "peer", "", |_| Lap { ticks: 1 << 25, elements: 1000 });
+            group.measure()
+        });
+        let Some(Event::Ratio(ratio)) = events.last() else { panic!("{events:?}") };
+        assert_eq!((ratio.ratio_min, ratio.ratio_median, ratio.ratio_max), (0.25, 0.25, 0.25));
+        assert_eq!((ratio.implementation.as_str(), ratio.peer.as_str()), ("ours", "peer"));
+    }
+
+    #[test]
+    fn an_interrupted_case_gives_nothing_out() {
+        let stop = Rc::new(AtomicBool::new(false));
+        let options = Options { quick: true, ..Options::default() };
+        let mut seen = 0;
+        let mut output = |event: &Event| seen += usize::from(matches!(event, Event::Row(_)));
+        let at_once = stop.clone();
+        let body = move |group: &mut Group<'_, '_>| {
+            let stop = at_once.clone();
+            group.ours("one", "", 1, move |loops| {
+                (0..loops).for_each(|i| drop(black_box(i)));
+                stop.store(true, Ordering::Relaxed);
+            });
+            group.measure()
+        };
+        let program =
+            Program { name: "p", about: "", answers: "", notes: vec![], cases: vec![Case::new("c", "s", 0, body)] };
+        assert_eq!(program.run(&mut Session::start(&options, &stop, &mut output)), Err(Interrupted));
+        assert_eq!(seen, 0);
     }
 }
