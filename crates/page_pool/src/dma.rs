@@ -27,8 +27,8 @@ pub trait DmaMap: Send {
         let _ = addr;
     }
 
-    /// Maps the block of `bytes` at page `number` of the zone.
-    fn map(&mut self, number: u32, bytes: usize) -> Result<DmaAddr, DmaError>;
+    /// Maps the block of `bytes` at page `number` of `zone`. (A pool can have pages of several zones: the same number may come once for each.)
+    fn map(&mut self, zone: &Zone, number: u32, bytes: usize) -> Result<DmaAddr, DmaError>;
 
     /// Undoes `map`. At destroy also for pages that are out: the device is still there, and must not touch them any more.
     fn unmap(&mut self, addr: DmaAddr, bytes: usize);
@@ -71,10 +71,6 @@ impl Mappings {
         Ok(())
     }
 
-    fn region(&mut self, id: RegionId) -> Option<&mut RegionMap> {
-        self.regions.iter_mut().find(|r| r.zone.id() == id)
-    }
-
     pub(crate) fn addr(&self, region: RegionId, number: u32) -> Option<DmaAddr> {
         let map = self.regions.iter().find(|r| r.zone.id() == region)?;
         match map.whole {
@@ -85,22 +81,18 @@ impl Mappings {
 
     /// Maps a page that enters the pool.
     pub(crate) fn enter(&mut self, page: &FrozenPage) -> Result<(), DmaError> {
-        let bytes = self.bytes;
-        let number = page.number();
-        if self.region(page.region_id()).is_some_and(|r| r.whole.is_none()) {
-            let addr = self.map.map(number, bytes)?;
+        let region = self.regions.iter_mut().find(|r| r.zone.id() == page.region_id());
+        if let Some(region) = region.filter(|r| r.whole.is_none()) {
+            region.pages[page.number() as usize] = Some(self.map.map(&region.zone, page.number(), self.bytes)?);
             self.maps += 1;
-            if let Some(region) = self.region(page.region_id()) {
-                region.pages[number as usize] = Some(addr);
-            }
         }
         Ok(())
     }
 
     /// Unmaps a page that leaves the pool.
     pub(crate) fn leave(&mut self, page: &FrozenPage) {
-        let addr =
-            self.region(page.region_id()).and_then(|r| r.pages.get_mut(page.number() as usize)).and_then(Option::take);
+        let region = self.regions.iter_mut().find(|r| r.zone.id() == page.region_id());
+        let addr = region.and_then(|r| r.pages.get_mut(page.number() as usize)).and_then(Option::take);
         if let Some(addr) = addr {
             self.map.unmap(addr, self.bytes);
             self.unmaps += 1;

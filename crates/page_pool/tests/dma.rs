@@ -177,7 +177,7 @@ struct Late {
 }
 
 impl DmaMap for Late {
-    fn map(&mut self, number: u32, _: usize) -> Result<DmaAddr, DmaError> {
+    fn map(&mut self, _: &Zone, number: u32, _: usize) -> Result<DmaAddr, DmaError> {
         Ok(DmaAddr(number.into()))
     }
 

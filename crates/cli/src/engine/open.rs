@@ -224,7 +224,7 @@ impl DmaMap for Umem {
         Ok(Some(DmaAddr(0)))
     }
 
-    fn map(&mut self, number: u32, _: usize) -> Result<DmaAddr, DmaError> {
+    fn map(&mut self, _: &Zone, number: u32, _: usize) -> Result<DmaAddr, DmaError> {
         Err(DmaError(format!("page {number} is not of the region that the socket registered")))
     }
 

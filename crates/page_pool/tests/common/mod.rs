@@ -121,14 +121,14 @@ impl DmaMap for Device {
         book.regions.remove(place);
     }
 
-    fn map(&mut self, number: u32, bytes: usize) -> Result<DmaAddr, DmaError> {
+    fn map(&mut self, zone: &Zone, number: u32, bytes: usize) -> Result<DmaAddr, DmaError> {
         assert!(!self.whole, "the region is mapped as a whole");
         let mut book = self.book();
         if book.refused.contains(&number) {
             return Err(DmaError("on purpose".to_owned()));
         }
         book.map_calls += 1;
-        let addr = BUS + u64::from(number) * PAGE_SIZE as u64;
+        let addr = BUS + u64::from(zone.node()) * BUS + u64::from(number) * PAGE_SIZE as u64;
         assert_eq!(book.mapped.insert(addr, bytes), None, "page {number} was mapped already");
         Ok(DmaAddr(addr))
     }
