@@ -3,11 +3,13 @@
 mod baseline;
 mod page_bench01;
 mod page_bench02;
+mod pinning;
+mod recycle;
 mod setup;
 
 use crate::harness::Program;
 
 /// All of them.
 pub fn programs() -> Vec<Program> {
-    vec![baseline::program(), page_bench01::program(), page_bench02::program()]
+    vec![baseline::program(), page_bench01::program(), page_bench02::program(), recycle::program(), pinning::program()]
 }
