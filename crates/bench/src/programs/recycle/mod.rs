@@ -36,7 +36,7 @@ use waterwheel_page_pool::REFILL;
 /// Pages of a scheme beyond what the load holds and the receive ring: enough for the cache and the allocator's lists of each of them.
 const SLACK: usize = 4096;
 
-/// Why a row's time is more than the scheme's.
+/// What is done per element in every row, but for how holders let go.
 const DRIVING: &str =
     "one packet received into a posted page and handed up shared, another page posted, and what is due let go";
 
@@ -58,12 +58,11 @@ pub(crate) fn program() -> Program {
              thread, with nothing shared and no lock, where `pool with destructor` is a plain drop that may happen on any thread; `pool with destructor, put` is its like",
             "will it work for many sockets that queue, and for TCP? The intel ring recycles what is let go within the time of one ring, 512 packets, and nothing else. The driver cache \
              recycles at most its 256 places in the time that packets are held, and one page held at its head blocks all that came free behind it. Both are perfect under \
-             `drop at once`, which is the benchmark that looked good; under TCP with a round trip \
-             longer than that they are the allocator with extra steps: a page allocated, mapped, and unmapped with its packet in flight, for each packet. So: yes while queues are short, in \
+             `drop at once`, which is the benchmark that looked good; under TCP with a round trip longer than that they are the allocator with extra steps: a page allocated, mapped, and unmapped with its packet in flight, for each packet. So: yes while queues are short, in \
              part where some are, and no for TCP over any distance; a larger ring or cache moves the limit and does not lift it",
             "the generic pool works for both, since holders call it when they let go, however late. It loses what comes back at once beyond its 128 + 1024 places, and pages of which \
-             somebody else has a reference of his own at that moment (a splice, a get_page; clones of one packet share one). The pool with destructor loses neither: it has places for its limit, and the last holder sends the page home whoever it is. What it \
-             pays: memory, as it keeps what it once needed until it is shrunk (held, mean), and, by plain drop, a return path that other threads could use too",
+             somebody else has a reference of his own at that moment (a splice, a get_page; clones of one packet share one). The \
+             pool with destructor loses neither: it has places for its limit, and the last holder sends the page home whoever it is. What it pays: memory, as it keeps what it once needed until it is shrunk (held, mean), and, by plain drop, a return path that other threads could use too",
         ],
         cases: LOADS.iter().enumerate().map(case).collect(),
     }
