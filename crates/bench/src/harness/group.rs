@@ -350,7 +350,9 @@ mod tests {
         let body = move |group: &mut Group<'_, '_>| {
             let stop = at_once.clone();
             group.ours("one", "", 1, move |loops| {
-                (0..loops).for_each(|i| drop(black_box(i)));
+                for i in 0..loops {
+                    black_box(i);
+                }
                 stop.store(true, Ordering::Relaxed);
             });
             group.measure()
