@@ -23,7 +23,11 @@ impl Sent {
     pub(crate) fn take(&mut self, frames: &mut Vec<XdpFrame>) -> Traffic {
         let traffic =
             Traffic { packets: frames.len() as u64, bytes: frames.iter().map(|frame| frame.len() as u64).sum() };
-        self.0.append(frames);
+        if self.0.is_empty() {
+            std::mem::swap(&mut self.0, frames);
+        } else {
+            self.0.append(frames);
+        }
         traffic
     }
 

@@ -180,6 +180,28 @@ impl Owner {
         Ok(page.unbind())
     }
 
+    /// As [`bind`](Self::bind), for many: `pages` go to the end of `out`.
+    #[inline]
+    pub fn bind_bulk(&mut self, pages: std::vec::Drain<'_, FrozenPage>, out: &mut Vec<Page>) {
+        out.reserve(pages.len()); // the only step that could fail
+        self.bound += pages.len() as u64;
+        let id = self.slot.id;
+        out.extend(pages.map(|page| page.bind(id)));
+    }
+
+    /// As [`unbind`](Self::unbind), for many: the pages of this owner go to the end of `out`, those of others stay.
+    #[inline]
+    pub fn unbind_bulk(&mut self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
+        let (id, before) = (self.slot.id, out.len());
+        out.reserve(pages.len()); // the only step that could fail
+        if pages.iter().all(|page| page.owner_id() == id) {
+            out.extend(pages.drain(..).map(Page::unbind)); // a loop without a branch
+        } else {
+            out.extend(pages.extract_if(.., |page| page.owner_id() == id).map(Page::unbind));
+        }
+        self.unbound += (out.len() - before) as u64;
+    }
+
     /// Moves up to `max` pages that were [sent home](Home::send) to the end of `out`, and tells how many. (The pages beside the lanes, if it
     /// comes to them, are taken all at once.)
     pub fn collect(&mut self, out: &mut Vec<FrozenPage>, max: usize) -> usize {

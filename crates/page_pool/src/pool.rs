@@ -30,6 +30,8 @@ pub struct PagePool {
     limits: Limits,
     dma: Option<Mappings>,
     frag: Option<FragPage>,
+    /// Pages between the cache and a caller, in one call; empty otherwise.
+    hand: Vec<Page>,
     stats: PoolStats,
 }
 
@@ -65,6 +67,7 @@ impl PagePool {
             limits: Limits { order, limit: limit as u64, floor_rx: floor_rx as u64, floor_tx: floor_tx as u64 },
             dma,
             frag: None,
+            hand: Vec::with_capacity(4 * REFILL),
             stats: PoolStats::default(),
         })
     }
@@ -83,27 +86,25 @@ impl PagePool {
         Some(self.owner(direction).bind(page))
     }
 
-    /// Up to `count` pages, each given to `f`; tells how many.
+    /// Up to `count` pages; how many there are is the length of what comes back. Those that are not taken out of it go home.
     #[inline]
-    pub fn alloc_bulk(&mut self, direction: Direction, count: usize, mut f: impl FnMut(Page)) -> usize {
+    pub fn alloc_bulk(&mut self, direction: Direction, count: usize) -> std::vec::Drain<'_, Page> {
+        self.hand.clear();
         let wanted = if self.tx.is_some() { self.allowed(direction, count) } else { count };
-        let mut got = 0;
-        while got < wanted {
-            if self.cache.is_empty() && !self.refill(wanted - got) {
+        while self.hand.len() < wanted {
+            let left = wanted - self.hand.len();
+            if self.cache.is_empty() && !self.refill(left) {
                 break;
             }
-            let at_hand = (wanted - got).min(self.cache.len());
             let owner = match (&mut self.tx, direction) {
                 (Some(tx), Direction::Tx) => tx,
                 _ => &mut self.rx,
             };
-            for page in self.cache.drain(self.cache.len() - at_hand..) {
-                f(owner.bind(page));
-            }
-            got += at_hand;
+            let rest = self.cache.len().saturating_sub(left);
+            owner.bind_bulk(self.cache.drain(rest..), &mut self.hand);
         }
-        self.stats.alloc_failed += (count - got) as u64;
-        got
+        self.stats.alloc_failed += (count - self.hand.len()) as u64;
+        self.hand.drain(..)
     }
 
     /// The way home for the owner: into the cache, without an atomic. A page of another pool is sent home.
@@ -118,7 +119,23 @@ impl PagePool {
     /// As [`put`](Self::put), for many.
     #[inline]
     pub fn put_bulk(&mut self, pages: impl IntoIterator<Item = Page>) {
-        pages.into_iter().for_each(|page| self.put(page));
+        self.take_back(pages).for_each(drop); // a page of another pool goes there by its drop
+    }
+
+    /// Puts those of `pages` that are this pool's into the cache; gives the others back.
+    #[inline]
+    pub fn take_back(&mut self, pages: impl IntoIterator<Item = Page>) -> std::vec::Drain<'_, Page> {
+        let before = self.cache.len();
+        self.hand.clear(); // there is something in it only where an iterator panicked
+        self.hand.extend(pages);
+        self.rx.unbind_bulk(&mut self.hand, &mut self.cache);
+        if !self.hand.is_empty()
+            && let Some(tx) = &mut self.tx
+        {
+            tx.unbind_bulk(&mut self.hand, &mut self.cache);
+        }
+        self.tidy(before);
+        self.hand.drain(..)
     }
 
     /// Whether the page is of this pool.

@@ -84,8 +84,9 @@ impl Model {
                 }
             }
             Step::AllocBulk(direction, count) => {
-                let out = &mut self.out;
-                let got = self.pool.alloc_bulk(direction, count, |page| out.push((direction, page)));
+                let before = self.out.len();
+                self.out.extend(self.pool.alloc_bulk(direction, count).map(|page| (direction, page)));
+                let got = self.out.len() - before;
                 self.gave(direction);
                 if got < count {
                     self.refused(direction);

@@ -21,3 +21,16 @@ pub enum Action {
     /// Out of another device. The page itself moves.
     Redirect(PortId),
 }
+
+impl Action {
+    /// Whether all of `actions` are this one. Written so that the compiler needs no branch per action, and compares several at once.
+    #[inline]
+    pub(crate) fn is_that_of(self, actions: &[Action]) -> bool {
+        let all = |same: &dyn Fn(&Action) -> bool| actions.iter().fold(true, |all, action| all & same(action));
+        match self {
+            Action::Redirect(to) => all(&|action| matches!(action, Action::Redirect(port) if *port == to)),
+            Action::Drop(why) => all(&|action| matches!(action, Action::Drop(reason) if *reason == why)),
+            _ => all(&|action| std::mem::discriminant(action) == std::mem::discriminant(&self)),
+        }
+    }
+}

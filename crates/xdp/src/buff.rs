@@ -10,12 +10,10 @@
 //! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it.
 
 use std::fmt;
-use waterwheel_page_pool::mm::Page;
+use waterwheel_page_pool::mm::{PAGE_SIZE, Page};
 
 /// Room in front of a packet that devices leave for programs (the kernel's `XDP_PACKET_HEADROOM`).
 pub const HEADROOM: usize = 256;
-/// Packets live in blocks of at most `4096 << MAX_FRAME_ORDER` bytes, so that 16 bits tell a place in them.
-pub const MAX_FRAME_ORDER: u8 = 4;
 /// A packet is never shortened below an Ethernet header (as in `bpf_xdp_adjust_tail`).
 const MIN_LEN: usize = 14;
 /// Longest metadata, in bytes; its length is a multiple of 4 (`xdp_metalen_invalid` of Linux 6.3 and later).
@@ -71,16 +69,15 @@ impl XdpBuff {
     /// The packet of `len` bytes at `offset` of `page`.
     ///
     /// # Panics
-    /// If it does not lie in the page, or the page's order is above [`MAX_FRAME_ORDER`]: a driver checks what its hardware says before it believes it.
+    /// If it does not lie in the page, or `offset` or `len` is above 65535: a driver checks what its hardware says before it believes it.
     #[inline]
     pub fn new(page: Page, offset: usize, len: usize) -> Self {
-        let size = page.size();
+        // What fits into the smallest page needs no look at this one: mostly the compiler decides.
+        let fits = |size: usize| offset <= size && len <= size - offset;
         assert!(
-            offset.max(len) <= usize::from(u16::MAX)
-                && offset <= size
-                && len <= size - offset
-                && page.order() <= MAX_FRAME_ORDER,
-            "a packet of {len} bytes at {offset} does not lie in a page of {size}"
+            fits(PAGE_SIZE) || offset.max(len) <= usize::from(u16::MAX) && fits(page.size()),
+            "a packet of {len} bytes at {offset} does not lie in a page of {}",
+            page.size()
         );
         Self { page, place: Place::new(offset as u16, len as u16, 0) }
     }

@@ -20,22 +20,33 @@ impl<'a> Homes<'a> {
     /// Sends one page home.
     #[inline]
     pub fn put(&mut self, page: Page) {
-        match self.pools.get_mut(self.last) {
-            Some(pool) if pool.owns(&page) => pool.put(page),
-            _ => self.put_elsewhere(page),
-        }
+        if let Some(i) = self.home_of(&page) {
+            self.pools[i].put(page);
+        } // else: its drop calls the destructor
     }
 
     /// Sends many pages home.
     #[inline]
     pub fn put_bulk(&mut self, pages: impl IntoIterator<Item = Page>) {
-        pages.into_iter().for_each(|page| self.put(page));
+        let mut pages = pages.into_iter();
+        while let Some(first) = pages.next() {
+            let Some(i) = self.home_of(&first) else {
+                drop(first); // its drop calls the destructor
+                continue;
+            };
+            self.pools[i].put(first);
+            // Mostly all are of the same pool.
+            let strangers: Vec<Page> = self.pools[i].take_back(pages).collect(); // no allocation where there are none
+            return strangers.into_iter().for_each(|page| self.put(page));
+        }
     }
 
-    fn put_elsewhere(&mut self, page: Page) {
-        if let Some(i) = self.pools.iter().position(|pool| pool.owns(&page)) {
-            self.last = i;
-            self.pools[i].put(page);
-        } // else: its drop calls the destructor
+    /// Which of the pools owns the page.
+    fn home_of(&mut self, page: &Page) -> Option<usize> {
+        let owns = |pool: &PagePool| pool.owns(page);
+        if !self.pools.get(self.last).is_some_and(owns) {
+            self.last = self.pools.iter().position(owns)?;
+        }
+        Some(self.last)
     }
 }

@@ -80,14 +80,39 @@ impl Worker {
     fn dispatch(&mut self, from: PortId) {
         let (mut batch, actions) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.actions));
         let first = actions[0];
-        if actions.iter().all(|action| *action == first) {
+        if first.is_that_of(&actions) {
             // Mostly a program says the same of a whole batch; then it moves as a whole.
-            self.act(from, first, batch.drain(..));
+            batch = self.act_on_all(from, first, batch);
         } else {
             batch.drain(..).zip(&actions).for_each(|(packet, action)| self.act(from, *action, std::iter::once(packet)));
         }
         (self.batch, self.actions) = (batch, actions);
         self.transmit();
+    }
+
+    /// Does `action` with a whole batch; gives its memory back, to be used again.
+    fn act_on_all(&mut self, from: PortId, action: Action, mut batch: Vec<XdpBuff>) -> Vec<XdpBuff> {
+        let (target, counter) = match action {
+            Action::Tx => (from, &mut self.stats.actions.tx),
+            Action::Redirect(target) => (target, &mut self.stats.actions.redirect),
+            _ => {
+                self.act(from, action, batch.drain(..));
+                return batch;
+            }
+        };
+        match self.bulk.get_mut(usize::from(target.0)) {
+            // The batch becomes the queue, the empty queue the next batch. (Both conversions happen in place: a frame is a buff.)
+            Some(queue) if queue.frames.is_empty() => {
+                *counter += batch.len() as u64;
+                self.waiting.push(target);
+                let frames = batch.into_iter().map(XdpFrame::from).collect();
+                std::mem::replace(&mut queue.frames, frames).into_iter().map(XdpBuff::from).collect()
+            }
+            _ => {
+                self.act(from, action, batch.drain(..));
+                batch
+            }
+        }
     }
 
     /// Does `action` with all of `packets`.

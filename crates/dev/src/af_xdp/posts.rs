@@ -69,17 +69,17 @@ impl Posts {
         let mut slots = fill.reserve(count);
         // Pages of another region: the pool was moved to one that this socket has not registered.
         let mut foreign: Vec<Page> = Vec::new();
-        pool.alloc_bulk(Direction::Rx, slots.room() as usize, |page| {
+        for page in pool.alloc_bulk(Direction::Rx, slots.room() as usize) {
             if page.region_id() != region {
                 foreign.push(page);
-                return;
+                continue;
             }
             let chunk = page.number();
             if self.rx.insert(chunk, page) {
                 let pushed = slots.push(u64::from(chunk) * CHUNK as u64);
                 debug_assert!(pushed.is_ok(), "as many were reserved");
             }
-        });
+        }
         pool.put_bulk(foreign);
         slots.submit() as usize
     }

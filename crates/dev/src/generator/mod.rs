@@ -95,10 +95,12 @@ impl Device for Gen {
             return 0;
         }
         let flows = &mut self.flows;
-        let made = pool.alloc_bulk(Direction::Rx, wanted, |mut page| {
+        let before = batch.len();
+        batch.extend(pool.alloc_bulk(Direction::Rx, wanted).map(|mut page| {
             let len = flows.write_next(&mut page.as_mut_slice()[HEADROOM..]);
-            batch.push(XdpBuff::new(page, HEADROOM, len));
-        });
+            XdpBuff::new(page, HEADROOM, len)
+        }));
+        let made = batch.len() - before;
         self.left -= made as u64;
         if let Some(pace) = &mut self.pace {
             pace.sent(made as u64);

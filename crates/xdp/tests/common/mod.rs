@@ -171,10 +171,12 @@ impl Device for Source {
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let count = (budget as u64).min(self.left) as usize;
         let next = &mut self.next;
-        let got = pool.alloc_bulk(Direction::Rx, count, |page| {
-            batch.push(packet(page, *next, 60));
+        let before = batch.len();
+        batch.extend(pool.alloc_bulk(Direction::Rx, count).map(|page| {
             *next += 1;
-        });
+            packet(page, *next - 1, 60)
+        }));
+        let got = batch.len() - before;
         self.left -= got as u64;
         got
     }
