@@ -194,8 +194,9 @@ impl Owner {
     pub fn unbind_bulk(&mut self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
         let (id, before) = (self.slot.id, out.len());
         out.reserve(pages.len()); // the only step that could fail
-        if pages.iter().all(|page| page.owner_id() == id) {
-            out.extend(pages.drain(..).map(Page::unbind)); // a loop without a branch
+        // Two loops without a branch per page are faster than one with.
+        if pages.iter().fold(0, |differ, page| differ | (page.owner_id() ^ id)) == 0 {
+            out.extend(pages.drain(..).map(Page::unbind));
         } else {
             out.extend(pages.extract_if(.., |page| page.owner_id() == id).map(Page::unbind));
         }
