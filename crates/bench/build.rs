@@ -51,7 +51,9 @@ mod dpdk {
         let mut build = cc::Build::new();
         build.files([LOOPS, "src/peers/dpdk/pool.c", "src/peers/dpdk/ring.c"]);
         build.opt_level(3).debug(false).warnings(false).cargo_warnings(false);
-        flags.iter().for_each(|flag| drop(build.flag(flag)));
+        for flag in &flags {
+            build.flag(flag);
+        }
         build
             .try_compile("waterwheel_dpdk")
             .map_err(|error| one_line(&format!("its headers did not compile: {error}")))?;
