@@ -57,12 +57,22 @@ impl Peer {
     /// What it does, in the words of its own interface.
     fn calls(self, bulk: bool) -> &'static str {
         match (self, bulk) {
-            (Self::Mempool, false) => "rte_mempool_get + _put; objects of 2 KiB with header, cache 512",
-            (Self::Mempool, true) => "rte_mempool_get_bulk + _put_bulk; objects of 2 KiB with header, cache 512",
-            (Self::Mbuf, false) => "rte_pktmbuf_alloc + _free; 2 KiB of data room, cache 512",
-            (Self::Mbuf, true) => "rte_pktmbuf_alloc_bulk + _free_bulk; 2 KiB of data room, cache 512",
-            (Self::LargeMbuf, false) => "rte_pktmbuf_alloc + _free; 4 KiB of data room, cache 512",
-            (Self::LargeMbuf, true) => "rte_pktmbuf_alloc_bulk + _free_bulk; 4 KiB of data room, cache 512",
+            (Self::Mempool, false) => {
+                "rte_mempool_get + _put; objects of 2 KiB with header, cache 512, transparent huge pages"
+            }
+            (Self::Mempool, true) => {
+                "rte_mempool_get_bulk + _put_bulk; objects of 2 KiB with header, cache 512, transparent huge pages"
+            }
+            (Self::Mbuf, false) => "rte_pktmbuf_alloc + _free; 2 KiB of data room, cache 512, transparent huge pages",
+            (Self::Mbuf, true) => {
+                "rte_pktmbuf_alloc_bulk + _free_bulk; 2 KiB of data room, cache 512, transparent huge pages"
+            }
+            (Self::LargeMbuf, false) => {
+                "rte_pktmbuf_alloc + _free; 4 KiB of data room, cache 512, transparent huge pages"
+            }
+            (Self::LargeMbuf, true) => {
+                "rte_pktmbuf_alloc_bulk + _free_bulk; 4 KiB of data room, cache 512, transparent huge pages"
+            }
             (Self::Mimalloc, _) => "mi_malloc(4096) + mi_free, which have no bulk calls",
         }
     }

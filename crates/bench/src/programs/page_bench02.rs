@@ -34,11 +34,11 @@ pub(crate) fn program() -> Program {
 
 fn measure(group: &mut Group<'_, '_>, n: usize) -> Result<(), Interrupted> {
     for (name, params) in SETTINGS {
-        let Some(zone) = setup::zone(group, name, 2 * MOST) else { continue };
+        let Some(zone) = setup::zone(group, name, 2 * n + 4096) else { continue };
         let body = outstanding(Pcp::new(&zone, params), n, |pcp, _| pcp.alloc(0), Pcp::free);
         group.ours(name, "alloc + free through the lists of one CPU (counting on)", n as u64, body);
     }
-    if let Some(pool) = setup::pool(group, "pool, put", MOST) {
+    if let Some(pool) = setup::pool(group, "pool, put", n.max(1024)) {
         let body = outstanding(pool, n, |pool, _| pool.alloc(Direction::Rx), PagePool::put);
         group.ours("pool, put", "page from the pool and back by its owner", n as u64, body);
     }

@@ -30,17 +30,12 @@ pub(crate) fn outstanding<S: 'static, T: 'static>(
     mut take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
     mut give: impl FnMut(&mut S, T) + 'static,
 ) -> impl FnMut(u64) + 'static {
-    let mut store = Vec::with_capacity(n);
+    let mut store: Box<[Option<T>]> = (0..n).map(|_| None).collect(); // no vector: its length would be one more number that is stored and loaded back
     move |loops| {
         for i in 0..loops {
             let source = black_box(&mut source);
-            while store.len() < n {
-                let Some(thing) = take(source, i) else { break };
-                store.push(thing);
-            }
-            for thing in black_box(&mut store).drain(..) {
-                give(source, thing);
-            }
+            store.iter_mut().for_each(|place| *place = take(source, i));
+            black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|thing| give(source, thing));
         }
     }
 }

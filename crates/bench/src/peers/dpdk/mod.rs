@@ -1,7 +1,7 @@
 //! DPDK: `rte_mempool`, `rte_mbuf`, `rte_ring`, in this process.
 //!
 //! As an application would have them: pools with DPDK's default cache (512) for each lcore, rings with one consumer. The loops are in C (`pool.c`, `ring.c`), as most of
-//! DPDK is inline functions. Memory is without huge pages, as ours is in the programs of this crate.
+//! DPDK is inline functions. The objects are in transparent huge pages where the machine has them: no huge pages need to be reserved, and none are taken from ours.
 //!
 //! Every function here tells why, where the peer cannot be had: built without the feature `peers`, libdpdk not installed then, its environment does not start, no memory.
 
