@@ -1,4 +1,4 @@
-//! Compiles the loops around DPDK's inline functions (`src/peers/dpdk/dpdk.c`), where the feature `peers` asks for them and libdpdk is installed.
+//! Compiles the loops around DPDK's inline functions (`src/peers/dpdk/*.c`), where the feature `peers` asks for them and libdpdk is installed.
 //!
 //! Sets the cfg `dpdk` if that worked. Nothing here fails the build: without DPDK its rows say why they are absent, in the words of `WATERWHEEL_DPDK`.
 
@@ -12,17 +12,19 @@ fn main() {
 #[cfg(feature = "peers")]
 mod dpdk {
     use std::env;
+    use std::path::Path;
     use std::process::Command;
 
     /// What the loops need of DPDK's fifty libraries; the driver of the pools behind `rte_mempool` is a plugin, which DPDK loads itself.
     const LIBRARIES: [&str; 4] = ["rte_eal", "rte_mempool", "rte_mbuf", "rte_ring"];
-    const LOOPS: &str = "src/peers/dpdk/dpdk.c";
+    const LOOPS: [&str; 3] = ["src/peers/dpdk/dpdk.c", "src/peers/dpdk/pool.c", "src/peers/dpdk/ring.c"];
+    const HEADER: &str = "src/peers/dpdk/dpdk.h";
 
     pub(super) fn build() {
-        for path in [LOOPS, "src/peers/dpdk/pool.c", "src/peers/dpdk/ring.c", "src/peers/dpdk/dpdk.h"] {
+        for path in LOOPS.iter().chain([&HEADER]) {
             println!("cargo::rerun-if-changed={path}");
         }
-        for variable in ["PKG_CONFIG_PATH", "CC", "CFLAGS"] {
+        for variable in ["PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "CC", "CFLAGS"] {
             println!("cargo::rerun-if-env-changed={variable}");
         }
         match compile() {
@@ -33,7 +35,18 @@ mod dpdk {
             Err(why) => {
                 println!("cargo::warning=DPDK's rows will be absent: {why}");
                 println!("cargo::rustc-env=WATERWHEEL_DPDK={why}");
+                watch_for_it();
             }
+        }
+    }
+
+    /// Has this run again when a library is installed.
+    fn watch_for_it() {
+        let output = Command::new("pkg-config").args(["--variable", "pc_path", "pkg-config"]).output();
+        let folders =
+            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+        for folder in folders.split(':').filter(|folder| Path::new(folder).is_dir()) {
+            println!("cargo::rerun-if-changed={folder}");
         }
     }
 
@@ -49,7 +62,7 @@ mod dpdk {
         }
         let target = flags.iter().rev().find_map(|flag| flag.strip_prefix("-march=")).unwrap_or("baseline").to_owned();
         let mut build = cc::Build::new();
-        build.files([LOOPS, "src/peers/dpdk/pool.c", "src/peers/dpdk/ring.c"]);
+        build.files(LOOPS);
         build.opt_level(3).debug(false).warnings(false).cargo_warnings(false);
         for flag in &flags {
             build.flag(flag);

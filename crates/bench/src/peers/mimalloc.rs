@@ -7,7 +7,7 @@ use std::hint::black_box;
 use waterwheel_mm::PAGE_SIZE;
 
 /// Which one, and how it was compiled.
-pub(super) const VERSION: &str = "mimalloc, its defaults, baseline instruction set";
+pub(super) const VERSION: &str = "mimalloc 3 with its defaults, baseline instruction set";
 
 /// Blocks of 4 KiB allocated and freed, `work.count` in each iteration; there are no bulk calls.
 pub(super) fn pool_loop(work: Work) -> Result<Loop, String> {

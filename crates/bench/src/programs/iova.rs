@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use waterwheel_mm::PAGE_SIZE;
+use waterwheel_mm::{PAGE_SIZE, Zone};
 use waterwheel_page_pool::{DmaAddr, DmaError, DmaMap};
 
 /// What is said of it in the rows.
@@ -12,7 +12,7 @@ const VALID: u64 = 1;
 /// Where the device's addresses begin.
 const BASE: u64 = 1 << 40;
 
-/// A table as a driver in user space keeps it: one entry per page, written before the device may be told the address, cleared before the page is somebody else's.
+/// A table as a driver in user space keeps it for a device that sees one zone: one entry per page, written before the device may be told the address, cleared before the page is somebody else's.
 pub(crate) struct IovaTable {
     entries: Box<[AtomicU64]>,
     maps: Arc<AtomicU64>,
@@ -27,10 +27,10 @@ impl IovaTable {
 }
 
 impl DmaMap for IovaTable {
-    fn map(&mut self, number: u32, _bytes: usize) -> Result<DmaAddr, DmaError> {
+    fn map(&mut self, zone: &Zone, number: u32, _bytes: usize) -> Result<DmaAddr, DmaError> {
         let offset = u64::from(number) * PAGE_SIZE as u64;
         let entry = self.entries.get(number as usize).ok_or_else(|| DmaError("the table ends before it".into()))?;
-        entry.store(offset | VALID, Ordering::Release);
+        entry.store((zone.region().base().addr() as u64 + offset) | VALID, Ordering::Release);
         self.maps.store(self.maps.load(Ordering::Relaxed) + 1, Ordering::Relaxed); // one thread: not a locked instruction in what is measured
         Ok(DmaAddr(BASE + offset))
     }

@@ -20,7 +20,6 @@ pub(crate) fn program() -> Program {
         answers: "page_bench04_bulk.c; slide \"Page allocator bulk API\"",
         notes: vec![
             "`single`: N pages by N calls, then freed by N calls, so that only the calls differ; the original's single is N = 1",
-            "PagePool::put_bulk takes pages one by one (each might be another pool's), so that only its alloc_bulk saves anything",
         ],
         cases: SIZES.map(case).into(),
     }
@@ -87,7 +86,7 @@ fn pool_bulk(mut pool: PagePool, n: usize) -> impl FnMut(u64) {
     move |loops| {
         for _ in 0..loops {
             let pool = black_box(&mut pool);
-            pool.alloc_bulk(Direction::Rx, n, |page| store.push(page));
+            store.extend(pool.alloc_bulk(Direction::Rx, n));
             pool.put_bulk(black_box(&mut store).drain(..));
         }
     }
