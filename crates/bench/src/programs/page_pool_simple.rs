@@ -93,13 +93,18 @@ fn frame(touch: bool) -> impl FnMut(&mut PagePool, u64) -> Option<XdpBuff> {
 
 /// `n` pages out at a time; written where there are many. The pool maps, which in the steady state it never has to.
 fn measure(group: &mut Group<'_, '_>, ways: &[Way], n: usize) -> Result<(), Interrupted> {
-    let touch = n > 1;
+    let touch = n > 1; // one buffer again and again would have its line at hand anyway
     let mut counts = Vec::new();
     for way in ways {
         let Some((pool, _)) = mapped(group, way.name, LIMIT, None) else { continue };
         let Some((counted, maps)) = mapped(group, way.name, LIMIT, None) else { continue };
         let touched = if touch { "; the first line of the packet is written" } else { "" };
-        group.ours(way.name, format!("{}{touched}", way.work), n as u64, (way.body)(pool, n, touch));
+        group.ours(
+            way.name,
+            format!("{}{touched}; the pool maps for a device (maps/page)", way.work),
+            n as u64,
+            (way.body)(pool, n, touch),
+        );
         counts.push((way.name, maps_per_page((way.body)(counted, n, touch), n, &maps)));
     }
     peers::add(group, &PEERS, Work { count: n, bulk: false, touch });

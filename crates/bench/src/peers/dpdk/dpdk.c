@@ -7,6 +7,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,7 +39,7 @@ int waterwheel_dpdk_init(unsigned cpu, unsigned megabytes)
 	snprintf(prefix, sizeof(prefix), "waterwheel%d", (int)getpid());
 	if (sched_getaffinity(0, sizeof(before), &before))
 		CPU_ZERO(&before);
-	failed = rte_eal_init(RTE_DIM(args), args) < 0 ? rte_errno : 0;
+	failed = rte_eal_init(RTE_DIM(args), args) >= 0 ? 0 : rte_errno ? rte_errno : EIO;
 	if (CPU_COUNT(&before))
 		sched_setaffinity(0, sizeof(before), &before);
 	remove_folder();
