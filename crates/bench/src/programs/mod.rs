@@ -1,8 +1,11 @@
 //! The programs, in the order in which they run.
 
 mod baseline;
+mod iova;
 mod page_bench01;
 mod page_bench02;
+mod page_bench04;
+mod page_pool_simple;
 mod pinning;
 mod recycle;
 mod setup;
@@ -11,5 +14,13 @@ use crate::harness::Program;
 
 /// All of them.
 pub fn programs() -> Vec<Program> {
-    vec![baseline::program(), page_bench01::program(), page_bench02::program(), recycle::program(), pinning::program()]
+    vec![
+        baseline::program(),
+        page_bench01::program(),
+        page_bench02::program(),
+        page_bench04::program(),
+        page_pool_simple::program(),
+        recycle::program(),
+        pinning::program(),
+    ]
 }

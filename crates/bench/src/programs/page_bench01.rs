@@ -1,6 +1,7 @@
 //! `page_bench01`: the same page allocated and freed.
 
 use crate::harness::{Case, Group, Interrupted, Program};
+use crate::peers::{self, Peer, Work};
 use crate::programs::setup;
 use std::hint::black_box;
 use waterwheel_mm::{ORDERS, PCP_MAX_ORDER, Pcp, PcpParams};
@@ -40,6 +41,9 @@ fn measure(group: &mut Group<'_, '_>, order: u8) -> Result<(), Interrupted> {
                 }
             }
         });
+    }
+    if order == 0 {
+        peers::add(group, &[Peer::Mimalloc], Work { count: 1, bulk: false, touch: false });
     }
     group.measure()
 }

@@ -1,6 +1,7 @@
 //! What most programs begin with.
 
 use crate::harness::Group;
+use std::hint::black_box;
 use waterwheel_mm::{Zone, ZoneParams};
 use waterwheel_page_pool::{PagePool, PoolParams};
 
@@ -11,12 +12,30 @@ pub(crate) fn zone(group: &mut Group<'_, '_>, name: &str, pages: usize) -> Optio
 
 /// A pool of at most `limit` single pages, with a zone of its own that is a little larger.
 pub(crate) fn pool(group: &mut Group<'_, '_>, name: &str, limit: usize) -> Option<PagePool> {
-    let zone = zone(group, name, limit + 1024)?;
-    let params = PoolParams { limit, ..PoolParams::default() };
+    pool_with(group, name, PoolParams { limit, ..PoolParams::default() })
+}
+
+/// The same, with other parameters.
+pub(crate) fn pool_with(group: &mut Group<'_, '_>, name: &str, params: PoolParams) -> Option<PagePool> {
+    let zone = zone(group, name, params.limit + 1024)?;
     PagePool::new(&zone, params).map_err(|error| group.absent(name, error.to_string())).ok()
 }
 
-/// `n` places for pages, as the originals' `store` array.
-pub(crate) fn store<T>(n: usize) -> Box<[Option<T>]> {
-    (0..n).map(|_| None).collect()
+/// The loop of most programs: in each iteration `n` things are taken from `source`, then all given back in the same order. `source` has more than `n`.
+///
+/// The compiler has to take `source` for changed at the beginning of every iteration, and the things when they are given back. `take` is told the number of the iteration.
+pub(crate) fn outstanding<S: 'static, T: 'static>(
+    mut source: S,
+    n: usize,
+    mut take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
+    mut give: impl FnMut(&mut S, T) + 'static,
+) -> impl FnMut(u64) + 'static {
+    let mut store: Box<[Option<T>]> = (0..n).map(|_| None).collect(); // no vector: its length would be one more number that is stored and loaded back
+    move |loops| {
+        for i in 0..loops {
+            let source = black_box(&mut source);
+            store.iter_mut().for_each(|place| *place = take(source, i));
+            black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|thing| give(source, thing));
+        }
+    }
 }

@@ -1,0 +1,73 @@
+//! From one CPU to others, and home.
+
+use super::eal::{Eal, ring};
+use super::ffi::{BATCH_MAX, Haul, Lcore, Ring};
+use super::{Crossing, Load, Object};
+use crate::harness::{Clock, Lap};
+use crate::peers::Timed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use waterwheel_mm::cpu;
+
+/// Objects (or numbers) carried to the consumers. The clock runs from the first that is taken to the last that is given back. The calling thread is pinned to `cpu`.
+///
+/// Every thread is an lcore, so that it has a cache of its own in the pool, as a DPDK program's would. The threads are started for each lap, before the clock.
+pub(crate) fn cross(cpu: usize, crossing: Crossing) -> Result<Timed, String> {
+    let Crossing { clock, consumers, batch, slots, load } = crossing;
+    if consumers.is_empty() || consumers.contains(&cpu) {
+        return Err("needs a second CPU".into());
+    }
+    if batch == 0 || batch > BATCH_MAX || batch >= slots {
+        return Err(format!("a batch of {batch} is too large for a ring of {slots}"));
+    }
+    let (object, what) = match load {
+        Load::Numbers(kind) => (Object::Bare, kind.what()),
+        Load::Objects(Object::LargeMbuf) => return Err("the pool of large mbufs is too small for this".into()),
+        Load::Objects(object) => (object, object.what()),
+    };
+    let haul = Haul { pool: Eal::get(cpu)?.pool(object), batch, what };
+    let rings: Arc<[Ring]> = consumers.iter().map(|_| ring(slots, what)).collect::<Result<_, _>>()?;
+    Ok(Box::new(move |elements| lap(clock, haul, &rings, &consumers, elements)))
+}
+
+/// How the threads stand, counted up by each of them.
+#[derive(Default)]
+struct Standing {
+    ready: AtomicUsize,
+    done: AtomicUsize,
+}
+
+fn lap(clock: Clock, haul: Haul, rings: &Arc<[Ring]>, cpus: &[usize], elements: u64) -> Lap {
+    let _cache = Lcore::enter();
+    let whole = (haul.batch * rings.len()) as u64;
+    let each = elements.div_ceil(whole) * haul.batch as u64; // whole batches, the same number to each
+    let standing = Arc::new(Standing::default());
+    let start = |(index, &cpu): (usize, &usize)| {
+        let (rings, standing) = (rings.clone(), standing.clone());
+        thread::spawn(move || consumer(haul, &rings[index], cpu, each, &standing))
+    };
+    let threads: Vec<_> = cpus.iter().enumerate().map(start).collect();
+    wait(&standing.ready, cpus.len());
+    let begin = clock.now();
+    let targets: Vec<&Ring> = rings.iter().collect();
+    haul.produce(&targets, each * rings.len() as u64);
+    wait(&standing.done, cpus.len());
+    let ticks = clock.now() - begin;
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    Lap { ticks, elements: each * rings.len() as u64 }
+}
+
+fn consumer(haul: Haul, ring: &Ring, cpu: usize, total: u64, standing: &Standing) {
+    let _ = cpu::pin_to(cpu); // where that is refused the figures are noisy, which shows
+    let _cache = Lcore::enter(); // of 128 lcores at most a few are taken; without one it would be slower, not wrong
+    standing.ready.fetch_add(1, Ordering::Release);
+    haul.consume(ring, total);
+    standing.done.fetch_add(1, Ordering::Release);
+}
+
+fn wait(counter: &AtomicUsize, count: usize) {
+    while counter.load(Ordering::Acquire) < count {
+        std::hint::spin_loop();
+    }
+}

@@ -1,0 +1,81 @@
+//! Behaviour of the peer: everything that is taken comes back, the thread and the folders are as before.
+
+use super::eal::Eal;
+use super::{Crossing, Load, Object, RingKind, cross, pool_loop, ring_loop};
+use crate::harness::Clock;
+use crate::peers::Work;
+use std::sync::{Mutex, MutexGuard};
+use waterwheel_mm::cpu;
+
+const OBJECTS: usize = 32767;
+
+/// The pools are the process's: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|dead| dead.into_inner())
+}
+
+fn first() -> usize {
+    cpu::allowed_cpus()[0]
+}
+
+#[test]
+fn starting_dpdk_changes_no_affinity_and_leaves_no_folder() {
+    let _alone = alone();
+    let before = cpu::allowed_cpus();
+    Eal::get(first()).map(drop).expect("DPDK starts");
+    assert_eq!(cpu::allowed_cpus(), before);
+    let folder = |parent: &str| format!("{parent}/dpdk/waterwheel{}", std::process::id());
+    assert!(["/var/run", "/tmp"].iter().all(|parent| !std::path::Path::new(&folder(parent)).exists()));
+}
+
+#[test]
+fn every_kind_of_loop_gives_back_what_it_took() {
+    let _alone = alone();
+    for object in [Object::Bare, Object::Mbuf] {
+        for (bulk, touch) in [(false, false), (false, true), (true, false), (true, true)] {
+            for count in [1, 64, 1000] {
+                pool_loop(first(), object, Work { count, bulk, touch }).expect("a loop")(10);
+            }
+        }
+    }
+    assert_eq!(Eal::get(first()).expect("started").pool(Object::Mbuf).available(), OBJECTS);
+}
+
+#[test]
+fn more_objects_than_there_are_is_an_answer() {
+    let _alone = alone();
+    let work = Work { count: 40000, bulk: false, touch: false };
+    assert!(pool_loop(first(), Object::Mbuf, work).is_err());
+}
+
+#[test]
+fn numbers_go_through_each_kind_of_ring() {
+    let _alone = alone();
+    for many in [false, true] {
+        for words in [false, true] {
+            ring_loop(first(), RingKind { many, words }, 32, 64).expect("a loop")(1000);
+        }
+    }
+    assert!(ring_loop(first(), RingKind { many: false, words: false }, 64, 64).is_err());
+}
+
+#[test]
+fn what_crosses_is_counted_and_comes_home() {
+    let _alone = alone();
+    let consumers: Vec<usize> = cpu::allowed_cpus().into_iter().skip(1).take(2).collect();
+    if consumers.is_empty() {
+        return; // one CPU: nothing to cross
+    }
+    let plain = [(false, false), (false, true), (true, false), (true, true)];
+    let plain = plain.map(|(many, words)| Load::Numbers(RingKind { many, words }));
+    let loads = plain.into_iter().chain([Object::Bare, Object::Mbuf].map(Load::Objects));
+    for load in loads {
+        for batch in [1, 64] {
+            let crossing = Crossing { clock: Clock::new(), consumers: consumers.clone(), batch, slots: 1024, load };
+            let lap = cross(first(), crossing).expect("a crossing")(10_000);
+            assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
+        }
+    }
+    assert_eq!(Eal::get(first()).expect("started").pool(Object::Mbuf).available(), OBJECTS);
+}

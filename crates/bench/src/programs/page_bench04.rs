@@ -1,0 +1,112 @@
+//! `page_bench04`: many pages with one call, against one call each.
+
+use crate::harness::{Case, Group, Interrupted, Program};
+use crate::peers::{self, Peer, Work};
+use crate::programs::setup::{self, outstanding};
+use std::hint::black_box;
+use waterwheel_mm::{FrozenPage, Pcp, PcpParams, Zone};
+use waterwheel_page_pool::{Direction, PagePool};
+
+/// The sizes of the original.
+const SIZES: [usize; 9] = [1, 2, 3, 4, 8, 16, 32, 64, 128];
+/// Pages of the zone and of the pool.
+const PAGES: usize = 4096;
+
+pub(crate) fn program() -> Program {
+    let case = |n: usize| Case::new(format!("bulk {n}"), "bulk", n as u32, move |group| measure(group, n));
+    Program {
+        name: "page_bench04",
+        about: "1 to 128 pages allocated with one call and freed with one call, per page; beside it as many with one call each",
+        answers: "page_bench04_bulk.c; slide \"Page allocator bulk API\"",
+        notes: vec![
+            "`single`: N pages by N calls, then freed by N calls, so that only the calls differ; the original's single is N = 1",
+        ],
+        cases: SIZES.map(case).into(),
+    }
+}
+
+fn measure(group: &mut Group<'_, '_>, n: usize) -> Result<(), Interrupted> {
+    let step = n as u64;
+    if let Some(zone) = setup::zone(group, "zone", PAGES) {
+        let single = outstanding(zone.clone(), n, |zone, _| zone.alloc(0), |_, page| drop(page));
+        group.ours("zone, single", "alloc and free, each under the zone's lock", step, single);
+        group.ours("zone, bulk", "alloc_bulk + free_bulk, each under the zone's lock once", step, zone_bulk(zone, n));
+    }
+    if let Some(zone) = setup::zone(group, "pcp", PAGES) {
+        let single = outstanding(Pcp::new(&zone, PcpParams::default()), n, |pcp, _| pcp.alloc(0), Pcp::free);
+        group.ours("pcp, single", "alloc + free through the lists of one CPU (counting on)", step, single);
+        let pcp = Pcp::new(&zone, PcpParams::default());
+        group.ours(
+            "pcp, bulk",
+            "alloc_bulk + free_bulk through the lists of one CPU (counting on)",
+            step,
+            pcp_bulk(pcp, n),
+        );
+    }
+    if let Some(pool) = setup::pool(group, "pool, single", PAGES) {
+        let single = outstanding(pool, n, |pool, _| pool.alloc(Direction::Rx), PagePool::put);
+        group.ours("pool, single", "page from the pool and back by its owner", step, single);
+    }
+    if let Some(pool) = setup::pool(group, "pool, bulk", PAGES) {
+        group.ours(
+            "pool, bulk",
+            "alloc_bulk + put_bulk: pages from the pool and back by their owner",
+            step,
+            pool_bulk(pool, n),
+        );
+    }
+    peers::add(group, &[Peer::Mempool, Peer::Mbuf], Work { count: n, bulk: true, touch: false });
+    group.measure()
+}
+
+fn zone_bulk(mut zone: Zone, n: usize) -> impl FnMut(u64) {
+    let mut store: Vec<FrozenPage> = Vec::with_capacity(n);
+    move |loops| {
+        for _ in 0..loops {
+            let zone = black_box(&mut zone);
+            zone.alloc_bulk(0, n, &mut store);
+            zone.free_bulk(black_box(&mut store).drain(..));
+        }
+    }
+}
+
+fn pcp_bulk(mut pcp: Pcp, n: usize) -> impl FnMut(u64) {
+    let mut store = Vec::with_capacity(n);
+    move |loops| {
+        for _ in 0..loops {
+            let pcp = black_box(&mut pcp);
+            pcp.alloc_bulk(n, &mut store);
+            pcp.free_bulk(black_box(&mut store));
+        }
+    }
+}
+
+fn pool_bulk(mut pool: PagePool, n: usize) -> impl FnMut(u64) {
+    let mut store = Vec::with_capacity(n);
+    move |loops| {
+        for _ in 0..loops {
+            let pool = black_box(&mut pool);
+            store.extend(pool.alloc_bulk(Direction::Rx, n));
+            pool.put_bulk(black_box(&mut store).drain(..));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waterwheel_mm::{Account, Users, ZoneParams};
+    use waterwheel_page_pool::PoolParams;
+
+    #[test]
+    fn every_page_comes_home() {
+        let zone = Zone::new(&ZoneParams::pages(PAGES)).expect("a zone");
+        for n in SIZES {
+            zone_bulk(zone.clone(), n)(10);
+            pcp_bulk(Pcp::new(&zone, PcpParams::default()), n)(10);
+            pool_bulk(PagePool::new(&zone, PoolParams::default()).expect("a pool"), n)(10);
+            let account = Account::open(&zone).close(Users::Gone);
+            assert!(account.is_whole(), "{n}: {account:?}");
+        }
+    }
+}
