@@ -1,6 +1,6 @@
 //! A lane: the way home from one thread to one owner. See [`owner`](crate::owner).
 
-use crate::owner::Slot;
+use crate::owner::{MAX_OWNERS, Slot};
 use crate::page::FrozenPage;
 use crate::ptr_ring::{Consumer, Producer, ptr_ring};
 use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering};
@@ -14,43 +14,55 @@ const LANE: usize = 4096;
 pub(crate) struct Lane {
     pages: Producer<FrozenPage>,
     shared: Arc<Shared>,
+    slot: &'static Slot,
 }
 
-/// What owner and thread both see of a lane beside its ring.
-pub(crate) struct Shared {
-    /// Pages whose destructor call has returned on this thread. Written by the thread only.
-    released: CachePadded<AtomicU64>,
+/// The owner's end.
+pub(crate) struct LaneEnd {
+    pages: Consumer<FrozenPage>,
+    shared: Arc<Shared>,
+}
+
+/// What both ends see beside the ring.
+struct Shared {
+    /// What is to be added to the number of pages ever sent so that the sum is the number of pages released. Modulo 2^64; written by the thread only.
+    balance: CachePadded<AtomicU64>,
     /// The thread has ended.
     closed: AtomicBool,
 }
 
-impl Shared {
-    pub(crate) fn released(&self) -> u64 {
-        self.released.0.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-}
-
 impl Lane {
-    pub(crate) fn new() -> (Self, Consumer<FrozenPage>, Arc<Shared>) {
+    pub(crate) fn new(slot: &'static Slot) -> (Self, LaneEnd) {
         let (pages, end) = ptr_ring(LANE);
-        let shared = Arc::new(Shared { released: CachePadded(AtomicU64::new(0)), closed: AtomicBool::new(false) });
-        (Self { pages, shared: shared.clone() }, end, shared)
+        let shared = Arc::new(Shared { balance: CachePadded(AtomicU64::new(0)), closed: AtomicBool::new(false) });
+        (Self { pages, shared: shared.clone(), slot }, LaneEnd { pages: end, shared })
     }
 
+    /// Sends a page, which is released by that.
     #[inline]
     pub(crate) fn send(&self, page: FrozenPage) -> Result<(), FrozenPage> {
         self.pages.produce(page)
     }
 
-    #[inline]
-    pub(crate) fn add_released(&self) {
-        let released = &self.shared.released.0;
-        // One writer, so no locked instruction. Release: the page is in the lane, or gone its way, before it counts as released.
-        released.store(released.load(Ordering::Relaxed) + 1, Ordering::Release);
+    /// Sends a page that is not released yet: the destructor that sends it has not returned. [`add_released`](Self::add_released) says when it has.
+    pub(crate) fn send_unreleased(&self, page: FrozenPage) -> Result<(), FrozenPage> {
+        self.add_released(-1); // first, so that it never counts as released by being in the ring
+        let sent = self.send(page);
+        if sent.is_err() {
+            self.add_released(1);
+        }
+        sent
+    }
+
+    /// Counts `n` pages as released beside those that were sent.
+    pub(crate) fn add_released(&self, n: i64) {
+        let balance = &self.shared.balance.0;
+        // One writer, so no locked instruction. Release: the pages have gone their ways before they count as released.
+        balance.store(balance.load(Ordering::Relaxed).wrapping_add_signed(n), Ordering::Release);
+    }
+
+    pub(crate) fn slot(&self) -> &'static Slot {
+        self.slot
     }
 }
 
@@ -61,6 +73,24 @@ impl Drop for Lane {
     }
 }
 
+impl LaneEnd {
+    /// Pages that this thread has released, modulo 2^64. In a moment when it is releasing it may be too few (even one below zero), never too many.
+    pub(crate) fn released(&self) -> u64 {
+        // In this order: who sees a page in the ring also sees what was taken off the balance for it before.
+        let sent = self.pages.produced() as u64;
+        sent.wrapping_add(self.shared.balance.0.load(Ordering::Acquire))
+    }
+
+    /// Whether the thread has ended. What it sent before can be seen then.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn pages(&self) -> &Consumer<FrozenPage> {
+        &self.pages
+    }
+}
+
 /// A thread's lanes by owner id, in two steps of 64 so that a thread pays for what it uses.
 struct Lanes([OnceCell<Box<[OnceCell<Lane>; 64]>>; 64]);
 
@@ -68,9 +98,22 @@ thread_local! {
     static LANES: Lanes = const { Lanes([const { OnceCell::new() }; 64]) };
 }
 
-/// Runs `f` with the calling thread's lane to `slot`, opening it the first time; not at all where the thread's locals are gone already.
+impl Lanes {
+    #[inline]
+    fn open(&self, owner: u16) -> Option<&Lane> {
+        let id = usize::from(owner) & MAX_OWNERS;
+        self.0[id / 64].get()?[id % 64].get()
+    }
+}
+
+/// Runs `f` with the calling thread's lane to `owner`, if it has one open.
 #[inline]
-pub(crate) fn with(slot: &Slot, f: impl FnOnce(&Lane)) {
+pub(crate) fn with_open(owner: u16, f: impl FnOnce(&Lane)) {
+    let _ = LANES.try_with(|lanes| lanes.open(owner).map(f));
+}
+
+/// Runs `f` with the calling thread's lane to `slot`, opening it the first time; not at all where the thread's locals are gone already.
+pub(crate) fn with(slot: &'static Slot, f: impl FnOnce(&Lane)) {
     let id = usize::from(slot.id());
     let _ = LANES.try_with(|lanes| {
         let chunk = lanes.0[id / 64].get_or_init(|| Box::new([const { OnceCell::new() }; 64]));

@@ -19,14 +19,13 @@
 //!
 //! Slots and lanes are reused, never freed while somebody could look at them: a late look is harmless.
 
-use crate::lane::{self, Lane};
+use crate::lane::{self, Lane, LaneEnd};
 use crate::page::{FrozenPage, Page};
-use crate::ptr_ring::Consumer;
 use crate::remote::RemoteList;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, asymmetric, lock};
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 /// Number of owners that can be registered at a time. Ids run from 1.
 pub const MAX_OWNERS: usize = 4095;
@@ -37,6 +36,11 @@ pub trait Destructor: Send + Sync + 'static {
     ///
     /// Called on the thread that let go last, whichever that is, with no lock held. As it is a [`FrozenPage`] that is given, dropping it cannot run a destructor again.
     fn last_put(&self, page: FrozenPage, home: Home<'_>);
+
+    /// Whether all that [`last_put`](Self::last_put) does is to send the page home. Asked once, at registration; the call can be spared then.
+    fn only_sends_home(&self) -> bool {
+        false
+    }
 }
 
 /// The way from the thread that let go to the owner.
@@ -50,7 +54,7 @@ impl Home<'_> {
     #[inline]
     pub fn send(self, page: FrozenPage) {
         let page = match self.lane {
-            Some(lane) => match lane.send(page) {
+            Some(lane) => match lane.send_unreleased(page) {
                 Ok(()) => return,
                 Err(page) => page,
             },
@@ -65,6 +69,8 @@ impl Home<'_> {
 pub(crate) struct Slot {
     id: u16,
     destructor: DestructorCell,
+    /// The destructor only sends pages home. Written as the destructor is.
+    only_sends_home: AtomicBool,
     /// The owner is gone; pages of it may still be out.
     sealed: AtomicBool,
     /// Lanes that threads have opened and the owner has not taken over yet.
@@ -79,12 +85,6 @@ pub(crate) struct Slot {
 
 /// The cell of a slot's destructor. It is written when no page of the slot is out, and read by those who hold one.
 struct DestructorCell(UnsafeCell<Option<Box<dyn Destructor>>>);
-
-/// The owner's end of a lane.
-struct LaneEnd {
-    pages: Consumer<FrozenPage>,
-    lane: Arc<lane::Shared>,
-}
 
 #[derive(Default)]
 struct State {
@@ -147,6 +147,7 @@ impl Owner {
         };
         let slot = TABLE[usize::from(id)].get_or_init(|| Slot::new(id));
         let mut state = lock(&slot.state);
+        slot.only_sends_home.store(destructor.only_sends_home(), Ordering::Relaxed);
         slot.destructor.set(Some(Box::new(destructor)), &state);
         slot.sealed.store(false, Ordering::Relaxed);
         state.in_use = true;
@@ -211,10 +212,10 @@ impl Owner {
         let mut i = 0;
         while i < self.lanes.len() && got < max {
             let end = &self.lanes[i];
-            let closed = end.lane.is_closed(); // before the last look at its pages
-            got += end.pages.consume_batch(out, max - got);
-            if closed && end.pages.is_empty() {
-                self.folded += self.lanes.swap_remove(i).lane.released();
+            let closed = end.is_closed(); // before the last look at its pages
+            got += end.pages().consume_batch(out, max - got);
+            if closed && end.pages().is_empty() {
+                self.folded += self.lanes.swap_remove(i).released();
             } else {
                 i += 1;
             }
@@ -228,8 +229,10 @@ impl Owner {
     /// Pages bound to this owner that somebody holds, or that are on their way home and whose release is not finished.
     pub fn outstanding(&mut self) -> u64 {
         self.adopt_lanes();
-        let released: u64 = self.lanes.iter().map(|end| end.lane.released()).sum();
-        self.bound - self.unbound - self.folded - released - self.slot.released_astray.load(Ordering::Acquire)
+        let astray = self.slot.released_astray.load(Ordering::Acquire);
+        // Modulo 2^64, as what a lane has released is.
+        let released = self.lanes.iter().map(LaneEnd::released).fold(self.folded + astray, u64::wrapping_add);
+        (self.bound - self.unbound).wrapping_sub(released)
     }
 
     /// How many pages were ever [bound](Self::bind) and [unbound](Self::unbind) by this owner: all that statistics need to know of the fast paths.
@@ -276,6 +279,7 @@ impl Slot {
     fn new(id: u16) -> Self {
         Self {
             id,
+            only_sends_home: AtomicBool::new(false),
             destructor: DestructorCell(UnsafeCell::new(None)),
             sealed: AtomicBool::new(false),
             new_lanes: AtomicU32::new(0),
@@ -288,10 +292,10 @@ impl Slot {
 
     /// Opens the lane of the calling thread. Called once per thread and slot.
     #[cold]
-    pub(crate) fn open_lane(&self) -> Lane {
-        let (lane, pages, shared) = Lane::new();
+    pub(crate) fn open_lane(&'static self) -> Lane {
+        let (lane, end) = Lane::new(self);
         let mut state = lock(&self.state);
-        state.lanes.push(LaneEnd { pages, lane: shared });
+        state.lanes.push(end);
         self.new_lanes.fetch_add(1, Ordering::Relaxed);
         lane
     }
@@ -301,13 +305,13 @@ impl Slot {
     }
 
     /// A page of this slot has lost its last holder.
-    #[inline]
-    fn last_put(&self, page: FrozenPage) {
+    #[cold]
+    fn last_put(&'static self, page: FrozenPage) {
         let mut page = Some(page);
         lane::with(self, |lane| {
             if let Some(page) = page.take() {
                 self.destructor.call(page, Home { slot: self, lane: Some(lane) });
-                lane.add_released();
+                lane.add_released(1);
             }
         });
         if let Some(page) = page {
@@ -315,6 +319,12 @@ impl Slot {
             // Release: as in `Lane::add_released`.
             self.released_astray.fetch_add(1, Ordering::Release);
         }
+        self.released();
+    }
+
+    /// After a release: if the owner is gone, somebody has to settle.
+    #[inline]
+    fn released(&self) {
         asymmetric::light();
         if self.sealed.load(Ordering::Relaxed) {
             self.settle();
@@ -331,10 +341,10 @@ impl Slot {
             if !(self.sealed.load(Ordering::Relaxed) && state.in_use) {
                 return; // somebody was faster
             }
-            let mut released = state.folded + self.released_astray.load(Ordering::Acquire);
-            released += state.lanes.iter().map(|end| end.lane.released()).sum::<u64>();
+            let astray = self.released_astray.load(Ordering::Acquire);
+            let released = state.lanes.iter().map(LaneEnd::released).fold(state.folded + astray, u64::wrapping_add);
             for end in &state.lanes {
-                end.pages.consume_batch(&mut homecomers, usize::MAX);
+                end.pages().consume_batch(&mut homecomers, usize::MAX);
             }
             self.remote.take_all(&mut homecomers);
             if released == state.bound {
@@ -355,7 +365,21 @@ impl Slot {
 /// A page of `owner` has lost its last holder.
 #[inline]
 pub(crate) fn last_put(owner: u16, page: FrozenPage) {
-    if let Some(slot) = TABLE[usize::from(owner) & MAX_OWNERS].get() {
+    let mut page = Some(page);
+    // Mostly this thread has sent pages to that owner before, and nothing but sending is to be done.
+    lane::with_open(owner, |lane| {
+        if lane.slot().only_sends_home.load(Ordering::Relaxed)
+            && let Some(sent) = page.take()
+        {
+            match lane.send(sent) {
+                Ok(()) => lane.slot().released(),
+                Err(full) => page = Some(full),
+            }
+        }
+    });
+    if let Some(page) = page
+        && let Some(slot) = TABLE[usize::from(owner) & MAX_OWNERS].get()
+    {
         slot.last_put(page);
     }
     // Owner 0 has no slot: the page is dropped, which frees it.

@@ -185,6 +185,12 @@ impl<T: Send> Consumer<T> {
         count
     }
 
+    /// How many values were ever put in, modulo 2^64.
+    pub(crate) fn produced(&self) -> usize {
+        // Acquire: what the producer did before.
+        self.ring.head.0.load(Ordering::Acquire)
+    }
+
     /// Whether there is nothing to take.
     pub fn is_empty(&self) -> bool {
         self.filled(1) == 0

@@ -10,4 +10,8 @@ impl Destructor for Recycle {
     fn last_put(&self, page: FrozenPage, home: Home<'_>) {
         home.send(page);
     }
+
+    fn only_sends_home(&self) -> bool {
+        true
+    }
 }
