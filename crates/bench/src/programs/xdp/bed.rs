@@ -1,15 +1,17 @@
 //! One worker between memory devices, made as the binary makes it.
 
-use super::deciders::Verdict;
+use super::deciders::{self, Verdict};
 use crate::harness::{Clock, Lap};
 use waterwheel_dev::DevError;
 use waterwheel_dev::generator::{AddressRange, Gen, GenParams, Size};
 use waterwheel_dev::null::Null;
 use waterwheel_xdp::mm::{Backing, PageAccount, Users, ZoneParams};
-use waterwheel_xdp::{Account, Device, Fabric, PagePool, PoolParams, Program, Worker, WorkerStats, Zone};
+use waterwheel_xdp::{Account, Device, Fabric, PagePool, PoolParams, PortId, Program, Worker, WorkerStats, Zone, veth};
 
 /// Bytes of a packet without FCS.
 pub(crate) const SIZE: usize = 64;
+/// Frames that lie between the ends of a veth, as in the binary.
+const VETH_RING: usize = 1024;
 /// Pages of a receiver's pool, as the binary gives a memory device: what is under way between a few batches.
 const PAGES: usize = 1024;
 
@@ -20,7 +22,7 @@ pub(super) enum Source {
     Null,
     /// One flow, written packet by packet.
     Gen,
-    /// [`FLOWS`](super::deciders::FLOWS) flows in turn.
+    /// [`FLOWS`](deciders::FLOWS) flows in turn.
     Flows,
 }
 
@@ -40,21 +42,24 @@ impl Source {
             Source::Null => Box::new(Null::source(SIZE)?),
             Source::Gen => Box::new(Gen::new(&params)?),
             Source::Flows => {
-                let source = Some(AddressRange::V4(super::deciders::flow_sources()));
+                let source = Some(AddressRange::V4(deciders::flow_sources()));
                 Box::new(Gen::new(&GenParams { source, ..params })?)
             }
         })
     }
 }
 
-/// A worker with one source, or two that send to each other, and its program.
+/// A worker, its sources and its program.
 pub(super) struct Bed {
     zone: Zone,
     worker: Worker,
     program: Box<dyn Program>,
-    /// Packets of a round, if every source gives as many as it is asked for.
-    per_round: u64,
+    /// The first ports are sources: so many.
+    sources: usize,
+    budget: usize,
 }
+
+type Failure = Box<dyn std::error::Error>;
 
 impl Bed {
     /// The source polled for `budget` packets at a time; a second one when packets are redirected, so that both take what the other gives.
@@ -63,23 +68,41 @@ impl Bed {
         verdict: Verdict,
         budget: usize,
         program: Box<dyn Program>,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
-        let sources = if verdict == Verdict::Redirect { 2 } else { 1 };
-        let zone = Zone::new(&ZoneParams::pages(sources * PAGES))?;
+    ) -> Result<Self, Failure> {
+        let mut devices = vec![source.open()?];
+        if verdict == Verdict::Redirect {
+            devices.push(source.open()?);
+        }
+        let target = |port| verdict.target(port).unwrap_or(port);
+        Self::build(devices.len(), devices, target, budget, program)
+    }
+
+    /// A source whose packets are sent into a veth, received at its far end, and dropped there: the [program](deciders::to_far_end) says so.
+    pub(super) fn to_far_end(source: Source, budget: usize, program: Box<dyn Program>) -> Result<Self, Failure> {
+        let (near, far) = veth("near", "far", VETH_RING);
+        let devices: Vec<Box<dyn Device>> = vec![source.open()?, Box::new(near), Box::new(far)];
+        Self::build(1, devices, |_| deciders::NEAR, budget, program)
+    }
+
+    /// The first `sources` of `devices` receive no more than what their `target` has room for.
+    fn build(
+        sources: usize,
+        devices: Vec<Box<dyn Device>>,
+        target: impl Fn(PortId) -> PortId,
+        budget: usize,
+        program: Box<dyn Program>,
+    ) -> Result<Self, Failure> {
+        let zone = Zone::new(&ZoneParams::pages(devices.len() * PAGES))?;
         let mut fabric = Fabric::new(1);
         fabric.budget(budget);
         let mut ports = Vec::new();
-        for _ in 0..sources {
+        for device in devices {
             let pool = PagePool::new(&zone, PoolParams { limit: PAGES, ..PoolParams::default() })?;
-            ports.push(fabric.add(0, source.open()?, pool)?);
+            ports.push(fabric.add(0, device, pool)?);
         }
-        for &port in &ports {
-            if let Some(target) = verdict.target(port) {
-                fabric.pace(port, target);
-            }
-        }
+        ports[..sources].iter().for_each(|&port| fabric.pace(port, target(port)));
         let worker = fabric.build()?.remove(0);
-        Ok(Self { zone, worker, program, per_round: (sources * budget) as u64 })
+        Ok(Self { zone, worker, program, sources, budget })
     }
 
     /// The memory under it.
@@ -91,7 +114,7 @@ impl Bed {
     pub(super) fn turn(&mut self, packets: u64, clock: Clock) -> Result<Lap, String> {
         let before = self.received();
         let begin = clock.now();
-        for _ in 0..packets.div_ceil(self.per_round) {
+        for _ in 0..packets.div_ceil(self.per_round()) {
             self.worker.poll(self.program.as_mut());
         }
         let ticks = clock.now() - begin;
@@ -101,9 +124,14 @@ impl Bed {
         }
     }
 
-    /// Packets received so far.
+    /// Packets of a round, if every source gives as many as it is asked for.
+    fn per_round(&self) -> u64 {
+        (self.sources * self.budget) as u64
+    }
+
+    /// Packets received from the sources so far.
     fn received(&self) -> u64 {
-        self.worker.stats().ports.iter().map(|port| port.rx.packets).sum()
+        self.worker.stats().ports[..self.sources].iter().map(|port| port.rx.packets).sum()
     }
 
     /// Ends the worker: what it counted, and where the pages of its zone are.
@@ -116,7 +144,7 @@ impl Bed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::programs::xdp::deciders::{self, Decider};
+    use crate::programs::xdp::deciders::Decider;
     use waterwheel_xdp::DropReason;
 
     const ROUNDS: u64 = 100;
@@ -128,8 +156,8 @@ mod tests {
             for budget in [1, 64, 256] {
                 for source in [Source::Null, Source::Gen] {
                     let mut bed = Bed::new(source, verdict, budget, deciders::of_the_binary(verdict)).expect("memory");
-                    let lap = bed.turn(ROUNDS * bed.per_round, clock).expect("packets");
-                    assert_eq!(lap.elements, ROUNDS * bed.per_round, "{verdict:?} {budget} {source:?}");
+                    let lap = bed.turn(ROUNDS * bed.per_round(), clock).expect("packets");
+                    assert_eq!(lap.elements, ROUNDS * bed.per_round(), "{verdict:?} {budget} {source:?}");
                     check(bed, verdict, lap.elements);
                 }
             }
@@ -145,6 +173,18 @@ mod tests {
                 let lap = bed.turn(3 * u64::from(deciders::FLOWS), clock).expect("packets");
                 check(bed, verdict, lap.elements);
             }
+        }
+    }
+
+    #[test]
+    fn what_goes_into_the_veth_is_dropped_at_its_far_end() {
+        for swap in [false, true] {
+            let mut bed = Bed::to_far_end(Source::Null, 64, deciders::to_far_end(swap)).expect("memory");
+            let lap = bed.turn(6400, Clock::new()).expect("packets");
+            let (stats, account) = bed.close();
+            assert_eq!((lap.elements, stats.actions.redirect, stats.actions.drop), (6400, 6400, 6400));
+            assert_eq!(stats.drops.total(), 6400, "by the program at the far end, and by nobody else");
+            assert!(account.is_whole(), "{account:?}");
         }
     }
 

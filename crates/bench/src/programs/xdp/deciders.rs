@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use waterwheel_prog::{Discard, Ethernet, Forward, Reflect};
+use waterwheel_prog::{Discard, Ethernet, EthernetMut, Forward, Reflect};
 use waterwheel_xdp::{Action, Context, DropReason, PortId, Program, XdpBuff};
 
 /// Flows that the generator makes and the table knows.
@@ -66,6 +66,32 @@ pub(super) fn of_the_binary(verdict: Verdict) -> Box<dyn Program> {
             forward.wire(PortId(0), PortId(1)).wire(PortId(1), PortId(0));
             Box::new(forward)
         }
+    }
+}
+
+/// The near end of the veth, as seen from the source at port 0.
+pub(super) const NEAR: PortId = PortId(1);
+const SOURCE: PortId = PortId(0);
+
+/// Redirects what comes from the source into the veth, with its Ethernet addresses swapped if asked for, and drops what comes out of it.
+pub(super) fn to_far_end(swap: bool) -> Box<dyn Program> {
+    Box::new(ToFarEnd { swap })
+}
+
+struct ToFarEnd {
+    swap: bool,
+}
+
+impl Program for ToFarEnd {
+    fn run(&mut self, cx: &Context, batch: &mut [XdpBuff], actions: &mut [Action]) {
+        if cx.port != SOURCE {
+            return actions.fill(Action::Drop(DropReason::Program));
+        }
+        if self.swap {
+            let packets = batch.iter_mut().filter_map(|packet| EthernetMut::new(packet.data_mut()));
+            packets.for_each(|mut ethernet| ethernet.swap_addresses());
+        }
+        actions.fill(Action::Redirect(NEAR));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::peers::{kernel, testpmd};
 use bed::{Bed, Source};
 use deciders::Decider;
 use std::cell::RefCell;
+use std::error::Error;
 use std::rc::Rc;
 use waterwheel_xdp::mm::Backing;
 
@@ -17,8 +18,10 @@ pub(crate) use deciders::Verdict;
 
 /// Smallest packets at 10 Gbit/s follow each other in so many nanoseconds (the talk).
 const LINE: f64 = 67.2;
-/// Packets per port and round of the cases that compare programs: the kernel's NAPI budget, and the binary's.
+/// Packets per port and round where not that is varied: the kernel's NAPI budget, and the binary's.
 const BUDGET: usize = 64;
+/// Our contender beside the kernel where frames go into a veth.
+const FAR_END: &str = "null:size=64 to a veth";
 
 /// One of the three.
 #[derive(Clone, Copy)]
@@ -61,9 +64,10 @@ fn program(walk: Walk) -> Program {
     let sizes = (0..=8).map(|power| 1 << power);
     let batch = |n: usize| Case::new(format!("batch {n}"), "batch", n as u32, move |group| by_batch(group, walk, n));
     let mut cases: Vec<Case> = sizes.map(batch).collect();
-    for (x, decider) in (0u32..).zip(Decider::ALL) {
-        cases.push(Case::new(decider.name(), "program", x, move |group| by_decider(group, walk, decider)));
+    if walk.verdict != Verdict::Drop {
+        cases.push(Case::new("to a veth", "veth", BUDGET as u32, move |group| to_far_end(group, walk.verdict)));
     }
+    cases.push(Case::new("programs", "programs", BUDGET as u32, move |group| by_decider(group, walk)));
     Program {
         name: walk.name,
         about: walk.about,
@@ -78,63 +82,78 @@ fn program(walk: Walk) -> Program {
 
 /// The program that the binary runs, by budget.
 fn by_batch(group: &mut Group<'_, '_>, walk: Walk, budget: usize) -> Result<(), Interrupted> {
-    let program = || deciders::of_the_binary(walk.verdict);
-    if let Some(null) = contender(group, walk, Source::Null, budget, Source::Null.name(), "", program()) {
-        let huge = null.borrow().backing() == Backing::HugeTlb;
+    let bed = |source| Bed::new(source, walk.verdict, budget, deciders::of_the_binary(walk.verdict));
+    let work = |source: Source| format!("received {budget} at a time from {}; {}", source.name(), walk.fate);
+    if let Some(null) = ours(group, Source::Null.name(), bed(Source::Null), &work(Source::Null)) {
         if testpmd::BURSTS.contains(&budget) {
-            testpmd::contend(group, walk.verdict, budget, huge);
+            let huge_pages = null.borrow().backing() == Backing::HugeTlb;
+            testpmd::contend(group, walk.verdict, budget, huge_pages);
         }
-        if budget == kernel::BATCH {
+        if budget == kernel::BATCH && walk.verdict == Verdict::Drop {
             kernel::contend(group, walk.verdict);
         }
         group.measure()?;
-        rates(group, &[Source::Null.name(), testpmd::NAME, kernel::NAME]);
-        settle(group, null);
+        if budget == BUDGET {
+            rates(group, &[Source::Null.name(), testpmd::NAME, kernel::NAME]);
+        }
+        settle(group, [null]);
     }
     // By itself, as no peer writes packets.
-    if let Some(made) = contender(group, walk, Source::Gen, budget, Source::Gen.name(), "", program()) {
+    if let Some(made) = ours(group, Source::Gen.name(), bed(Source::Gen), &work(Source::Gen)) {
         group.measure()?;
-        rates(group, &[Source::Gen.name()]);
-        settle(group, made);
+        if budget == BUDGET {
+            rates(group, &[Source::Gen.name()]);
+        }
+        settle(group, [made]);
+    }
+    Ok(())
+}
+
+/// What the kernel's live frames do when they are sent: into a veth, and out at its far end, where they are dropped.
+fn to_far_end(group: &mut Group<'_, '_>, verdict: Verdict) -> Result<(), Interrupted> {
+    let swap = verdict == Verdict::Tx;
+    let bed = Bed::to_far_end(Source::Null, kernel::BATCH, deciders::to_far_end(swap));
+    let swapped = if swap { "Ethernet addresses swapped; " } else { "" };
+    let fate = "redirected into a veth in memory, received at its far end and dropped there, by the same worker";
+    let work = format!("received {} at a time from {}; {swapped}{fate}", kernel::BATCH, Source::Null.name());
+    if let Some(bed) = ours(group, FAR_END, bed, &work) {
+        kernel::contend(group, verdict);
+        group.measure()?;
+        rates(group, &[FAR_END, kernel::NAME]);
+        settle(group, [bed]);
     }
     Ok(())
 }
 
 /// Programs that do more and more, over packets of many flows.
-fn by_decider(group: &mut Group<'_, '_>, walk: Walk, decider: Decider) -> Result<(), Interrupted> {
-    let program = decider.program(walk.verdict);
-    if let Some(bed) = contender(group, walk, Source::Flows, BUDGET, decider.name(), decider.about(), program) {
-        group.measure()?;
-        rates(group, &[decider.name()]);
-        settle(group, bed);
+fn by_decider(group: &mut Group<'_, '_>, walk: Walk) -> Result<(), Interrupted> {
+    let mut beds = Vec::new();
+    for decider in Decider::ALL {
+        let bed = Bed::new(Source::Flows, walk.verdict, BUDGET, decider.program(walk.verdict));
+        let (source, about) = (Source::Flows.name(), decider.about());
+        let work = format!("received {BUDGET} at a time from {source}, which is in the time; {about}; {}", walk.fate);
+        beds.extend(ours(group, decider.name(), bed, &work));
     }
+    group.measure()?;
+    rates(group, &Decider::ALL.map(Decider::name));
+    settle(group, beds);
     Ok(())
 }
 
-/// Adds a contender of ours; its bed is shared with the caller, who closes it after the measurement.
-fn contender(
-    group: &mut Group<'_, '_>,
-    walk: Walk,
-    source: Source,
-    budget: usize,
-    name: &'static str,
-    about: &str,
-    program: Box<dyn waterwheel_xdp::Program>,
-) -> Option<Rc<RefCell<Bed>>> {
-    let bed = match Bed::new(source, walk.verdict, budget, program) {
+/// A bed that a contender turns; who made it closes it after the measurement.
+type Shared = Rc<RefCell<Bed>>;
+
+/// Adds a contender of ours, or says why there is none.
+fn ours(group: &mut Group<'_, '_>, name: &'static str, bed: Result<Bed, Box<dyn Error>>, work: &str) -> Option<Shared> {
+    let bed = match bed {
         Ok(bed) => Rc::new(RefCell::new(bed)),
         Err(error) => {
             group.absent(name, error.to_string());
             return None;
         }
     };
-    let written = if source == Source::Null { "not written to" } else { "written" };
-    let (backing, fate) = (bed.borrow().backing(), walk.fate);
-    let about = if about.is_empty() { String::new() } else { format!("{about}; ") };
-    let work = format!(
-        "a page of {backing} from the pool, {SIZE} bytes {written} behind head room; received {budget} at a time from {}; {about}{fate}; counted",
-        source.name()
-    );
+    let backing = bed.borrow().backing();
+    let work = format!("a page from the pool ({backing}) with {SIZE} bytes behind head room; {work}; counted");
     let (clock, turning) = (group.clock(), bed.clone());
     group.fallible(Side::Ours, name, work, move |packets| turning.borrow_mut().turn(packets, clock));
     Some(bed)
@@ -150,11 +169,12 @@ fn rates(group: &mut Group<'_, '_>, names: &[&str]) {
     }
 }
 
-/// Closes a bed after its contender was let go, and says so if a page is missing.
-fn settle(group: &mut Group<'_, '_>, bed: Rc<RefCell<Bed>>) {
-    let Ok(bed) = Rc::try_unwrap(bed) else { return };
-    let (_, account) = bed.into_inner().close();
-    if !account.is_whole() {
-        group.note(&format!("the page account does not close, do not trust these figures: {account:?}"));
+/// Closes the beds after their contenders were let go, and says so if a page is missing.
+fn settle(group: &mut Group<'_, '_>, beds: impl IntoIterator<Item = Shared>) {
+    for bed in beds.into_iter().filter_map(|bed| Rc::try_unwrap(bed).ok()) {
+        let (_, account) = bed.into_inner().close();
+        if !account.is_whole() {
+            group.note(&format!("the page account does not close, do not trust these figures: {account:?}"));
+        }
     }
 }
