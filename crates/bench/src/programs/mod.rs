@@ -1,6 +1,7 @@
 //! The programs, in the order in which they run.
 
 mod baseline;
+mod latency;
 mod page_bench01;
 mod page_bench02;
 mod pinning;
@@ -19,6 +20,7 @@ pub fn programs() -> Vec<Program> {
         xdp::drop_program(),
         xdp::tx_program(),
         xdp::redirect_program(),
+        latency::program(),
         recycle::program(),
         pinning::program(),
     ]
