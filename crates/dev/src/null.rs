@@ -105,7 +105,9 @@ impl Device for Null {
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let Some(size) = self.size else { return 0 };
-        pool.alloc_bulk(Direction::Rx, budget, |page| batch.push(XdpBuff::new(page, HEADROOM, size)))
+        let before = batch.len();
+        batch.extend(pool.alloc_bulk(Direction::Rx, budget).map(|page| XdpBuff::new(page, HEADROOM, size)));
+        batch.len() - before
     }
 
     fn tx(&mut self, _pool: &mut PagePool, frames: &mut Vec<XdpFrame>, _drops: &mut Drops) -> Traffic {

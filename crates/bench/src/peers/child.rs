@@ -59,9 +59,18 @@ impl Talk {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return Err(format!("no answer; it last said: {}", self.last)),
-                Err(RecvTimeoutError::Disconnected) => return Err(format!("it ended: {}", self.last)),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
             }
         }
+    }
+}
+
+impl Talk {
+    /// It says nothing any more: how it ended, and its last line.
+    fn ended(&mut self) -> String {
+        let _ = self.child.kill(); // should it live on in silence; the status of one that has ended stays what it is
+        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        format!("it ended ({status}): {}", self.last)
     }
 }
 
@@ -110,9 +119,9 @@ mod tests {
     fn one_that_dies_gives_its_last_words_and_no_hang() {
         let mut talk = shell("read line; echo working; echo 'no memory' >&2; exit 1");
         talk.say("go").expect("it listens");
-        assert_eq!(talk.hear(LONG, number), Err("it ended: no memory".to_owned()));
+        assert_eq!(talk.hear(LONG, number), Err("it ended (exit status: 1): no memory".to_owned()));
         let why = (0..100).find_map(|_| talk.say("more").err());
-        assert_eq!(why.as_deref(), Some("it ended: no memory"));
+        assert_eq!(why.as_deref(), Some("it ended (exit status: 1): no memory"));
     }
 
     #[test]
