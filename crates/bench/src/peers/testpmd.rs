@@ -20,8 +20,8 @@ pub(crate) const NAME: &str = "dpdk-testpmd";
 /// Packets at a time, of the cases in which it is a contender.
 pub(crate) const BURSTS: [usize; 2] = [32, 64];
 
-/// What it counts is read twice, so long apart: the reading itself takes about a ten thousandth of that.
-const INTERVAL: Duration = Duration::from_millis(50);
+/// What it counts is read twice, so long apart: a reading comes some hundredth of a millisecond after the clock, sooner or later.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(30);
 /// Between the start of forwarding and the first reading.
 const RUN_UP: Duration = Duration::from_millis(5);
 /// DPDK sets itself up within a second or two.

@@ -22,7 +22,7 @@ pub(crate) const NAME: &str = "kernel XDP, live frames";
 pub(crate) const BATCH: usize = 64;
 
 /// Frames of one system call, at least: setting up its page_pool is lost in these.
-const FRAMES: u64 = 1 << 18;
+const FRAMES: u64 = 1 << 17;
 
 /// Adds it to the contenders, or says why it is absent.
 pub(crate) fn contend(group: &mut Group<'_, '_>, verdict: Verdict) {

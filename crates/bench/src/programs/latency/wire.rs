@@ -18,7 +18,7 @@ const STAMP: usize = 14;
 const RING: usize = 1024;
 const PAGES: usize = 2048;
 /// A packet that takes longer is lost.
-const LOST: Duration = Duration::from_secs(1);
+const LOST: Duration = Duration::from_secs(5);
 
 /// How packets are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,6 +2,7 @@
 
 use super::deciders::{self, Verdict};
 use crate::harness::{Clock, Lap};
+use std::time::Duration;
 use waterwheel_dev::DevError;
 use waterwheel_dev::generator::{AddressRange, Gen, GenParams, Size};
 use waterwheel_dev::null::Null;
@@ -112,12 +113,29 @@ impl Bed {
 
     /// Rounds of the loop until about so many packets have gone through it; tells how many did by what the worker itself has counted.
     pub(super) fn turn(&mut self, packets: u64, clock: Clock) -> Result<Lap, String> {
+        let rounds = packets.div_ceil(self.per_round());
+        self.rounds(rounds, 0, clock)
+    }
+
+    /// The same, for at least so long, whatever the number of packets.
+    pub(super) fn turn_for(&mut self, time: Duration, clock: Clock) -> Result<Lap, String> {
+        const BETWEEN_LOOKS: u64 = 1000; // rounds, so that the reading of the clock is lost in them
+        self.rounds(BETWEEN_LOOKS, clock.ticks(time.as_nanos() as f64), clock)
+    }
+
+    /// `rounds` of the loop, again and again until `least` ticks are over.
+    fn rounds(&mut self, rounds: u64, least: u64, clock: Clock) -> Result<Lap, String> {
         let before = self.received();
         let begin = clock.now();
-        for _ in 0..packets.div_ceil(self.per_round()) {
-            self.worker.poll(self.program.as_mut());
-        }
-        let ticks = clock.now() - begin;
+        let ticks = loop {
+            for _ in 0..rounds {
+                self.worker.poll(self.program.as_mut());
+            }
+            let ticks = clock.now() - begin;
+            if ticks >= least {
+                break ticks;
+            }
+        };
         match self.received() - before {
             0 => Err("no packet came through".to_owned()),
             elements => Ok(Lap { ticks, elements }),
@@ -158,7 +176,9 @@ mod tests {
                     let mut bed = Bed::new(source, verdict, budget, deciders::of_the_binary(verdict)).expect("memory");
                     let lap = bed.turn(ROUNDS * bed.per_round(), clock).expect("packets");
                     assert_eq!(lap.elements, ROUNDS * bed.per_round(), "{verdict:?} {budget} {source:?}");
-                    check(bed, verdict, lap.elements);
+                    let longer = bed.turn_for(Duration::from_millis(1), clock).expect("packets");
+                    assert!(clock.ns(longer.ticks) >= 1e6);
+                    check(bed, verdict, lap.elements + longer.elements);
                 }
             }
         }

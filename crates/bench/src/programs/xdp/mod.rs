@@ -11,6 +11,7 @@ use deciders::Decider;
 use std::cell::RefCell;
 use std::error::Error;
 use std::rc::Rc;
+use std::time::Duration;
 use waterwheel_xdp::mm::Backing;
 
 pub(crate) use bed::SIZE;
@@ -84,7 +85,9 @@ fn program(walk: Walk) -> Program {
 fn by_batch(group: &mut Group<'_, '_>, walk: Walk, budget: usize) -> Result<(), Interrupted> {
     let bed = |source| Bed::new(source, walk.verdict, budget, deciders::of_the_binary(walk.verdict));
     let work = |source: Source| format!("received {budget} at a time from {}; {}", source.name(), walk.fate);
-    if let Some(null) = ours(group, Source::Null.name(), bed(Source::Null), &work(Source::Null)) {
+    let beside_peers = testpmd::BURSTS.contains(&budget) && group.session().options().peers;
+    let least = beside_peers.then_some(testpmd::INTERVAL);
+    if let Some(null) = ours(group, Source::Null.name(), bed(Source::Null), &work(Source::Null), least) {
         if testpmd::BURSTS.contains(&budget) {
             let huge_pages = null.borrow().backing() == Backing::HugeTlb;
             testpmd::contend(group, walk.verdict, budget, huge_pages);
@@ -99,7 +102,7 @@ fn by_batch(group: &mut Group<'_, '_>, walk: Walk, budget: usize) -> Result<(), 
         settle(group, [null]);
     }
     // By itself, as no peer writes packets.
-    if let Some(made) = ours(group, Source::Gen.name(), bed(Source::Gen), &work(Source::Gen)) {
+    if let Some(made) = ours(group, Source::Gen.name(), bed(Source::Gen), &work(Source::Gen), None) {
         group.measure()?;
         if budget == BUDGET {
             rates(group, &[Source::Gen.name()]);
@@ -116,7 +119,8 @@ fn to_far_end(group: &mut Group<'_, '_>, verdict: Verdict) -> Result<(), Interru
     let swapped = if swap { "Ethernet addresses swapped; " } else { "" };
     let fate = "redirected into a veth in memory, received at its far end and dropped there, by the same worker";
     let work = format!("received {} at a time from {}; {swapped}{fate}", kernel::BATCH, Source::Null.name());
-    if let Some(bed) = ours(group, FAR_END, bed, &work) {
+    let least = group.session().options().peers.then_some(testpmd::INTERVAL);
+    if let Some(bed) = ours(group, FAR_END, bed, &work, least) {
         kernel::contend(group, verdict);
         group.measure()?;
         rates(group, &[FAR_END, kernel::NAME]);
@@ -132,7 +136,7 @@ fn by_decider(group: &mut Group<'_, '_>, walk: Walk) -> Result<(), Interrupted> 
         let bed = Bed::new(Source::Flows, walk.verdict, BUDGET, decider.program(walk.verdict));
         let (source, about) = (Source::Flows.name(), decider.about());
         let work = format!("received {BUDGET} at a time from {source}, which is in the time; {about}; {}", walk.fate);
-        beds.extend(ours(group, decider.name(), bed, &work));
+        beds.extend(ours(group, decider.name(), bed, &work, None));
     }
     group.measure()?;
     rates(group, &Decider::ALL.map(Decider::name));
@@ -143,8 +147,15 @@ fn by_decider(group: &mut Group<'_, '_>, walk: Walk) -> Result<(), Interrupted> 
 /// A bed that a contender turns; who made it closes it after the measurement.
 type Shared = Rc<RefCell<Bed>>;
 
-/// Adds a contender of ours, or says why there is none.
-fn ours(group: &mut Group<'_, '_>, name: &'static str, bed: Result<Bed, Box<dyn Error>>, work: &str) -> Option<Shared> {
+/// Adds a contender of ours, or says why there is none. Beside a peer whose runs are long it is measured for as long, at `least`: on a busy machine a short run would
+/// be lucky more often than a long one.
+fn ours(
+    group: &mut Group<'_, '_>,
+    name: &'static str,
+    bed: Result<Bed, Box<dyn Error>>,
+    work: &str,
+    least: Option<Duration>,
+) -> Option<Shared> {
     let bed = match bed {
         Ok(bed) => Rc::new(RefCell::new(bed)),
         Err(error) => {
@@ -155,7 +166,10 @@ fn ours(group: &mut Group<'_, '_>, name: &'static str, bed: Result<Bed, Box<dyn 
     let backing = bed.borrow().backing();
     let work = format!("a page from the pool ({backing}) with {SIZE} bytes behind head room; {work}; counted");
     let (clock, turning) = (group.clock(), bed.clone());
-    group.fallible(Side::Ours, name, work, move |packets| turning.borrow_mut().turn(packets, clock));
+    group.fallible(Side::Ours, name, work, move |packets| match least {
+        Some(time) => turning.borrow_mut().turn_for(time, clock),
+        None => turning.borrow_mut().turn(packets, clock),
+    });
     Some(bed)
 }
 
