@@ -2,6 +2,7 @@
 
 mod baseline;
 mod iova;
+mod latency;
 mod page_bench01;
 mod page_bench02;
 mod page_bench04;
@@ -9,6 +10,7 @@ mod page_pool_simple;
 mod pinning;
 mod recycle;
 mod setup;
+pub(crate) mod xdp;
 
 use crate::harness::Program;
 
@@ -20,6 +22,10 @@ pub fn programs() -> Vec<Program> {
         page_bench02::program(),
         page_bench04::program(),
         page_pool_simple::program(),
+        xdp::drop_program(),
+        xdp::tx_program(),
+        xdp::redirect_program(),
+        latency::program(),
         recycle::program(),
         pinning::program(),
     ]
