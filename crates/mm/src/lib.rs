@@ -19,6 +19,7 @@
 
 mod account;
 mod buddy;
+mod bulk;
 pub mod cpu;
 mod frag;
 mod lane;

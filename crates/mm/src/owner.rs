@@ -19,6 +19,7 @@
 //!
 //! Slots and lanes are reused, never freed while somebody could look at them: a late look is harmless.
 
+use crate::bulk::move_tail;
 use crate::lane::{self, Lane, LaneEnd};
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
@@ -181,27 +182,31 @@ impl Owner {
         Ok(page.unbind())
     }
 
-    /// As [`bind`](Self::bind), for many: `pages` go to the end of `out`.
+    /// As [`bind`](Self::bind), for many: the last `count` of `pages` go to the end of `out`.
     #[inline]
-    pub fn bind_bulk(&mut self, pages: std::vec::Drain<'_, FrozenPage>, out: &mut Vec<Page>) {
-        out.reserve(pages.len()); // the only step that could fail
-        self.bound += pages.len() as u64;
-        let id = self.slot.id;
-        out.extend(pages.map(|page| page.bind(id)));
+    pub fn bind_bulk(&mut self, pages: &mut Vec<FrozenPage>, count: usize, out: &mut Vec<Page>) {
+        let (id, before) = (self.slot.id, out.len());
+        move_tail(pages, count, out, |page| page.bind(id));
+        self.bound += (out.len() - before) as u64;
     }
 
     /// As [`unbind`](Self::unbind), for many: the pages of this owner go to the end of `out`, those of others stay.
     #[inline]
     pub fn unbind_bulk(&mut self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
         let (id, before) = (self.slot.id, out.len());
-        out.reserve(pages.len()); // the only step that could fail
         // Two loops without a branch per page are faster than one with.
         if pages.iter().fold(0, |differ, page| differ | (page.owner_id() ^ id)) == 0 {
-            out.extend(pages.drain(..).map(Page::unbind));
+            move_tail(pages, usize::MAX, out, Page::unbind);
         } else {
-            out.extend(pages.extract_if(.., |page| page.owner_id() == id).map(Page::unbind));
+            self.unbind_some(pages, out);
         }
         self.unbound += (out.len() - before) as u64;
+    }
+
+    #[cold]
+    fn unbind_some(&self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
+        out.reserve(pages.len()); // nothing may fail half-way
+        out.extend(pages.extract_if(.., |page| page.owner_id() == self.slot.id).map(Page::unbind));
     }
 
     /// Moves up to `max` pages that were [sent home](Home::send) to the end of `out`, and tells how many. (The pages beside the lanes, if it

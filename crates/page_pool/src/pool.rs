@@ -30,7 +30,7 @@ pub struct PagePool {
     limits: Limits,
     dma: Option<Mappings>,
     frag: Option<FragPage>,
-    /// Pages between the cache and a caller, in one call; empty otherwise.
+    /// Used in one call, and kept for its memory.
     hand: Vec<Page>,
     stats: PoolStats,
 }
@@ -86,24 +86,32 @@ impl PagePool {
         Some(self.owner(direction).bind(page))
     }
 
-    /// Up to `count` pages; how many there are is the length of what comes back. Those that are not taken out of it go home.
+    /// Moves up to `count` pages to the end of `out` and tells how many.
     #[inline]
-    pub fn alloc_bulk(&mut self, direction: Direction, count: usize) -> std::vec::Drain<'_, Page> {
-        self.hand.clear();
+    pub fn alloc_bulk(&mut self, direction: Direction, count: usize, out: &mut Vec<Page>) -> usize {
         let wanted = if self.tx.is_some() { self.allowed(direction, count) } else { count };
-        while self.hand.len() < wanted {
-            let left = wanted - self.hand.len();
-            if self.cache.is_empty() && !self.refill(left) {
-                break;
-            }
+        let before = out.len();
+        loop {
+            let left = wanted - (out.len() - before);
             let owner = match (&mut self.tx, direction) {
                 (Some(tx), Direction::Tx) => tx,
                 _ => &mut self.rx,
             };
-            let rest = self.cache.len().saturating_sub(left);
-            owner.bind_bulk(self.cache.drain(rest..), &mut self.hand);
+            owner.bind_bulk(&mut self.cache, left, out);
+            let got = out.len() - before;
+            if got == wanted || !self.refill(wanted - got) {
+                self.stats.alloc_failed += (count - got) as u64;
+                return got;
+            }
         }
-        self.stats.alloc_failed += (count - self.hand.len()) as u64;
+    }
+
+    /// As [`alloc_bulk`](Self::alloc_bulk), one after the other; what is not taken out goes home by its drop.
+    #[inline]
+    pub fn hand_out(&mut self, direction: Direction, count: usize) -> std::vec::Drain<'_, Page> {
+        let mut hand = std::mem::take(&mut self.hand);
+        self.alloc_bulk(direction, count, &mut hand);
+        self.hand = hand;
         self.hand.drain(..)
     }
 
@@ -116,25 +124,28 @@ impl PagePool {
         }
     }
 
-    /// As [`put`](Self::put), for many.
+    /// As [`put`](Self::put), for many: takes the pool's own out of `pages`. Those of other pools stay there; their drop sends them home.
     #[inline]
-    pub fn put_bulk(&mut self, pages: impl IntoIterator<Item = Page>) {
-        self.take_back(pages).for_each(drop); // a page of another pool goes there by its drop
-    }
-
-    /// Puts those of `pages` that are this pool's into the cache; gives the others back.
-    #[inline]
-    pub fn take_back(&mut self, pages: impl IntoIterator<Item = Page>) -> std::vec::Drain<'_, Page> {
+    pub fn put_bulk(&mut self, pages: &mut Vec<Page>) {
         let before = self.cache.len();
-        self.hand.clear(); // there is something in it only where an iterator panicked
-        self.hand.extend(pages);
-        self.rx.unbind_bulk(&mut self.hand, &mut self.cache);
-        if !self.hand.is_empty()
+        self.rx.unbind_bulk(pages, &mut self.cache);
+        if !pages.is_empty()
             && let Some(tx) = &mut self.tx
         {
-            tx.unbind_bulk(&mut self.hand, &mut self.cache);
+            tx.unbind_bulk(pages, &mut self.cache);
         }
-        self.tidy(before);
+        if self.mixed || self.cache.len() > self.high {
+            self.tidy(before);
+        }
+    }
+
+    /// As [`put_bulk`](Self::put_bulk), for pages that are not in a vector yet. Gives those of other pools back; what is not taken out goes home by its drop.
+    #[inline]
+    pub fn take_back(&mut self, pages: impl IntoIterator<Item = Page>) -> std::vec::Drain<'_, Page> {
+        let mut hand = std::mem::take(&mut self.hand);
+        hand.extend(pages);
+        self.put_bulk(&mut hand);
+        self.hand = hand;
         self.hand.drain(..)
     }
 

@@ -12,7 +12,7 @@ fn last_in_first_out() {
     let mut pool = pool(&zone, 512);
     let pages = take(&mut pool, RX, 10);
     let numbers: Vec<u32> = pages.iter().map(Page::number).collect();
-    pool.put_bulk(pages);
+    drop(pool.take_back(pages));
     let again: Vec<u32> = (0..10).map(|_| pool.alloc(RX).unwrap()).map(|page| page.number()).collect();
     assert!(again.iter().eq(numbers.iter().rev()));
     drop(pool);
@@ -25,7 +25,7 @@ fn without_a_high_mark_a_burst_of_any_size_stays() {
     let mut pool = pool(&zone, 2048);
     for _ in 0..3 {
         let burst = take(&mut pool, RX, 2048);
-        pool.put_bulk(burst);
+        drop(pool.take_back(burst));
     }
     let stats = pool.stats();
     assert_eq!((pool.cached(), stats.hold, stats.release, stats.recycle_cache_full), (2048, 2048, 0, 0));
@@ -61,7 +61,7 @@ fn a_small_high_mark_and_none_at_all() {
         let mut pool = PagePool::new(&zone, PoolParams { high: Some(high), ..PoolParams::default() }).unwrap();
         for _ in 0..10 {
             let pages = take(&mut pool, RX, 100);
-            pool.put_bulk(pages);
+            drop(pool.take_back(pages));
             assert!(pool.cached() <= high, "{}", pool.cached());
             let pages = take(&mut pool, TX, 3);
             std::thread::spawn(move || drop(pages)).join().unwrap();
@@ -124,9 +124,9 @@ fn after_a_change_of_node_old_pages_leave_and_new_ones_stay() {
     );
     let new = take(&mut pool, RX, 30);
     assert!(new.iter().all(|page| page.region_id() == far.id()));
-    pool.put_bulk(old); // 40 by the owner
+    drop(pool.take_back(old)); // 40 by the owner
     std::thread::spawn(move || drop(elsewhere)).join().unwrap(); // 30 by the return path
-    pool.put_bulk(new);
+    drop(pool.take_back(new));
     pool.shrink(usize::MAX);
     assert_eq!((pool.stats().alloc_waive, near.stats().free), (70, 256 - 20));
     assert_eq!((pool.stats().inflight(), pool.cached()), (REFILL as u64 + 20, REFILL));
@@ -159,7 +159,7 @@ fn a_larger_zone_raises_the_high_mark_to_what_the_limit_allows() {
     let mut pool = pool(&small, 1000);
     pool.set_zone(&large).unwrap();
     let burst = take(&mut pool, RX, 1000);
-    pool.put_bulk(burst);
+    drop(pool.take_back(burst));
     assert_eq!((pool.cached(), pool.stats().release), (1000, 0), "no high mark was asked for");
     drop(pool);
     assert_whole(&small);

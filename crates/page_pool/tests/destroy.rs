@@ -55,7 +55,7 @@ fn pools_come_and_go_while_threads_hold_pages_of_many() {
     for round in 0..500 {
         let mut pool = pool(&zone, 64);
         let mut pages = Vec::new();
-        pages.extend(pool.alloc_bulk(RX, 1 + round % 16));
+        pool.alloc_bulk(RX, 1 + round % 16, &mut pages);
         pages.truncate(pages.len() - pages.len() / 3);
         send.send(pages).unwrap();
     }
@@ -86,7 +86,7 @@ fn a_pool_can_be_given_to_another_thread() {
         let here = take(&mut pool, RX, 30);
         pool = thread::spawn(move || {
             let there = take(&mut pool, TX, 30);
-            pool.put_bulk(here);
+            drop(pool.take_back(here));
             drop(there);
             pool
         })
@@ -134,7 +134,7 @@ fn every_word_of_the_statistics_moves_for_its_reason_alone() {
     assert_eq!(first, PoolStats { alloc_slow: 1, alloc_empty: 1, hold: 64, ..none });
     let cached = moved(&mut pool, |pool| held.extend(take(pool, RX, 63)));
     assert_eq!(cached, PoolStats { alloc_fast: 63, ..none });
-    let put = moved(&mut pool, |pool| pool.put_bulk(held.drain(..10)));
+    let put = moved(&mut pool, |pool| drop(pool.take_back(held.drain(..10))));
     assert_eq!(put, PoolStats { recycle_cached: 10, ..none });
     drop(take(&mut pool, RX, 10)); // the cache is empty again, and ten are on their way
     let refill = moved(&mut pool, |pool| held.push(pool.alloc(TX).unwrap()));
@@ -163,7 +163,7 @@ fn the_words_of_high_marks_orders_and_nodes() {
     let first = moved(&mut pool, |pool| pages = take(pool, RX, 64));
     let high_order = PoolStats { alloc_slow: 1, alloc_slow_high_order: 1, alloc_empty: 1, hold: 64, ..none };
     assert_eq!(first, PoolStats { alloc_fast: 63, ..high_order });
-    let spilled = moved(&mut pool, |pool| pool.put_bulk(pages.drain(..9)));
+    let spilled = moved(&mut pool, |pool| drop(pool.take_back(pages.drain(..9))));
     assert_eq!(spilled, PoolStats { recycle_cached: 9, recycle_cache_full: 1, release: 1, ..none });
     pool.set_zone(&far).unwrap();
     let waived = moved(&mut pool, |pool| pool.put(pages.pop().unwrap()));

@@ -23,10 +23,10 @@ fn pages_are_mapped_when_they_enter_and_not_again() {
         assert_eq!(pool.dma_addr(page), Some(DmaAddr(addr)));
         assert_eq!(device.book().mapped[&addr], PAGE_SIZE);
     }
-    pool.put_bulk(pages);
+    drop(pool.take_back(pages));
     for _ in 0..1000 {
         let (rx, tx) = (take(&mut pool, RX, 64), take(&mut pool, TX, 32));
-        pool.put_bulk(rx);
+        drop(pool.take_back(rx));
         drop(tx);
     }
     assert_eq!((device.maps(), device.unmaps()), (128, 0), "the steady state maps nothing");

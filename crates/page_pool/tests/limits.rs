@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{RX, TX, assert_balance, assert_whole, pool, take, take_into, zone};
+use common::{RX, TX, assert_balance, assert_whole, pool, take, zone};
 use waterwheel_page_pool::{PagePool, PoolError, PoolParams, REFILL};
 
 #[test]
@@ -42,11 +42,11 @@ fn the_zone_may_have_less_than_the_limit() {
     let zone = zone(100);
     let mut pool = pool(&zone, 1000);
     let mut pages = Vec::new();
-    assert_eq!(take_into(&mut pages, pool.alloc_bulk(RX, 150)), 100);
+    assert_eq!(pool.alloc_bulk(RX, 150, &mut pages), 100);
     assert_eq!(pool.stats().alloc_failed, 50);
     assert!(pool.alloc(RX).is_none());
     pages.truncate(90);
-    assert_eq!(take_into(&mut pages, pool.alloc_bulk(RX, 20)), 10, "those that came home");
+    assert_eq!(pool.alloc_bulk(RX, 20, &mut pages), 10, "those that came home");
     drop((pages, pool));
     assert_whole(&zone);
 }
@@ -55,10 +55,10 @@ fn the_zone_may_have_less_than_the_limit() {
 fn bulk_gives_nothing_for_nothing() {
     let zone = zone(8);
     let mut pool = pool(&zone, 8);
-    assert_eq!(pool.alloc_bulk(RX, 0).len(), 0);
+    assert_eq!(pool.alloc_bulk(RX, 0, &mut Vec::new()), 0);
     assert_eq!((pool.stats(), zone.stats().free), (Default::default(), 8));
     let mut pages = Vec::new();
-    assert_eq!(take_into(&mut pages, pool.alloc_bulk(RX, usize::MAX)), 8);
+    assert_eq!(pool.alloc_bulk(RX, usize::MAX, &mut pages), 8);
     drop((pages, pool));
     assert_whole(&zone);
 }
@@ -80,7 +80,7 @@ fn a_floor_keeps_pages_for_its_direction() {
     rx.extend(std::iter::from_fn(|| pool.alloc(RX)));
     assert_eq!(rx.len(), 30);
     tx.drain(..).for_each(|page| pool.put(page));
-    assert_eq!(take_into(&mut rx, pool.alloc_bulk(RX, 1000)), 50);
+    assert_eq!(pool.alloc_bulk(RX, 1000, &mut rx), 50);
     drop((rx, tx, pool));
     assert_whole(&zone);
 }
@@ -92,11 +92,11 @@ fn one_floor_alone_works_both_ways() {
         let params = PoolParams { limit: 100, floor_rx, floor_tx, ..PoolParams::default() };
         let mut pool = PagePool::new(&zone, params).unwrap();
         let mut pages = Vec::new();
-        assert_eq!(take_into(&mut pages, pool.alloc_bulk(RX, 1000)), 100 - floor_tx);
-        assert_eq!(take_into(&mut pages, pool.alloc_bulk(TX, 1000)), floor_tx);
+        assert_eq!(pool.alloc_bulk(RX, 1000, &mut pages), 100 - floor_tx);
+        assert_eq!(pool.alloc_bulk(TX, 1000, &mut pages), floor_tx);
         pages.drain(..).for_each(|page| pool.put(page));
-        assert_eq!(take_into(&mut pages, pool.alloc_bulk(TX, 1000)), 100 - floor_rx);
-        assert_eq!(take_into(&mut pages, pool.alloc_bulk(RX, 1000)), floor_rx);
+        assert_eq!(pool.alloc_bulk(TX, 1000, &mut pages), 100 - floor_rx);
+        assert_eq!(pool.alloc_bulk(RX, 1000, &mut pages), floor_rx);
         drop((pages, pool));
         assert_whole(&zone);
     }
@@ -134,7 +134,7 @@ fn parameters_that_contradict_each_other_are_named() {
     assert!(matches!(error(PoolParams { order: 255, ..default() }), PoolError::Order(255)));
     let all = PoolParams { limit: usize::MAX, high: Some(usize::MAX), ..default() };
     let mut pages = Vec::new();
-    let got = take_into(&mut pages, PagePool::new(&zone, all).unwrap().alloc_bulk(RX, 100));
+    let got = PagePool::new(&zone, all).unwrap().alloc_bulk(RX, 100, &mut pages);
     assert_eq!(got, 8, "the zone is a limit too");
     drop(pages);
     assert_whole(&zone);

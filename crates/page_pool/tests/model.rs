@@ -85,7 +85,7 @@ impl Model {
             }
             Step::AllocBulk(direction, count) => {
                 let before = self.out.len();
-                self.out.extend(self.pool.alloc_bulk(direction, count).map(|page| (direction, page)));
+                self.out.extend(self.pool.hand_out(direction, count).map(|page| (direction, page)));
                 let got = self.out.len() - before;
                 self.gave(direction);
                 if got < count {

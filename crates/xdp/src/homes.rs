@@ -39,8 +39,12 @@ impl<'a> Homes<'a> {
                 return; // a batch of one packet is worth nothing more
             }
             // Mostly all are of the same pool.
-            let strangers: Vec<Page> = self.pools[i].take_back(pages).collect(); // no allocation where there are none
-            return strangers.into_iter().for_each(|page| self.put(page));
+            let strangers = self.pools[i].take_back(pages);
+            if strangers.len() > 0 {
+                let strangers: Vec<Page> = strangers.collect();
+                strangers.into_iter().for_each(|page| self.put(page));
+            }
+            return;
         }
     }
 

@@ -86,8 +86,8 @@ fn pool_bulk(mut pool: PagePool, n: usize) -> impl FnMut(u64) {
     move |loops| {
         for _ in 0..loops {
             let pool = black_box(&mut pool);
-            store.extend(pool.alloc_bulk(Direction::Rx, n));
-            pool.put_bulk(black_box(&mut store).drain(..));
+            pool.alloc_bulk(Direction::Rx, n, &mut store);
+            pool.put_bulk(black_box(&mut store));
         }
     }
 }

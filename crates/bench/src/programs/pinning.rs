@@ -88,7 +88,7 @@ fn others_share(zone: &Zone) -> Result<f64, PoolError> {
     let limit = ZONE / PART;
     let mut pool = PagePool::new(zone, PoolParams { limit, ..PoolParams::default() })?;
     let mut got = Vec::with_capacity(limit);
-    got.extend(pool.alloc_bulk(Direction::Rx, limit));
+    pool.alloc_bulk(Direction::Rx, limit, &mut got);
     Ok(100.0 * got.len() as f64 / limit as f64)
 }
 

@@ -117,7 +117,7 @@ impl Device for Plugged {
 
     fn rx(&mut self, pool: &mut PagePool, _: &mut Vec<XdpBuff>, budget: usize) -> usize {
         self.far.rx(pool, &mut self.arrived, budget.min(waterwheel_xdp::BUDGET));
-        pool.put_bulk(self.arrived.drain(..).map(XdpBuff::into_page));
+        drop(pool.take_back(self.arrived.drain(..).map(XdpBuff::into_page)));
         0
     }
 

@@ -69,7 +69,7 @@ impl Posts {
         let mut slots = fill.reserve(count);
         // Pages of another region: the pool was moved to one that this socket has not registered.
         let mut foreign: Vec<Page> = Vec::new();
-        for page in pool.alloc_bulk(Direction::Rx, slots.room() as usize) {
+        for page in pool.hand_out(Direction::Rx, slots.room() as usize) {
             if page.region_id() != region {
                 foreign.push(page);
                 continue;
@@ -80,7 +80,7 @@ impl Posts {
                 debug_assert!(pushed.is_ok(), "as many were reserved");
             }
         }
-        pool.put_bulk(foreign);
+        pool.put_bulk(&mut foreign);
         slots.submit() as usize
     }
 

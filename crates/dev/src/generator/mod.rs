@@ -96,7 +96,7 @@ impl Device for Gen {
         }
         let flows = &mut self.flows;
         let before = batch.len();
-        batch.extend(pool.alloc_bulk(Direction::Rx, wanted).map(|mut page| {
+        batch.extend(pool.hand_out(Direction::Rx, wanted).map(|mut page| {
             let len = flows.write_next(&mut page.as_mut_slice()[HEADROOM..]);
             XdpBuff::new(page, HEADROOM, len)
         }));

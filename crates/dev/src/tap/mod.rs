@@ -90,7 +90,7 @@ impl Tap {
     fn spare_page(&mut self, pool: &mut PagePool) -> Option<Page> {
         if self.spare.is_empty() {
             let spare = &mut self.spare;
-            spare.extend(pool.alloc_bulk(Direction::Rx, SPARE));
+            spare.extend(pool.hand_out(Direction::Rx, SPARE));
         }
         self.spare.pop()
     }

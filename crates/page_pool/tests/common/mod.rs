@@ -29,15 +29,8 @@ pub(crate) fn pool(zone: &Zone, limit: usize) -> PagePool {
 #[track_caller]
 pub(crate) fn take(pool: &mut PagePool, direction: Direction, count: usize) -> Vec<Page> {
     let mut pages = Vec::new();
-    assert_eq!(take_into(&mut pages, pool.alloc_bulk(direction, count)), count);
+    assert_eq!(pool.alloc_bulk(direction, count, &mut pages), count);
     pages
-}
-
-/// Moves the pages to `out` and tells how many there were.
-pub(crate) fn take_into(out: &mut Vec<Page>, pages: impl ExactSizeIterator<Item = Page>) -> usize {
-    let count = pages.len();
-    out.extend(pages);
-    count
 }
 
 /// The end of every test: all pages are free.

@@ -116,7 +116,7 @@ impl Peer {
             let wanted = self.frames.len();
             let took = self.veth.tx(&mut self.pool, &mut self.frames, &mut Drops::default()).packets as usize;
             self.next -= self.frames.len() as u64;
-            self.pool.put_bulk(self.frames.drain(..).map(XdpFrame::into_page));
+            drop(self.pool.take_back(self.frames.drain(..).map(XdpFrame::into_page)));
             sent += took;
             if took == 0 || took < wanted {
                 break;
@@ -130,7 +130,7 @@ impl Peer {
         let mut numbers = Vec::new();
         while self.veth.rx(&mut self.pool, &mut self.batch, 64) > 0 {
             numbers.extend(self.batch.iter().map(|packet| number(packet.data())));
-            self.pool.put_bulk(self.batch.drain(..).map(XdpBuff::into_page));
+            drop(self.pool.take_back(self.batch.drain(..).map(XdpBuff::into_page)));
         }
         numbers
     }
@@ -140,7 +140,7 @@ impl Peer {
         let mut count = 0;
         while self.veth.rx(&mut self.pool, &mut self.batch, 64) > 0 {
             count += self.batch.len();
-            self.pool.put_bulk(self.batch.drain(..).map(XdpBuff::into_page));
+            drop(self.pool.take_back(self.batch.drain(..).map(XdpBuff::into_page)));
         }
         count
     }
@@ -172,7 +172,7 @@ impl Device for Source {
         let count = (budget as u64).min(self.left) as usize;
         let next = &mut self.next;
         let before = batch.len();
-        batch.extend(pool.alloc_bulk(Direction::Rx, count).map(|page| {
+        batch.extend(pool.hand_out(Direction::Rx, count).map(|page| {
             *next += 1;
             packet(page, *next - 1, 60)
         }));
