@@ -26,6 +26,11 @@ pub(crate) struct Lap {
     pub(crate) elements: u64,
 }
 
+impl Lap {
+    /// No time, for nothing: where something went wrong.
+    pub(crate) const NONE: Self = Self { ticks: 0, elements: 0 };
+}
+
 /// Runs a number of iterations and tells how long they took.
 type Body = Box<dyn FnMut(u64) -> Lap>;
 
@@ -50,6 +55,8 @@ pub struct Group<'g, 'a> {
     bench: &'static str,
     case: &'g Case,
     contenders: Vec<Contender>,
+    /// Who was measured, and the medians in nanoseconds.
+    medians: Vec<(String, f64)>,
 }
 
 /// A loop that is this long and still takes no time does nothing.
@@ -57,7 +64,7 @@ const LONGEST_LOOP: u64 = 1 << 36;
 
 impl<'g, 'a> Group<'g, 'a> {
     pub(crate) fn new(session: &'g mut Session<'a>, bench: &'static str, case: &'g Case) -> Self {
-        Self { session, bench, case, contenders: Vec::new() }
+        Self { session, bench, case, contenders: Vec::new(), medians: Vec::new() }
     }
 
     /// The run as a whole.
@@ -158,6 +165,11 @@ impl<'g, 'a> Group<'g, 'a> {
         }));
     }
 
+    /// The median of a contender of this case that was [measured](Self::measure) already, nanoseconds per element: for figures that follow from others.
+    pub(crate) fn median_ns(&self, name: &str) -> Option<f64> {
+        self.medians.iter().find(|(known, _)| known == name).map(|(_, median)| *median)
+    }
+
     /// Gives out a remark on this case.
     pub fn note(&mut self, text: &str) {
         self.session.note(self.bench, &self.case.name, text);
@@ -188,6 +200,7 @@ impl<'g, 'a> Group<'g, 'a> {
         }
         for contender in &contenders {
             let row = self.row(contender);
+            self.medians.push((row.implementation.clone(), row.median_ns));
             self.session.emit(&Event::Row(row));
         }
         let of = |side| contenders.iter().filter(move |contender| contender.side == side);

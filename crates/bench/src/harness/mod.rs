@@ -1,6 +1,7 @@
 //! How figures are taken: the clock, turn-by-turn measuring, the facts of the machine.
 
 mod clock;
+pub(crate) mod crew;
 mod group;
 mod machine;
 mod program;

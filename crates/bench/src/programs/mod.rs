@@ -4,6 +4,7 @@ mod baseline;
 mod iova;
 mod page_bench01;
 mod page_bench02;
+mod page_bench03;
 mod page_bench04;
 mod page_pool_simple;
 mod pinning;
@@ -18,6 +19,7 @@ pub fn programs() -> Vec<Program> {
         baseline::program(),
         page_bench01::program(),
         page_bench02::program(),
+        page_bench03::program(),
         page_bench04::program(),
         page_pool_simple::program(),
         recycle::program(),
