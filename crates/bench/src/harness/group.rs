@@ -109,7 +109,8 @@ impl<'g, 'a> Group<'g, 'a> {
         self.looped(Side::Baseline, name.into(), work.into(), step, body);
     }
 
-    fn looped(
+    /// The same, of the given side.
+    pub(crate) fn looped(
         &mut self,
         side: Side,
         implementation: String,

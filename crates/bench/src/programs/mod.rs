@@ -6,9 +6,11 @@ mod page_bench01;
 mod page_bench02;
 mod page_bench03;
 mod page_bench04;
+mod page_bench05;
 mod page_pool_simple;
 mod pinning;
 mod recycle;
+mod rings;
 mod setup;
 
 use crate::harness::Program;
@@ -21,6 +23,7 @@ pub fn programs() -> Vec<Program> {
         page_bench02::program(),
         page_bench03::program(),
         page_bench04::program(),
+        page_bench05::program(),
         page_pool_simple::program(),
         recycle::program(),
         pinning::program(),

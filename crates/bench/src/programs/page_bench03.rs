@@ -1,15 +1,15 @@
 //! `page_bench03`: all CPUs at once.
 
 use crate::event::Side;
-use crate::harness::crew::{self, Crew, Stretch};
+use crate::harness::crew::{self, Apart, Crew, Stretch};
 use crate::harness::{Case, Group, Interrupted, Program};
 use crate::programs::setup;
 use std::hint::black_box;
 use waterwheel_mm::stats::{Count, Off, PerCpu, Shared, SharedCounter};
 use waterwheel_mm::{FrozenPage, Pcp, PcpParams, Zone, ZoneParams};
 
-/// Pages of a zone: more than all CPUs' lists keep on any common machine.
-const PAGES: usize = 8192;
+/// Pages of a zone for each CPU: its lists fetch 63 at a time, and up to 64 are out.
+const PAGES: usize = 512;
 /// Fake nodes.
 const NODES: u32 = 2;
 
@@ -49,7 +49,7 @@ fn measure(group: &mut Group<'_, '_>, cpus: usize, out: usize) -> Result<(), Int
     contend(group, "per CPU", &cpus, out, PerCpu::default);
     let mut both = [&ALLOCATED, &FREED].into_iter().cycle();
     contend(group, "shared", &cpus, out, move || Shared(both.next().unwrap_or(&FREED)));
-    if let Some(zone) = setup::zone(group, "zone", PAGES) {
+    if let Some(zone) = setup::zone(group, "zone", PAGES * cpus.len()) {
         let zones = vec![zone; cpus.len()];
         parallel(
             group,
@@ -73,13 +73,13 @@ fn contend<C: Count + Send + 'static>(
 ) {
     let name = format!("pcp, counting {way}");
     let mut lists = |zone: &Zone| Pcp::counted(zone, PcpParams::default(), count(), count());
-    if let Some(zone) = setup::zone(group, &name, PAGES) {
+    if let Some(zone) = setup::zone(group, &name, PAGES * cpus.len()) {
         let workers: Vec<Pcp<C>> = cpus.iter().map(|_| lists(&zone)).collect();
         let work = format!("alloc + free of one page through the lists of the CPU; counting {way}");
         parallel(group, &name, work, cpus, out, workers);
     }
     let name = format!("pcp, {NODES} nodes, counting {way}");
-    let zone = |node| Zone::new(&ZoneParams { node: Some(node), ..ZoneParams::pages(PAGES) });
+    let zone = |node| Zone::new(&ZoneParams { node: Some(node), ..ZoneParams::pages(PAGES * cpus.len()) });
     match (0..NODES).map(zone).collect::<Result<Vec<Zone>, _>>() {
         Ok(zones) => {
             let worker =
@@ -151,9 +151,10 @@ fn parallel<P: Pages + 'static>(
     work: impl Into<String>,
     cpus: &[usize],
     out: usize,
-    mut workers: Vec<P>,
+    workers: Vec<P>,
 ) {
     let (clock, cpus) = (group.clock(), cpus.to_vec());
+    let mut workers: Vec<Apart<P>> = workers.into_iter().map(Apart).collect();
     group.timed(Side::Ours, name, work, move |pages| {
         let loops = pages.div_ceil((out * cpus.len()) as u64);
         let mut crew = Crew::new();
@@ -163,7 +164,7 @@ fn parallel<P: Pages + 'static>(
                 gate.wait();
                 let begin = clock.now();
                 for _ in 0..loops {
-                    let worker = black_box(&mut *worker);
+                    let worker = black_box(&mut worker.0);
                     store.iter_mut().for_each(|place| *place = worker.alloc());
                     black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|page| worker.free(page));
                 }
