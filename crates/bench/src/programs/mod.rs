@@ -7,6 +7,7 @@ mod page_bench02;
 mod page_bench03;
 mod page_bench04;
 mod page_bench05;
+mod page_pool_cross_cpu;
 mod page_pool_simple;
 mod pinning;
 mod recycle;
@@ -25,6 +26,7 @@ pub fn programs() -> Vec<Program> {
         page_bench04::program(),
         page_bench05::program(),
         page_pool_simple::program(),
+        page_pool_cross_cpu::program(),
         recycle::program(),
         pinning::program(),
     ]

@@ -28,7 +28,7 @@ pub(crate) fn program() -> Program {
     Program {
         name: "page_bench03",
         about: "single pages allocated and freed on 1 to all CPUs at once: counting off, per CPU and shared; one node and fake ones; and the zone's lock alone",
-        answers: "page_bench03.c; slides \"Compare vs. No-NUMA out-standing pages test\", \"Zone statistics\"",
+        answers: "page_bench03.c; slide \"Disable zone_statistics (via No-NUMA)\"",
         notes: vec![
             "the figure is the mean of the CPUs: what one page costs on one CPU while the others do the same. Each has lists of its own (pcp), all are in front of one zone",
             "`2 nodes`: fake nodes, a zone each, as the kernel's numa=fake: every allocation looks up the node of its CPU, every free finds the node of its page. That and the counting \

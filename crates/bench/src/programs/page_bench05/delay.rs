@@ -10,7 +10,7 @@ use crate::harness::{Case, Group, Interrupted};
 use crate::programs::setup;
 use waterwheel_mm::{PageRef, ptr_ring};
 
-/// Pages that are kept back.
+/// Pages that the original keeps back. (The slide says one.)
 const DELAY: usize = 2;
 
 const RING: &str = "ring alone";
@@ -18,25 +18,26 @@ const PLAIN: &str = "freed at once";
 const ORIGINAL: &str = "delay + prefetchw, the original's loop";
 const CORRECT: &str = "delay + prefetchw, every page freed";
 
-/// Keeps two pages back and frees them together when the next one comes.
+/// Keeps some pages back and frees them together when the next one comes.
 struct Delay {
     kept: Vec<PageRef>,
+    depth: usize,
     prefetch: bool,
     /// The original's mistake: the page that comes when two are kept is not freed, but put here until the clock has stopped. (The original lost it.)
     aside: Option<Vec<PageRef>>,
 }
 
 impl Delay {
-    fn new(prefetch: bool, original: bool) -> Self {
+    fn new(depth: usize, prefetch: bool, original: bool) -> Self {
         let aside = original.then(|| Vec::with_capacity((ROUND + PREFILL) as usize));
-        Self { kept: Vec::with_capacity(DELAY), prefetch, aside }
+        Self { kept: Vec::with_capacity(depth), depth, prefetch, aside }
     }
 }
 
 impl Sink<PageRef> for Delay {
     #[inline]
     fn one(&mut self, page: PageRef) {
-        if self.kept.len() == DELAY {
+        if self.kept.len() == self.depth {
             self.kept.clear();
             if let Some(aside) = &mut self.aside {
                 aside.push(page);
@@ -74,13 +75,15 @@ fn measure(group: &mut Group<'_, '_>, cpus: [usize; 2]) -> Result<(), Interrupte
     let taken = "shared page taken out of the ring";
     shared(group, cpus, PLAIN, Side::Ours, format!("{taken} and freed"), AtOnce);
     let work = format!("{taken}; {DELAY} are kept back, then freed together");
-    shared(group, cpus, "delay alone", Side::Ours, work, Delay::new(false, false));
+    shared(group, cpus, "delay alone", Side::Ours, work, Delay::new(DELAY, false, false));
+    let work = format!("{taken}, its count prefetched to write; the one before it is freed");
+    shared(group, cpus, "delay of 1 + prefetchw, every page freed", Side::Ours, work, Delay::new(1, true, false));
     let work = format!("{taken}, its count prefetched to write; {DELAY} are kept back, then freed together");
-    shared(group, cpus, CORRECT, Side::Ours, work, Delay::new(true, false));
+    shared(group, cpus, CORRECT, Side::Ours, work, Delay::new(DELAY, true, false));
     let work = format!(
         "{taken}; of three, two are prefetched, kept back and freed, and one is NOT FREED while the clock runs: less work"
     );
-    shared(group, cpus, ORIGINAL, Side::Baseline, work, Delay::new(true, true));
+    shared(group, cpus, ORIGINAL, Side::Baseline, work, Delay::new(DELAY, true, true));
     group.measure()?;
     expectation(group);
     Ok(())
@@ -145,12 +148,13 @@ mod tests {
 
     #[test]
     fn the_originals_loop_frees_two_in_three() {
-        assert_eq!(freed(Delay::new(true, true)), [6, 9]);
+        assert_eq!(freed(Delay::new(DELAY, true, true)), [6, 9]);
     }
 
     #[test]
     fn the_correct_one_frees_all_but_those_it_keeps() {
-        assert_eq!(freed(Delay::new(true, false)), [8, 9]);
-        assert_eq!(freed(Delay::new(false, false)), [8, 9]);
+        assert_eq!(freed(Delay::new(DELAY, true, false)), [8, 9]);
+        assert_eq!(freed(Delay::new(DELAY, false, false)), [8, 9]);
+        assert_eq!(freed(Delay::new(1, true, false)), [8, 9]);
     }
 }

@@ -22,9 +22,9 @@ pub(crate) fn program() -> Program {
     Program {
         name: "page_bench05",
         about: "from CPU to CPU: ptr_ring alone, pages through ptr_ring, delay + prefetchw, many producers to one consumer",
-        answers: "page_bench05_cross_cpu.c; slides \"Page allocator and ptr_ring across CPUs\", \"Cross CPU: delay + prefetchw\"",
+        answers: "page_bench05_cross_cpu.c; slide \"Moving pages cross CPU\"",
         notes: vec![
-            "`producer` and `consumer` are the original's way: a ring that is half full, or a quarter, is worked on from both sides until one would have to wait; each side's own time. \
+            "`producer` and `consumer` are the original's way: a ring that is partly full is worked on from both sides until one of them would have to wait; it is that side's own time. \
              `both`: the time from the first value to the last, waiting included, per value",
             "pages are allocated through the lists of one CPU and freed into those of the other: they come back through the zone, a batch at a time. Our handle is one word, and freeing \
              looks at no metadata: there is nothing that a prefetch could fetch. `shared pages` do what the kernel's pages do: the allocating CPU writes the page's count, the freeing CPU \
