@@ -2,7 +2,7 @@
 
 use crate::event::Side;
 use crate::harness::crew::{self, Apart, Crew, Stretch};
-use crate::harness::{Case, Group, Interrupted, Program};
+use crate::harness::{Case, Clock, Group, Interrupted, Lap, Program};
 use crate::programs::setup;
 use std::hint::black_box;
 use waterwheel_mm::stats::{Count, Off, PerCpu, Shared, SharedCounter};
@@ -155,22 +155,51 @@ fn parallel<P: Pages + 'static>(
 ) {
     let (clock, cpus) = (group.clock(), cpus.to_vec());
     let mut workers: Vec<Apart<P>> = workers.into_iter().map(Apart).collect();
-    group.timed(Side::Ours, name, work, move |pages| {
-        let loops = pages.div_ceil((out * cpus.len()) as u64);
-        let mut crew = Crew::new();
-        for (cpu, worker) in cpus.iter().zip(&mut workers) {
-            crew.add(*cpu, move |gate| {
-                let mut store = setup::store(out);
-                gate.wait();
-                let begin = clock.now();
-                for _ in 0..loops {
-                    let worker = black_box(&mut worker.0);
-                    store.iter_mut().for_each(|place| *place = worker.alloc());
-                    black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|page| worker.free(page));
-                }
-                Stretch { begin, end: clock.now(), elements: loops * out as u64 }
-            });
+    group.timed(Side::Ours, name, work, move |pages| all_at_once(clock, &cpus, &mut workers, out, pages));
+}
+
+/// About `pages` pages, on all CPUs together; the time is their mean.
+fn all_at_once<P: Pages>(clock: Clock, cpus: &[usize], workers: &mut [Apart<P>], out: usize, pages: u64) -> Lap {
+    let loops = pages.div_ceil((out * cpus.len()) as u64);
+    let mut crew = Crew::new();
+    for (cpu, worker) in cpus.iter().zip(workers) {
+        crew.add(*cpu, move |gate| {
+            let mut store = setup::store(out);
+            gate.wait();
+            let begin = clock.now();
+            for _ in 0..loops {
+                let worker = black_box(&mut worker.0);
+                store.iter_mut().for_each(|place| *place = worker.alloc());
+                black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|page| worker.free(page));
+            }
+            Stretch { begin, end: clock.now(), elements: loops * out as u64 }
+        });
+    }
+    crew.run().map_or(Lap::NONE, |members| Stretch::mean(&members))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waterwheel_mm::cpu::allowed_cpus;
+    use waterwheel_mm::{Account, Users};
+
+    #[test]
+    fn every_page_is_home_again_on_its_node() {
+        let zones = [0, 1].map(|node| Zone::new(&ZoneParams { node: Some(node), ..ZoneParams::pages(512) }));
+        let zones = zones.map(|zone| zone.expect("memory"));
+        let lists = |zone: &Zone| Pcp::new(zone, PcpParams::TALK);
+        let node = |local| Apart(Nodes { lists: zones.iter().map(lists).collect(), local });
+        let mut workers = [node(0), node(1)];
+        let cpu = allowed_cpus()[0];
+        let lap = all_at_once(Clock::new(), &[cpu, cpu], &mut workers, 64, 10_000);
+        assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
+        for (worker, local) in workers.iter().zip([0, 1]) {
+            let counts: Vec<(u64, u64)> = worker.0.lists.iter().map(Pcp::counts).collect();
+            assert_eq!(counts[1 - local], (0, 0), "a page was taken from another node");
+            assert_eq!(counts[local].0, counts[local].1);
         }
-        crew.run().map_or(crate::harness::Lap::NONE, |members| Stretch::mean(&members))
-    });
+        drop(workers);
+        assert!(zones.iter().all(|zone| Account::open(zone).close(Users::Gone).is_whole()));
+    }
 }

@@ -11,7 +11,7 @@ use crate::harness::{Case, Group, Interrupted, Program};
 use crate::peers::dpdk::{self, Crossing, Load, Object};
 use crate::programs::rings::InTurn;
 use schemes::{Numbered, Way, counted, plain};
-use waterwheel_mm::{Page, Zone, ptr_ring};
+use waterwheel_mm::{Consumer, Page, Producer, Zone, ptr_ring};
 
 const RETURNERS: [usize; 4] = [1, 2, 4, 8];
 const BATCHES: [usize; 2] = [1, 64];
@@ -61,7 +61,7 @@ fn measure(group: &mut Group<'_, '_>, returners: usize, batch: usize) -> Result<
     group.session().check()?;
     // The batch matters little to the counts.
     if !group.session().options().quick || batch == BATCHES[1] {
-        counts(group, returners, batch);
+        counts(group, returners, batch)?;
     }
     Ok(())
 }
@@ -115,15 +115,24 @@ fn go_round<S, K>(
         Ok(way) => way,
         Err(why) => return group.absent(name, why),
     };
-    let (puts, takes): (Vec<_>, Vec<_>) = returners.iter().map(|_| ptr_ring(SLOTS)).unzip();
-    let mut from = [End::new(cpus[0], InTurn::new(puts), owner, batch)];
-    let mut to: Vec<_> = std::iter::zip(takes, returners)
-        .zip(&cpus[1..])
-        .map(|((take, returner), cpu)| End::new(*cpu, take, returner, batch))
-        .collect();
+    let (mut from, mut to) = ends(owner, returners, cpus, batch);
     let clock = group.clock();
     let work = format!("{work}; batches of {batch}");
     group.timed(side, name, work, move |count| whole(clock, &mut from, &mut to, count, batch));
+}
+
+/// The owner on the first CPU, a returner on each of the others, and a ring to each.
+#[expect(clippy::type_complexity, reason = "two lists of ends")]
+fn ends<S, K>(
+    owner: S,
+    returners: Vec<K>,
+    cpus: &[usize],
+    batch: usize,
+) -> ([End<InTurn<Producer<Page>>, S, Page>; 1], Vec<End<Consumer<Page>, K, Page>>) {
+    let (puts, takes): (Vec<_>, Vec<_>) = returners.iter().map(|_| ptr_ring(SLOTS)).unzip();
+    let end = |((take, returner), cpu): ((Consumer<Page>, K), &usize)| End::new(*cpu, take, returner, batch);
+    let to = std::iter::zip(takes, returners).zip(&cpus[1..]).map(end).collect();
+    ([End::new(cpus[0], InTurn::new(puts), owner, batch)], to)
 }
 
 /// How long pages wait, of the pool and of the kernel's shape.
@@ -149,14 +158,19 @@ fn with_zone<W>(pages: usize, way: impl FnOnce(&Zone) -> Result<W, String>) -> R
 }
 
 /// The figures that do not depend on the machine.
-fn counts(group: &mut Group<'_, '_>, returners: usize, batch: usize) {
+fn counts(group: &mut Group<'_, '_>, returners: usize, batch: usize) -> Result<(), Interrupted> {
     let zone = match counted::zone(pages(returners)) {
         Ok(zone) => zone,
-        Err(why) => return group.absent("counts", why),
+        Err(why) => {
+            group.absent("counts", why);
+            return Ok(());
+        }
     };
     let numbers = zone.region().pages();
     counts_of(group, POOL, batch, numbers, counted::pool(&zone, pages(returners), returners));
+    group.session().check()?;
     counts_of(group, ONE_RING, batch, numbers, counted::one_ring(&zone, pages(returners), returners));
+    Ok(())
 }
 
 fn counts_of<P, S, K>(
@@ -182,4 +196,36 @@ fn counts_of<P, S, K>(
     group.count(name, "failed rmw/page", tally.per_page(counts.failed));
     group.count(name, "lines handed over/page", tally.per_page(counts.handovers));
     group.count(name, "pages given back meanwhile, longest wait until in hand again", tally.longest_wait as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::Clock;
+    use waterwheel_mm::cpu::allowed_cpus;
+    use waterwheel_mm::{Account, Users};
+
+    fn goes_round<S, K>(zone: &Zone, way: Way<S, K>, batch: usize)
+    where
+        S: Source<Page> + Send,
+        K: Sink<Page> + Send,
+    {
+        let cpus = vec![allowed_cpus()[0]; way.returners.len() + 1];
+        let (mut from, mut to) = ends(way.owner, way.returners, &cpus, batch);
+        let lap = whole(Clock::new(), &mut from, &mut to, 3000, batch);
+        assert!(lap.elements >= 3000 && lap.ticks > 0, "{lap:?}");
+        drop((from, to));
+        assert!(Account::open(zone).close(Users::Gone).is_whole());
+    }
+
+    #[test]
+    fn every_page_that_went_round_is_home_again() {
+        for returners in [1, 3] {
+            for batch in BATCHES {
+                let zone = plain::zone(pages(returners)).expect("memory");
+                goes_round(&zone, plain::pool(&zone, pages(returners), returners).expect("a pool"), batch);
+                goes_round(&zone, plain::one_ring(&zone, pages(returners), returners).expect("a ring"), batch);
+            }
+        }
+    }
 }

@@ -1,17 +1,16 @@
 //! How long a page that was given back waits for its owner.
 
-use super::schemes::{Numbered, plain};
+use super::schemes::{Numbered, Way, plain};
 use crate::harness::Clock;
-use crate::harness::carry::{End, Sink, Source, whole};
-use crate::programs::rings::InTurn;
+use crate::harness::carry::{Sink, Source, whole};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
-use waterwheel_mm::{Page, Zone, ptr_ring};
+use waterwheel_mm::{Page, Zone};
 
-use super::schemes::Way;
+const BATCH: usize = 64;
 
 /// When each page was given back, in ticks; 0: not yet.
 type Stamps = Arc<[AtomicU64]>;
@@ -56,16 +55,11 @@ where
     K: Sink<Page> + Send,
 {
     let stamps: Stamps = (0..zone.region().pages()).map(|_| AtomicU64::new(0)).collect();
-    let batch = super::SLOTS.min(64);
-    let (puts, takes): (Vec<_>, Vec<_>) = way.returners.iter().map(|_| ptr_ring(super::SLOTS)).unzip();
     let owner = Seeing { clock, stamps: stamps.clone(), inner: way.owner, longest: 0 };
-    let mut from = [End::new(cpus[0], InTurn::new(puts), owner, batch)];
     let stamping = |inner| Stamping { clock, stamps: stamps.clone(), inner };
-    let mut to: Vec<_> = std::iter::zip(takes, way.returners)
-        .zip(&cpus[1..])
-        .map(|((take, returner), cpu)| End::new(*cpu, take, stamping(returner), batch))
-        .collect();
-    whole(clock, &mut from, &mut to, pages, batch);
+    let returners = way.returners.into_iter().map(stamping).collect();
+    let (mut from, mut to) = super::ends(owner, returners, cpus, BATCH);
+    whole(clock, &mut from, &mut to, pages, BATCH);
     clock.ns(from[0].work.longest)
 }
 
