@@ -54,7 +54,7 @@ macro_rules! schemes {
 
                 #[inline]
                 fn many(&mut self, out: &mut Vec<Page>, count: usize) {
-                    self.0.alloc_bulk(Direction::Rx, count, |page| out.push(page));
+                    out.extend(self.0.alloc_bulk(Direction::Rx, count));
                 }
             }
 
