@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::crew::{Crew, Gate, Stretch};
 use super::group::Lap;
 use std::hint::{black_box, spin_loop};
-use std::io;
+use std::{io, thread};
 
 /// Where values come from.
 pub(crate) trait Source<T> {
@@ -170,6 +170,16 @@ impl<R, W, T> End<R, W, T> {
     }
 }
 
+/// Does something `times` times that may not succeed at once: before the clock runs a value goes from each producer to each consumer, so that what happens with a thread's first one (it
+/// opens a lane) is not measured.
+fn until(gate: &Gate<'_>, times: usize, mut succeeds: impl FnMut() -> bool) {
+    for _ in 0..times {
+        while !succeeds() && !gate.stopped() {
+            thread::yield_now();
+        }
+    }
+}
+
 /// Carries `load` from each of the producers (so that each consumer's share is `load.count` times producers / consumers), and tells when each began and ended, producers first.
 ///
 /// # Errors
@@ -187,10 +197,12 @@ where
     O: Out<T> + Send,
     C: Sink<T> + Send,
 {
-    let share = Load { count: load.count * producers.len() as u64 / consumers.len() as u64, ..load };
+    let (from, to) = (producers.len(), consumers.len());
+    let share = Load { count: load.count * from as u64 / to as u64, ..load };
     let mut crew = Crew::new();
     for End { cpu, ring, work, buffer } in producers {
         crew.add(*cpu, move |gate| {
+            until(gate, to, || put_one(work, ring, buffer) > 0);
             gate.wait();
             let begin = clock.now();
             let elements = produce(gate, work, ring, load, buffer);
@@ -200,6 +212,7 @@ where
     for End { cpu, ring, work, buffer } in consumers {
         crew.add(*cpu, move |gate| {
             work.begin();
+            until(gate, from, || ring.take().map(|value| work.one(value)).is_some());
             gate.wait();
             let begin = clock.now();
             let elements = consume(gate, ring, work, share, buffer);

@@ -1,6 +1,7 @@
 //! `page_bench05`: from one CPU to another.
 
 mod delay;
+mod line;
 mod mpsc;
 mod pages;
 mod ring;
@@ -13,7 +14,7 @@ use crate::harness::{Case, Group, Interrupted, Program};
 const BATCHES: [usize; 2] = [1, 64];
 
 pub(crate) fn program() -> Program {
-    let mut cases = vec![pages::single_cpu()];
+    let mut cases = vec![line::case(), pages::single_cpu()];
     cases.extend(BATCHES.map(ring::one_thread));
     cases.extend(BATCHES.iter().flat_map(|&batch| ring::cases(batch)));
     cases.extend(BATCHES.iter().flat_map(|&batch| pages::cases(batch)));
@@ -24,6 +25,8 @@ pub(crate) fn program() -> Program {
         about: "from CPU to CPU: ptr_ring alone, pages through ptr_ring, delay + prefetchw, many producers to one consumer",
         answers: "page_bench05_cross_cpu.c; slide \"Moving pages cross CPU\"",
         notes: vec![
+            "how far two CPUs are from each other decides these figures: two threads of one core, two cores, two dies, and a virtual machine may be moved between them. `line handed over` is \
+             what one cache line costs here and now",
             "`producer` and `consumer` are the original's way: a ring that is partly full is worked on from both sides until one of them would have to wait; it is that side's own time. \
              `both`: the time from the first value to the last, waiting included, per value",
             "pages are allocated through the lists of one CPU and freed into those of the other: they come back through the zone, a batch at a time. Our handle is one word, and freeing \

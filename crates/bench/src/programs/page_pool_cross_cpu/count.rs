@@ -208,12 +208,9 @@ mod tests {
             tally(counted::pool(&zone, PAGES, 2).expect("a pool"), &zone, 1)
         };
         let (a, b) = (run(), run());
-        assert_eq!(
-            (a.counts.rmw, a.counts.contended, a.counts.failed),
-            (b.counts.rmw, b.counts.contended, b.counts.failed)
-        );
-        // Where memory happens to lie decides whether a batch of slots begins in the middle of a line.
-        let difference = a.per_page(a.counts.handovers.abs_diff(b.counts.handovers));
-        assert!(difference < 0.05, "{a:?} {b:?}");
+        assert_eq!((a.counts.rmw, a.counts.failed), (b.counts.rmw, b.counts.failed));
+        // Where memory happens to lie decides who shares a line while lanes are opened, and whether a batch of slots begins in the middle of one.
+        assert!(a.counts.contended.abs_diff(b.counts.contended) < 10, "{a:?} {b:?}");
+        assert!(a.per_page(a.counts.handovers.abs_diff(b.counts.handovers)) < 0.05, "{a:?} {b:?}");
     }
 }
