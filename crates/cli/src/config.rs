@@ -168,7 +168,7 @@ enum Side {
 fn receives(spec: &Spec, side: Side) -> bool {
     match spec.kind {
         Kind::Gen | Kind::Tap | Kind::AfXdp | Kind::Veth => true,
-        Kind::Null => false,
+        Kind::Null => spec.option("size").is_some(),
         Kind::Pcap => side == Side::Left,
     }
 }

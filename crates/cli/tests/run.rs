@@ -43,6 +43,14 @@ fn all_free(text: &str) -> bool {
 }
 
 #[test]
+fn null_with_a_size_is_a_source() {
+    let total = events("forward null:size=100 null: --count 1000").pop().expect("a total");
+    assert_eq!((total["rx_packets"].as_u64(), total["tx_bytes"].as_u64()), (Some(1000), Some(100_000)), "{total}");
+    let total = events("tx null:size=64 --count 777").pop().expect("a total");
+    assert_eq!(total["tx_packets"], 777, "{total}");
+}
+
+#[test]
 fn forward_moves_exactly_the_packets_that_were_asked_for() {
     let total = events("forward gen: null: --count 100003").pop().expect("a total");
     for key in ["rx_packets", "tx_packets"] {

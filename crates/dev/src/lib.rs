@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `af_xdp` | [`af_xdp::AfXdp`] | one queue of an interface of this machine, past its network stack |
 //! | `gen` | [`generator::Gen`] | makes packets |
-//! | `null` | [`null::Null`] | swallows packets |
+//! | `null` | [`null::Null`] | swallows packets; with a size, gives packets that nobody wrote |
 //! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
 //! | `tap` | [`tap::Tap`] | an interface of this machine |
 
@@ -22,7 +22,7 @@ mod sent;
 pub mod spec;
 #[cfg(feature = "tap")]
 pub mod tap;
-#[cfg(any(feature = "gen", feature = "pcap"))]
+#[cfg(any(feature = "gen", feature = "null", feature = "pcap"))]
 mod value;
 
 pub use error::{DevError, ErrorClass};

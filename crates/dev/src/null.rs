@@ -1,13 +1,64 @@
-//! `null`: a sink.
+//! `null`: a sink, and, with a size, a source of frames that nobody wrote.
 
-use waterwheel_xdp::{Account, Capabilities, Device, Drops, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame};
+use waterwheel_xdp::mm::PAGE_SIZE;
+use waterwheel_xdp::{
+    Account, Capabilities, Device, Direction, Drops, HEADROOM, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+};
 
+use crate::error::DevError;
 use crate::sent::Sent;
+use crate::value::{number, unknown_key, usage};
 
-/// Takes every frame and reports it at the next `complete`; never receives anything.
+/// The shortest frame, in bytes without FCS (IEEE 802.3: 64 bytes with it).
+const MIN_SIZE: usize = 60;
+/// The longest: what the smallest page of a pool has room for behind the head room.
+const MAX_SIZE: usize = PAGE_SIZE - HEADROOM;
+
+/// What a `null:` gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NullParams {
+    /// Length of the frames that are received, in bytes without FCS; `None`: nothing is received.
+    pub size: Option<usize>,
+}
+
+impl NullParams {
+    /// The keys that [`NullParams::set`] takes, each with a line of help.
+    pub const KEYS: &[(&str, &str)] =
+        &[("size", "packets of so many bytes, 60 to 3840, are received from it (default: none are)")];
+
+    /// Sets one parameter from text.
+    ///
+    /// # Errors
+    /// Usage: no such key, or a value that it cannot have.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), DevError> {
+        match key {
+            "size" => {
+                let size = usize::try_from(number(key, value)?).unwrap_or(usize::MAX);
+                self.size = Some(checked(size)?);
+                Ok(())
+            }
+            _ => Err(unknown_key("null", key, Self::KEYS)),
+        }
+    }
+}
+
+fn checked(size: usize) -> Result<usize, DevError> {
+    if (MIN_SIZE..=MAX_SIZE).contains(&size) {
+        Ok(size)
+    } else {
+        Err(usage(format!("size={size}: want {MIN_SIZE} to {MAX_SIZE} bytes (without FCS)")))
+    }
+}
+
+/// Takes every frame and reports it at the next `complete`.
+///
+/// It receives nothing, unless it is a [source](Null::source): then as many packets as it is asked for, each in a page from the pool, whose bytes are what they were.
+/// That is what a loop costs whose packets cost nothing to make (DPDK's `net_null`).
 #[derive(Debug)]
 pub struct Null {
     name: String,
+    /// Length of the packets that it receives.
+    size: Option<usize>,
     sent: Sent,
 }
 
@@ -15,10 +66,18 @@ impl Null {
     /// A sink with the name `null:`.
     #[must_use]
     pub fn new() -> Self {
-        Self { name: "null:".to_owned(), sent: Sent::new() }
+        Self { name: "null:".to_owned(), size: None, sent: Sent::new() }
     }
 
-    /// The same sink with another name.
+    /// A sink that is also an endless source of packets of `size` bytes without FCS. Their content is whatever the page had: zeros, or what was in it before.
+    ///
+    /// # Errors
+    /// Usage: less than 60 bytes, or more than a page of 4096 has room for behind [`HEADROOM`].
+    pub fn source(size: usize) -> Result<Self, DevError> {
+        Ok(Self { name: format!("null:size={size}"), size: Some(checked(size)?), sent: Sent::new() })
+    }
+
+    /// The same device with another name.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
@@ -37,15 +96,18 @@ impl Device for Null {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: false, max_frame: u16::MAX.into(), ..Capabilities::default() }
+        Capabilities { rx: self.size.is_some(), max_frame: u16::MAX.into(), ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
         self.sent.complete(homes)
     }
 
-    fn rx(&mut self, _pool: &mut PagePool, _batch: &mut Vec<XdpBuff>, _budget: usize) -> usize {
-        0
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        let Some(size) = self.size else { return 0 };
+        let before = batch.len();
+        batch.extend(pool.alloc_bulk(Direction::Rx, budget).map(|page| XdpBuff::new(page, HEADROOM, size)));
+        batch.len() - before
     }
 
     fn tx(&mut self, _pool: &mut PagePool, frames: &mut Vec<XdpFrame>, _drops: &mut Drops) -> Traffic {
@@ -53,7 +115,7 @@ impl Device for Null {
     }
 
     fn wait(&self) -> Wait {
-        Wait::Never
+        if self.size.is_some() { Wait::Now } else { Wait::Never }
     }
 
     fn in_flight(&self) -> usize {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use common::Bench;
 use etherparse::SlicedPacket;
 use waterwheel_dev::generator::{Gen, GenParams};
-use waterwheel_dev::null::Null;
-use waterwheel_xdp::{Device, Health, Wait, XdpFrame};
+use waterwheel_dev::null::{Null, NullParams};
+use waterwheel_xdp::{Device, HEADROOM, Health, Wait, XdpFrame};
 
 fn generator(text: &str) -> Gen {
     let mut params = GenParams::default();
@@ -109,4 +109,39 @@ fn packets_longer_than_a_page_are_a_failure_with_a_reason() {
     assert!(bench.receive(&mut device, 64).is_empty());
     assert!(matches!(device.health(), Health::Failed(reason) if reason.contains("9000")));
     bench.finish(device);
+}
+
+#[test]
+fn null_with_a_size_gives_as_many_as_it_is_asked_for() {
+    let mut params = NullParams::default();
+    params.set("size", "64").unwrap();
+    let mut bench = Bench::with_pages(100);
+    let mut device = Null::source(params.size.unwrap()).unwrap();
+    assert_eq!((device.wait(), device.health()), (Wait::Now, Health::Up));
+    assert_eq!(device.name(), "null:size=64");
+    assert!(device.capabilities().rx && !Null::new().capabilities().rx);
+    let packets = bench.receive(&mut device, 64);
+    assert!(packets.len() == 64 && packets.iter().all(|packet| packet.len() == 64 && packet.offset() == HEADROOM));
+    let rest = bench.receive(&mut device, 64);
+    assert_eq!(rest.len(), 36, "no more than the pool has pages");
+    assert_eq!(bench.send(&mut device, packets.into_iter().chain(rest).map(XdpFrame::from).collect()).bytes, 6400);
+    assert_eq!(bench.complete(&mut device), 100);
+    bench.finish(device);
+}
+
+#[test]
+fn null_has_no_packets_that_are_no_frames() {
+    for size in ["59", "3841", "-1", "", "imix"] {
+        let message = NullParams::default().set("size", size).expect_err(size).to_string();
+        assert!(message.starts_with(&format!("size={size}: want")), "{message}");
+    }
+    assert!(NullParams::default().set("sze", "64").is_err());
+    for size in [60, 3840] {
+        let mut bench = Bench::new();
+        let mut device = Null::source(size).unwrap();
+        let packets = bench.receive(&mut device, 1);
+        assert_eq!(packets[0].len(), size);
+        bench.recycle(packets);
+        bench.finish(device);
+    }
 }

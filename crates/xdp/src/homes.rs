@@ -35,6 +35,9 @@ impl<'a> Homes<'a> {
                 continue;
             };
             self.pools[i].put(first);
+            if pages.size_hint().1 == Some(0) {
+                return; // a batch of one packet is worth nothing more
+            }
             // Mostly all are of the same pool.
             let strangers: Vec<Page> = self.pools[i].take_back(pages).collect(); // no allocation where there are none
             return strangers.into_iter().for_each(|page| self.put(page));

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::crew::{Crew, Gate, Stretch};
 use super::group::Lap;
 use std::hint::{black_box, spin_loop};
-use std::{io, thread};
+use std::thread;
 
 /// Where values come from.
 pub(crate) trait Source<T> {
@@ -189,7 +189,7 @@ pub(crate) fn carry<T, I, P, O, C>(
     producers: &mut [End<I, P, T>],
     consumers: &mut [End<O, C, T>],
     load: Load,
-) -> io::Result<Vec<Stretch>>
+) -> Result<Vec<Stretch>, String>
 where
     T: Send,
     I: In<T> + Send,
@@ -225,13 +225,16 @@ where
 }
 
 /// Carries `count` values in all, with patience; the time is that from the first to the last.
+///
+/// # Errors
+/// As [`Crew::run`], or nothing came through in time.
 pub(crate) fn whole<T, I, P, O, C>(
     clock: Clock,
     producers: &mut [End<I, P, T>],
     consumers: &mut [End<O, C, T>],
     count: u64,
     batch: usize,
-) -> Lap
+) -> Result<Lap, String>
 where
     T: Send,
     I: In<T> + Send,
@@ -243,8 +246,9 @@ where
     let each = count.div_ceil(split) * split / producers.len() as u64;
     let load = Load { count: each, batch, patient: true };
     let from = producers.len();
-    match carry(clock, producers, consumers, load) {
-        Ok(stretches) => Stretch::whole(&stretches, stretches[from..].iter().map(|stretch| stretch.elements).sum()),
-        Err(_) => Lap::NONE,
+    let stretches = carry(clock, producers, consumers, load)?;
+    match stretches[from..].iter().map(|stretch| stretch.elements).sum() {
+        0 => Err("nothing came through".into()),
+        elements => Ok(Stretch::whole(&stretches, elements)),
     }
 }

@@ -41,6 +41,11 @@ impl Clock {
         ticks as f64 / self.ghz.unwrap_or(1.0)
     }
 
+    /// Ticks of so many nanoseconds.
+    pub(crate) fn ticks(&self, ns: f64) -> u64 {
+        (ns * self.ghz.unwrap_or(1.0)) as u64
+    }
+
     /// TSC ticks per nanosecond, if that is what the clock counts.
     pub(crate) fn ghz(&self) -> Option<f64> {
         self.ghz

@@ -36,7 +36,10 @@ impl Stretch {
     /// The members' mean: the time that an element takes on one CPU while the others work too.
     pub(crate) fn mean(members: &[Self]) -> Lap {
         let laps = members.iter().map(|member| member.lap());
-        laps.fold(Lap::NONE, |sum, lap| Lap { ticks: sum.ticks + lap.ticks, elements: sum.elements + lap.elements })
+        laps.fold(Lap { ticks: 0, elements: 0 }, |sum, lap| Lap {
+            ticks: sum.ticks + lap.ticks,
+            elements: sum.elements + lap.elements,
+        })
     }
 
     /// From the first who began to the last who ended, for so many elements.
@@ -115,7 +118,11 @@ impl<'e, T: Send> Crew<'e, T> {
     ///
     /// # Errors
     /// A thread could not be started or pinned, or a job panicked; the others have ended.
-    pub(crate) fn run(self) -> io::Result<Vec<T>> {
+    pub(crate) fn run(self) -> Result<Vec<T>, String> {
+        self.start().map_err(|error| format!("threads could not be started, or not be pinned: {error}"))
+    }
+
+    fn start(self) -> io::Result<Vec<T>> {
         let shared = Shared {
             members: self.jobs.len(),
             ready: AtomicUsize::new(0),
@@ -169,7 +176,7 @@ impl Shared {
 pub(crate) fn cannot_run(cpus: &[usize]) -> Option<String> {
     let mut crew = Crew::new();
     cpus.iter().for_each(|cpu| crew.add(*cpu, |gate| gate.wait()));
-    crew.run().err().map(|error| format!("threads cannot be started, or not be pinned: {error}"))
+    crew.run().err()
 }
 
 #[cfg(test)]

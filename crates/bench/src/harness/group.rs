@@ -26,13 +26,8 @@ pub(crate) struct Lap {
     pub(crate) elements: u64,
 }
 
-impl Lap {
-    /// No time, for nothing: where something went wrong.
-    pub(crate) const NONE: Self = Self { ticks: 0, elements: 0 };
-}
-
-/// Runs a number of iterations and tells how long they took.
-type Body = Box<dyn FnMut(u64) -> Lap>;
+/// Runs a number of iterations and tells how long they took, or why that cannot be told.
+type Body = Box<dyn FnMut(u64) -> Result<Lap, String>>;
 
 struct Contender {
     implementation: String,
@@ -47,6 +42,18 @@ struct Contender {
     elements: u64,
     /// Nanoseconds per element, run by run.
     samples: Vec<f64>,
+    /// Why it is measured no further.
+    failure: Option<String>,
+}
+
+impl Contender {
+    /// Runs a number of iterations, unless it has failed.
+    fn run(&mut self, loops: u64) -> Option<Lap> {
+        if self.failure.is_some() {
+            return None;
+        }
+        (self.body)(loops).map_err(|why| self.failure = Some(why)).ok()
+    }
 }
 
 /// The contenders of one case.
@@ -55,7 +62,7 @@ pub struct Group<'g, 'a> {
     bench: &'static str,
     case: &'g Case,
     contenders: Vec<Contender>,
-    /// Who was measured, and the medians in nanoseconds.
+    /// Of the contenders measured last: name, median nanoseconds per element.
     medians: Vec<(String, f64)>,
 }
 
@@ -122,7 +129,7 @@ impl<'g, 'a> Group<'g, 'a> {
         let body = Box::new(move |loops| {
             let begin = clock.now();
             body(loops);
-            Lap { ticks: clock.now() - begin, elements: loops * step }
+            Ok(Lap { ticks: clock.now() - begin, elements: loops * step })
         });
         self.add(side, implementation, work, true, body);
     }
@@ -133,14 +140,34 @@ impl<'g, 'a> Group<'g, 'a> {
         side: Side,
         name: impl Into<String>,
         work: impl Into<String>,
-        body: impl FnMut(u64) -> Lap + 'static,
+        mut body: impl FnMut(u64) -> Lap + 'static,
+    ) {
+        self.fallible(side, name, work, move |elements| Ok(body(elements)));
+    }
+
+    /// The same, of one that may fail: another process, which may die. It is absent then, and the others go on.
+    pub(crate) fn fallible(
+        &mut self,
+        side: Side,
+        name: impl Into<String>,
+        work: impl Into<String>,
+        body: impl FnMut(u64) -> Result<Lap, String> + 'static,
     ) {
         self.add(side, name.into(), work.into(), false, Box::new(body));
     }
 
     fn add(&mut self, side: Side, implementation: String, work: String, is_loop: bool, body: Body) {
-        let samples = Vec::new();
-        self.contenders.push(Contender { implementation, side, work, is_loop, body, loops: 0, elements: 0, samples });
+        self.contenders.push(Contender {
+            implementation,
+            side,
+            work,
+            is_loop,
+            body,
+            loops: 0,
+            elements: 0,
+            samples: Vec::new(),
+            failure: None,
+        });
     }
 
     /// Says that a contender cannot be measured.
@@ -166,14 +193,14 @@ impl<'g, 'a> Group<'g, 'a> {
         }));
     }
 
-    /// The median of a contender of this case that was [measured](Self::measure) already, nanoseconds per element: for figures that follow from others.
-    pub(crate) fn median_ns(&self, name: &str) -> Option<f64> {
-        self.medians.iter().find(|(known, _)| known == name).map(|(_, median)| *median)
-    }
-
     /// Gives out a remark on this case.
     pub fn note(&mut self, text: &str) {
         self.session.note(self.bench, &self.case.name, text);
+    }
+
+    /// Median nanoseconds per element of a contender that was measured by the last [`measure`](Self::measure).
+    pub(crate) fn median_ns(&self, name: &str) -> Option<f64> {
+        self.medians.iter().find(|(measured, _)| measured == name).map(|(_, ns)| *ns)
     }
 
     /// Measures the contenders, gives out their rows and ratios, and lets them go.
@@ -182,15 +209,8 @@ impl<'g, 'a> Group<'g, 'a> {
     /// Interrupted: this case gives nothing out.
     pub fn measure(&mut self) -> Result<(), Interrupted> {
         let mut contenders = std::mem::take(&mut self.contenders);
-        let mut gone = Vec::new();
-        for (i, contender) in contenders.iter_mut().enumerate() {
-            if !self.calibrate(contender)? {
-                gone.push(i);
-            }
-        }
-        for i in gone.into_iter().rev() {
-            let contender = contenders.remove(i);
-            self.absent(contender.implementation, "the loop takes no time: it was optimised away");
+        for contender in &mut contenders {
+            self.calibrate(contender)?;
         }
         for run in 0..self.session.runs() {
             // A B, B A, A B ...: nobody is always the one who comes after the other.
@@ -199,9 +219,13 @@ impl<'g, 'a> Group<'g, 'a> {
                 self.sample(&mut contenders[i])?;
             }
         }
+        for contender in contenders.extract_if(.., |contender| contender.failure.is_some()) {
+            self.absent(contender.implementation, contender.failure.unwrap_or_default());
+        }
+        self.medians.clear();
         for contender in &contenders {
             let row = self.row(contender);
-            self.medians.push((row.implementation.clone(), row.median_ns));
+            self.medians.push((row.implementation.clone(), row.ns));
             self.session.emit(&Event::Row(row));
         }
         let of = |side| contenders.iter().filter(move |contender| contender.side == side);
@@ -214,23 +238,26 @@ impl<'g, 'a> Group<'g, 'a> {
         Ok(())
     }
 
-    /// Finds how many iterations take the wanted time; `false`: no number does.
-    fn calibrate(&self, contender: &mut Contender) -> Result<bool, Interrupted> {
+    /// Finds how many iterations take the wanted time.
+    fn calibrate(&self, contender: &mut Contender) -> Result<(), Interrupted> {
         let (clock, wanted) = (self.clock(), self.session.sample().as_nanos() as f64);
         let mut loops = 1;
         loop {
             self.session.check()?;
-            let mut took = clock.ns((contender.body)(loops).ticks);
+            let Some(lap) = contender.run(loops) else { return Ok(()) };
+            let mut took = clock.ns(lap.ticks);
             if took >= wanted / 4.0 {
-                // Once more: if the first was interrupted for a millisecond, a single iteration would look like enough.
-                took = took.min(clock.ns((contender.body)(loops).ticks));
+                // Once more: if it was interrupted for a millisecond, a single iteration would look like enough.
+                let Some(lap) = contender.run(loops) else { return Ok(()) };
+                took = took.min(clock.ns(lap.ticks));
             }
             if took >= wanted / 4.0 {
                 contender.loops = ((loops as f64 * wanted / took) as u64).max(1);
-                return Ok(true);
+                return Ok(());
             }
             if loops >= LONGEST_LOOP {
-                return Ok(false);
+                contender.failure = Some("the loop takes no time: it was optimised away".to_owned());
+                return Ok(());
             }
             // From what is known now, but not too far at once: the first runs pay for cold caches and first touches.
             let factor = if took > 0.0 { (wanted / 2.0 / took).clamp(2.0, 10.0) } else { 10.0 };
@@ -241,11 +268,12 @@ impl<'g, 'a> Group<'g, 'a> {
     /// One run of one contender.
     fn sample(&self, contender: &mut Contender) -> Result<(), Interrupted> {
         self.session.check()?;
-        (contender.body)(contender.loops / 10 + 1);
-        let lap = (contender.body)(contender.loops);
-        contender.elements = lap.elements;
-        let sample = self.per_element(contender, lap);
-        contender.samples.push(sample);
+        contender.run(contender.loops / 10 + 1);
+        if let Some(lap) = contender.run(contender.loops) {
+            contender.elements = lap.elements;
+            let sample = self.per_element(contender, lap);
+            contender.samples.push(sample);
+        }
         Ok(())
     }
 
@@ -325,6 +353,25 @@ mod tests {
             group.measure()
         });
         assert!(matches!(&events[..], [Event::Absent(absent)] if absent.why.contains("optimised away")), "{events:?}");
+    }
+
+    #[test]
+    fn who_fails_on_the_way_is_absent_and_the_others_go_on() {
+        let events = events(3, |group| {
+            let mut left = 4;
+            group.fallible(Side::Peer, "dies", "", move |loops| {
+                left -= 1;
+                let lap = Lap { ticks: 1 << 24, elements: loops };
+                if left > 0 { Ok(lap) } else { Err("it died".to_owned()) }
+            });
+            group.timed(Side::Ours, "lives", "", |loops| Lap { ticks: 1 << 24, elements: loops });
+            group.measure()?;
+            assert!(group.median_ns("lives").is_some() && group.median_ns("dies").is_none());
+            Ok(())
+        });
+        let [Event::Absent(absent), Event::Row(row)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((absent.implementation.as_str(), absent.why.as_str()), ("dies", "it died"));
+        assert_eq!((row.implementation.as_str(), row.runs), ("lives", 3));
     }
 
     #[test]

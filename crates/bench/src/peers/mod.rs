@@ -1,6 +1,8 @@
 //! The peers: other people's code doing the same work in the same run.
 
+mod child;
 pub(crate) mod dpdk;
+pub(crate) mod kernel;
 #[cfg(feature = "peers")]
 mod mimalloc;
 #[cfg(not(feature = "peers"))]
@@ -12,7 +14,12 @@ mod mimalloc {
     }
 }
 
+pub(crate) mod testpmd;
+
 use crate::harness::{Group, Lap};
+
+/// Why a peer that is a program was not started.
+const NOT_ASKED: &str = "a peer that is a program: start with --peers";
 
 /// A loop of as many iterations as it is told.
 pub(crate) type Loop = Box<dyn FnMut(u64)>;

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod iova;
+mod latency;
 mod page_bench01;
 mod page_bench02;
 mod page_bench03;
@@ -13,6 +14,7 @@ mod pinning;
 mod recycle;
 mod rings;
 mod setup;
+pub(crate) mod xdp;
 
 use crate::harness::Program;
 
@@ -27,6 +29,10 @@ pub fn programs() -> Vec<Program> {
         page_bench05::program(),
         page_pool_simple::program(),
         page_pool_cross_cpu::program(),
+        xdp::drop_program(),
+        xdp::tx_program(),
+        xdp::redirect_program(),
+        latency::program(),
         recycle::program(),
         pinning::program(),
     ]

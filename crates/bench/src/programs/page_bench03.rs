@@ -155,11 +155,17 @@ fn parallel<P: Pages + 'static>(
 ) {
     let (clock, cpus) = (group.clock(), cpus.to_vec());
     let mut workers: Vec<Apart<P>> = workers.into_iter().map(Apart).collect();
-    group.timed(Side::Ours, name, work, move |pages| all_at_once(clock, &cpus, &mut workers, out, pages));
+    group.fallible(Side::Ours, name, work, move |pages| all_at_once(clock, &cpus, &mut workers, out, pages));
 }
 
 /// About `pages` pages, on all CPUs together; the time is their mean.
-fn all_at_once<P: Pages>(clock: Clock, cpus: &[usize], workers: &mut [Apart<P>], out: usize, pages: u64) -> Lap {
+fn all_at_once<P: Pages>(
+    clock: Clock,
+    cpus: &[usize],
+    workers: &mut [Apart<P>],
+    out: usize,
+    pages: u64,
+) -> Result<Lap, String> {
     let loops = pages.div_ceil((out * cpus.len()) as u64);
     let mut crew = Crew::new();
     for (cpu, worker) in cpus.iter().zip(workers) {
@@ -175,7 +181,7 @@ fn all_at_once<P: Pages>(clock: Clock, cpus: &[usize], workers: &mut [Apart<P>],
             Stretch { begin, end: clock.now(), elements: loops * out as u64 }
         });
     }
-    crew.run().map_or(Lap::NONE, |members| Stretch::mean(&members))
+    crew.run().map(|members| Stretch::mean(&members))
 }
 
 #[cfg(test)]
@@ -192,7 +198,7 @@ mod tests {
         let node = |local| Apart(Nodes { lists: zones.iter().map(lists).collect(), local });
         let mut workers = [node(0), node(1)];
         let cpu = allowed_cpus()[0];
-        let lap = all_at_once(Clock::new(), &[cpu, cpu], &mut workers, 64, 10_000);
+        let lap = all_at_once(Clock::new(), &[cpu, cpu], &mut workers, 64, 10_000).expect("two threads");
         assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
         for (worker, local) in workers.iter().zip([0, 1]) {
             let counts: Vec<(u64, u64)> = worker.0.lists.iter().map(Pcp::counts).collect();

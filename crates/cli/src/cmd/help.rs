@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use waterwheel_dev::generator::GenParams;
+use waterwheel_dev::null::NullParams;
 use waterwheel_dev::pcap::PcapParams;
 use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, nearest};
 
@@ -89,7 +90,8 @@ fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
         Kind::AfXdp => AF_XDP_KEYS,
         Kind::Gen => GenParams::KEYS,
         Kind::Pcap => PcapParams::KEYS,
-        Kind::Null | Kind::Tap | Kind::Veth => &[],
+        Kind::Null => NullParams::KEYS,
+        Kind::Tap | Kind::Veth => &[],
     }
 }
 
@@ -121,7 +123,12 @@ Makes packets, with correct checksums. src, dst, sport and dport may be ranges (
 that is how there are many flows.
   gen:    gen:size=imix,rate=1M    gen:src=10.0.0.0/16,proto=tcp,dport=443"
         }
-        Kind::Null => "Takes every packet and forgets it; nothing ever comes from it.",
+        Kind::Null => {
+            "\
+Takes every packet and forgets it. With a size it also gives packets, as many as are taken, that nobody wrote: their bytes are what \
+was in the page, so that nothing but the loop and its memory is measured.
+  null:    null:size=64"
+        }
         Kind::Veth => {
             "\
 A pair of devices in the memory of this process, for tests. Named twice in one command, these are its two ends: what is sent \

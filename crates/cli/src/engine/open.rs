@@ -3,7 +3,7 @@
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy};
 use waterwheel_dev::generator::{Gen, GenParams};
-use waterwheel_dev::null::Null;
+use waterwheel_dev::null::{Null, NullParams};
 use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
 use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp};
 use waterwheel_dev::tap::Tap;
@@ -43,6 +43,7 @@ pub(super) struct Wanted {
 enum Recipe {
     Gen(String, GenParams),
     Null,
+    Source(Null),
     Read(String, PcapParams),
     Write(String),
     Tap(String),
@@ -86,8 +87,14 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 all.push(wanted(Recipe::Gen(spec.to_string(), params)));
             }
             Kind::Null => {
-                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                all.push(wanted(Recipe::Null));
+                let mut params = NullParams::default();
+                spec.apply(NullParams::KEYS, |key, value| params.set(key, value))?;
+                let source = |size| Null::source(size).map(|null| Recipe::Source(null.named(spec.to_string())));
+                let recipe = match params.size.filter(|_| port.fate.is_some()) {
+                    Some(size) => source(size).map_err(failure)?,
+                    None => Recipe::Null,
+                };
+                all.push(wanted(recipe));
             }
             Kind::Pcap if port.fate.is_some() => {
                 let mut params = PcapParams::default();
@@ -185,6 +192,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
     Ok(match wanted.recipe {
         Recipe::Gen(name, params) => plain(Box::new(Gen::new(&params).map_err(failure)?.named(name))),
         Recipe::Null => plain(Box::new(Null::new())),
+        Recipe::Source(null) => plain(Box::new(null)),
         Recipe::Read(file, params) => {
             let reader = PcapReader::open(if file == "-" { "/dev/stdin" } else { &file }, &params).map_err(failure)?;
             plain(Box::new(reader.named(format!("pcap:{file}"))))
@@ -240,7 +248,7 @@ impl Wanted {
 
     /// A source that loses nothing by waiting until its target has room.
     pub(super) fn is_patient(&self) -> bool {
-        matches!(self.recipe, Recipe::Gen(..) | Recipe::Read(..))
+        matches!(self.recipe, Recipe::Gen(..) | Recipe::Source(_) | Recipe::Read(..))
     }
 }
 
@@ -275,7 +283,8 @@ pub(super) mod tests {
         for (line, class, expected) in [
             ("drop gen:sze=64", Class::Usage, "did you mean 'size'?"),
             ("drop gen:size=5", Class::Config, "size=5"),
-            ("forward gen: null:x=1 --one-way", Class::Usage, "this device has no keys"),
+            ("forward gen: null:x=1 --one-way", Class::Usage, "the keys are size"),
+            ("forward gen: null:size=5 --one-way", Class::Config, "size=5"),
             ("drop pcap:x,timing=late", Class::Config, "timing=late"),
         ] {
             let plan = crate::config::tests::plan(line).expect(line);

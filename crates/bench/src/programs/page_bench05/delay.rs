@@ -71,7 +71,7 @@ fn measure(group: &mut Group<'_, '_>, cpus: [usize; 2]) -> Result<(), Interrupte
         batch: 1,
     };
     let work = "one word taken out of the ring, by the same loop";
-    group.timed(Side::Ours, RING, work, move |count| ring.run(Which::Consumer, count));
+    group.fallible(Side::Ours, RING, work, move |count| ring.run(Which::Consumer, count));
     let taken = "shared page taken out of the ring";
     shared(group, cpus, PLAIN, Side::Ours, format!("{taken} and freed"), AtOnce);
     let work = format!("{taken}; {DELAY} are kept back, then freed together");
@@ -117,7 +117,7 @@ where
         round: ROUND,
         batch: 1,
     };
-    group.timed(side, name, work, move |count| sides.run(Which::Consumer, count));
+    group.fallible(side, name, work, move |count| sides.run(Which::Consumer, count));
 }
 
 #[cfg(test)]

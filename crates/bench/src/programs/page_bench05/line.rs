@@ -11,13 +11,13 @@ pub(super) fn case() -> Case {
     crossing("one line".to_owned(), "line across CPUs", 1, |group, cpus| {
         let clock = group.clock();
         let work = "one line handed over: each CPU in turn waits for the other's number and writes the next";
-        group.timed(Side::Baseline, "line handed over", work, move |count| there_and_back(clock, cpus, count));
+        group.fallible(Side::Baseline, "line handed over", work, move |count| there_and_back(clock, cpus, count));
         group.measure()
     })
 }
 
 /// `count` times from one CPU to the other.
-fn there_and_back(clock: Clock, cpus: [usize; 2], count: u64) -> Lap {
+fn there_and_back(clock: Clock, cpus: [usize; 2], count: u64) -> Result<Lap, String> {
     let number = Apart(AtomicU64::new(0));
     let mut crew = Crew::new();
     for (first, cpu) in cpus.into_iter().enumerate() {
@@ -37,8 +37,8 @@ fn there_and_back(clock: Clock, cpus: [usize; 2], count: u64) -> Lap {
             Stretch { begin, end: clock.now(), elements: 0 }
         });
     }
-    let stretches = crew.run().unwrap_or_default();
-    Stretch::whole(&stretches, number.0.load(Ordering::Relaxed))
+    let stretches = crew.run()?;
+    Ok(Stretch::whole(&stretches, number.0.load(Ordering::Relaxed)))
 }
 
 #[cfg(test)]
@@ -51,7 +51,8 @@ mod tests {
         let cpus = allowed_cpus();
         let last = cpus[cpus.len() - 1];
         for count in [1, 2, 7] {
-            assert_eq!(there_and_back(Clock::new(), [cpus[0], last], count).elements, count);
+            let lap = there_and_back(Clock::new(), [cpus[0], last], count).expect("two threads");
+            assert_eq!(lap.elements, count);
         }
     }
 }

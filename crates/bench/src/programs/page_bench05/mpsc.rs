@@ -47,7 +47,7 @@ fn measure(group: &mut Group<'_, '_>, [consumer, _]: [usize; 2], producers: usiz
     let mut from: Vec<_> = cpus.iter().copied().zip(puts).map(end).collect();
     let mut to = [End::new(consumer, Lanes(takes), Ignore, BATCH)];
     let work = format!("one word; a ptr_ring of {SLOTS} slots for each producer, drained in turn; {waits}");
-    group.timed(Side::Ours, "ptr_ring each", work, move |count| whole(clock, &mut from, &mut to, count, BATCH));
+    group.fallible(Side::Ours, "ptr_ring each", work, move |count| whole(clock, &mut from, &mut to, count, BATCH));
     crossbeam(group, &cpus, consumer);
     if producers == 1 {
         let crossing =
@@ -72,7 +72,7 @@ fn crossbeam(group: &mut Group<'_, '_>, cpus: &[usize], consumer: usize) {
         "one word; one queue of {SLOTS} slots, push and pop of each: it has no batches; waits where full or empty"
     );
     let name = "crossbeam ArrayQueue";
-    group.timed(Side::Peer, name, work, move |count| whole(clock, &mut from, &mut to, count, BATCH));
+    group.fallible(Side::Peer, name, work, move |count| whole(clock, &mut from, &mut to, count, BATCH));
 }
 
 #[cfg(not(feature = "peers"))]

@@ -183,7 +183,7 @@ fn one_side(group: &mut Group<'_, '_>, cpus: [usize; 2], batch: usize, which: Wh
         let producer = End::new(cpus[0], put, Alloc(lists()), batch);
         let consumer = End::new(cpus[1], take, Free(lists()), batch);
         let mut sides = Sides { clock, producer, consumer, prefill: PREFILL, round: ROUND, batch };
-        group.timed(Side::Ours, "pcp", work, move |count| sides.run(which, count));
+        group.fallible(Side::Ours, "pcp", work, move |count| sides.run(which, count));
     }
     group.measure()
 }
@@ -197,7 +197,7 @@ fn both_sides(group: &mut Group<'_, '_>, cpus: [usize; 2], batch: usize) -> Resu
         let mut producer = [End::new(cpus[0], put, Alloc(lists()), batch)];
         let mut consumer = [End::new(cpus[1], take, Free(lists()), batch)];
         let work = format!("page allocated on one CPU, freed on the other, each with its lists; {waits}");
-        group.timed(Side::Ours, "pcp", work, move |count| whole(clock, &mut producer, &mut consumer, count, batch));
+        group.fallible(Side::Ours, "pcp", work, move |count| whole(clock, &mut producer, &mut consumer, count, batch));
     }
     let load = Load::Objects(Object::Bare);
     let crossing = Crossing { clock, consumers: vec![cpus[1]], batch, slots: SMALL, load };
@@ -229,7 +229,7 @@ mod tests {
                 let consumer = End::new(cpu, take, Free(lists()), batch);
                 let mut sides =
                     Sides { clock: Clock::new(), producer, consumer, prefill: PREFILL, round: ROUND, batch };
-                sides.run(which, 1000); // how far they get is the scheduler's affair
+                sides.run(which, 1000).expect("two threads"); // how far they get is the scheduler's affair
                 drop(sides);
                 assert!(is_whole(&zone), "{batch} {which:?}");
             }

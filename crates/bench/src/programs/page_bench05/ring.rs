@@ -62,7 +62,7 @@ fn add_side<K: Kind>(group: &mut Group<'_, '_>, cpus: [usize; 2], batch: usize, 
         batch,
     };
     let work = format!("one word; {}; {SLOTS} slots, {PREFILL} words in it at first", K::calls(batch));
-    group.timed(K::SIDE, K::NAME, work, move |count| sides.run(which, count));
+    group.fallible(K::SIDE, K::NAME, work, move |count| sides.run(which, count));
 }
 
 fn both_sides(group: &mut Group<'_, '_>, cpus: [usize; 2], batch: usize) -> Result<(), Interrupted> {
@@ -82,7 +82,7 @@ fn add_both<K: Kind>(group: &mut Group<'_, '_>, cpus: [usize; 2], batch: usize) 
     let calls = K::calls(batch);
     let work = format!("one word from CPU to CPU; {calls}; {SMALL} slots, waits where full or empty");
     let clock = group.clock();
-    group.timed(K::SIDE, K::NAME, work, move |count| whole(clock, &mut producer, &mut consumer, count, batch));
+    group.fallible(K::SIDE, K::NAME, work, move |count| whole(clock, &mut producer, &mut consumer, count, batch));
 }
 
 /// Adds DPDK's row, or says why there is none.

@@ -41,21 +41,21 @@ where
     C: Sink<T> + Send,
 {
     /// Rounds until the wanted side has worked on about `count` values; the time is that side's alone.
-    pub(super) fn run(&mut self, which: Which, count: u64) -> Lap {
-        let mut sum = Lap::NONE;
+    pub(super) fn run(&mut self, which: Which, count: u64) -> Result<Lap, String> {
+        let mut sum = Lap { ticks: 0, elements: 0 };
         // A round may be short, if the scheduler takes one side's CPU away.
         let most = 4 + 4 * count / self.round;
         for _ in 0..most {
             if sum.elements >= count {
                 break;
             }
-            let Some(lap) = self.once(which, count - sum.elements) else { return Lap::NONE };
+            let lap = self.once(which, count - sum.elements)?;
             sum = Lap { ticks: sum.ticks + lap.ticks, elements: sum.elements + lap.elements };
         }
-        sum
+        Ok(sum)
     }
 
-    fn once(&mut self, which: Which, count: u64) -> Option<Lap> {
+    fn once(&mut self, which: Which, count: u64) -> Result<Lap, String> {
         for _ in 0..self.prefill {
             if let Some(value) = self.producer.work.one() {
                 let _ = self.producer.ring.put(value);
@@ -63,11 +63,11 @@ where
         }
         let load = Load { count: count.min(self.round), batch: self.batch, patient: false };
         let (producer, consumer) = (std::slice::from_mut(&mut self.producer), std::slice::from_mut(&mut self.consumer));
-        let stretches = carry(self.clock, producer, consumer, load).ok()?;
+        let stretches = carry(self.clock, producer, consumer, load)?;
         while let Some(value) = self.consumer.ring.take() {
             self.consumer.work.one(value);
         }
         self.producer.buffer.drain(..).for_each(|value| self.consumer.work.one(value));
-        Some(stretches[usize::from(which == Which::Consumer)].lap())
+        Ok(stretches[usize::from(which == Which::Consumer)].lap())
     }
 }

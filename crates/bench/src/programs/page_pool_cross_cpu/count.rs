@@ -74,7 +74,7 @@ where
             0
         });
     }
-    let told = crew.run().map_err(|error| error.to_string())?;
+    let told = crew.run()?;
     let returned = table.returned.load(Ordering::Relaxed);
     if table.census.is_broken() || returned < pages {
         return Err("a thread waited for its turn in vain".into());

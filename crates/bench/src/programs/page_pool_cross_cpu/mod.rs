@@ -118,7 +118,7 @@ fn go_round<S, K>(
     let (mut from, mut to) = ends(owner, returners, cpus, batch);
     let clock = group.clock();
     let work = format!("{work}; batches of {batch}");
-    group.timed(side, name, work, move |count| whole(clock, &mut from, &mut to, count, batch));
+    group.fallible(side, name, work, move |count| whole(clock, &mut from, &mut to, count, batch));
 }
 
 /// The owner on the first CPU, a returner on each of the others, and a ring to each.
@@ -139,15 +139,21 @@ fn ends<S, K>(
 fn waits(group: &mut Group<'_, '_>, cpus: &[usize]) {
     let (clock, returners) = (group.clock(), cpus.len() - 1);
     let (pages, rounds) = (pages(returners), if group.session().options().quick { 50_000 } else { 1_000_000 });
-    let what = "us, longest from given back to in hand again";
     if let Ok((zone, way)) = with_zone(pages, |zone| plain::pool(zone, pages, returners)) {
-        group.count(POOL, what, wait::longest_ns(clock, way, cpus, rounds, &zone) / 1000.0);
+        longest(group, POOL, wait::longest_ns(clock, way, cpus, rounds, &zone));
     }
     if let Ok((zone, way)) = with_zone(pages, |zone| plain::one_ring(zone, pages, returners)) {
-        group.count(ONE_RING, what, wait::longest_ns(clock, way, cpus, rounds, &zone) / 1000.0);
+        longest(group, ONE_RING, wait::longest_ns(clock, way, cpus, rounds, &zone));
     }
     if let Some(asks) = wait::asks_in_vain() {
         group.count(POOL, "asks in vain for a page that was dropped", asks as f64);
+    }
+}
+
+fn longest(group: &mut Group<'_, '_>, name: &str, ns: Result<f64, String>) {
+    match ns {
+        Ok(ns) => group.count(name, "us, longest from given back to in hand again", ns / 1000.0),
+        Err(why) => group.absent(format!("{name}, wait"), why),
     }
 }
 
@@ -212,7 +218,7 @@ mod tests {
     {
         let cpus = vec![allowed_cpus()[0]; way.returners.len() + 1];
         let (mut from, mut to) = ends(way.owner, way.returners, &cpus, batch);
-        let lap = whole(Clock::new(), &mut from, &mut to, 3000, batch);
+        let lap = whole(Clock::new(), &mut from, &mut to, 3000, batch).expect("threads");
         assert!(lap.elements >= 3000 && lap.ticks > 0, "{lap:?}");
         drop((from, to));
         assert!(Account::open(zone).close(Users::Gone).is_whole());

@@ -49,7 +49,13 @@ impl<S: Source<Page>> Source<Page> for Seeing<S> {
 }
 
 /// The longest time from giving a page back to its being handed out again, nanoseconds, while `pages` pages go round at full speed.
-pub(super) fn longest_ns<S, K>(clock: Clock, way: Way<S, K>, cpus: &[usize], pages: u64, zone: &Zone) -> f64
+pub(super) fn longest_ns<S, K>(
+    clock: Clock,
+    way: Way<S, K>,
+    cpus: &[usize],
+    pages: u64,
+    zone: &Zone,
+) -> Result<f64, String>
 where
     S: Source<Page> + Send,
     K: Sink<Page> + Send,
@@ -59,8 +65,8 @@ where
     let stamping = |inner| Stamping { clock, stamps: stamps.clone(), inner };
     let returners = way.returners.into_iter().map(stamping).collect();
     let (mut from, mut to) = super::ends(owner, returners, cpus, BATCH);
-    whole(clock, &mut from, &mut to, pages, BATCH);
-    clock.ns(from[0].work.longest)
+    whole(clock, &mut from, &mut to, pages, BATCH)?;
+    Ok(clock.ns(from[0].work.longest))
 }
 
 /// How often the owner has to ask, beyond the first time, until it gets a page that a thread has dropped which then does nothing more: the most of some trials. `None`: never.
