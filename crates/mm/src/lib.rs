@@ -26,6 +26,7 @@ mod lane;
 mod owner;
 mod page;
 mod pcp;
+mod prefetch;
 mod ptr_ring;
 mod refcount;
 mod region;

@@ -23,10 +23,10 @@ use crate::bulk::move_tail;
 use crate::lane::{self, Lane, LaneEnd};
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, asymmetric, lock};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, asymmetric, lock};
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 /// Number of owners that can be registered at a time. Ids run from 1.
 pub const MAX_OWNERS: usize = 4095;
@@ -393,7 +393,7 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
 #[expect(unsafe_code, reason = "the destructor is read without a lock by those who hold a page of its slot")]
 mod destructor_cell {
     use super::{Destructor, DestructorCell, FrozenPage, Home, State};
-    use std::sync::MutexGuard;
+    use crate::sync::MutexGuard;
 
     // SAFETY: written under the slot's lock while no page of the slot is out, read by holders of such pages only; destructors are Send + Sync.
     unsafe impl Sync for DestructorCell {}

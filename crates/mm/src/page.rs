@@ -12,7 +12,7 @@
 use crate::refcount::Refcount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
 use crate::word::PageWord;
-use crate::{owner, zone};
+use crate::{owner, prefetch, zone};
 use std::fmt;
 use std::ops::Deref;
 
@@ -295,6 +295,12 @@ impl PageRef {
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: mapped, initialised memory of `size` bytes; while it is shared nobody writes.
         unsafe { std::slice::from_raw_parts(self.0.address(), self.0.size()) }
+    }
+
+    /// Asks the CPU for the cache line of the page's count, to write: for who will drop the reference soon, and got it from another CPU.
+    #[inline]
+    pub fn prefetchw(&self) {
+        prefetch::prefetchw(meta(self.0));
     }
 
     /// The talk's question at refcount 1: the page, to write, if nobody else holds it; else the reference back.

@@ -1,6 +1,7 @@
-//! Atomics, cells and fences: the standard library's, or loom's when the crate is model checked (`--cfg loom`).
+//! Atomics, cells, locks and fences: the standard library's; loom's when the crate is model checked (`--cfg loom`); or those of `waterwheel-count` when what threads hand each other
+//! is counted (the package `waterwheel-mm-counted`, which has these sources).
 //!
-//! Everything that threads share in this crate is imported from here, so that what loom explores is what runs.
+//! Everything that threads share in this crate is imported from here, so that what loom explores, and what is counted, is what runs.
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -11,20 +12,31 @@ pub(crate) use loom::{
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{Ordering, fence},
+};
+#[cfg(loom)]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+#[cfg(not(any(loom, feature = "counted")))]
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize},
+};
+#[cfg(feature = "counted")]
+pub(crate) use waterwheel_count::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, UnsafeCell,
 };
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "counted")))]
 pub(crate) use cell::UnsafeCell;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// Locks, also after a panic elsewhere: every critical section of this crate leaves its data whole at each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "counted")))]
 mod cell {
     /// `std::cell::UnsafeCell` with loom's way of access, which can be checked.
     #[derive(Debug)]

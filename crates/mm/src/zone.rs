@@ -6,10 +6,10 @@
 use crate::buddy::Buddy;
 use crate::page::FrozenPage;
 use crate::region::{self, HugePages, Region, RegionError, RegionId};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::word::PageWord;
 use crate::{MAX_ORDER, ORDERS};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub(crate) use crate::region::meta_of;
 

@@ -116,7 +116,8 @@ impl<'g, 'a> Group<'g, 'a> {
         self.looped(Side::Baseline, name.into(), work.into(), step, body);
     }
 
-    fn looped(
+    /// The same, of the given side.
+    pub(crate) fn looped(
         &mut self,
         side: Side,
         implementation: String,
@@ -244,7 +245,12 @@ impl<'g, 'a> Group<'g, 'a> {
         loop {
             self.session.check()?;
             let Some(lap) = contender.run(loops) else { return Ok(()) };
-            let took = clock.ns(lap.ticks);
+            let mut took = clock.ns(lap.ticks);
+            if took >= wanted / 4.0 {
+                // Once more: if it was interrupted for a millisecond, a single iteration would look like enough.
+                let Some(lap) = contender.run(loops) else { return Ok(()) };
+                took = took.min(clock.ns(lap.ticks));
+            }
             if took >= wanted / 4.0 {
                 contender.loops = ((loops as f64 * wanted / took) as u64).max(1);
                 return Ok(());
@@ -382,8 +388,8 @@ mod tests {
             }
             group.measure()
         });
-        // Calibration, then each run after its warm-up.
-        assert_eq!(*order.borrow(), "ab".to_owned() + "aabb" + "bbaa" + "aabb");
+        // Calibration, confirmed; then each run after its warm-up.
+        assert_eq!(*order.borrow(), "aabb".to_owned() + "aabb" + "bbaa" + "aabb");
         assert_eq!(events.len(), 2);
     }
 

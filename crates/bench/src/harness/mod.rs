@@ -1,6 +1,8 @@
 //! How figures are taken: the clock, turn-by-turn measuring, the facts of the machine.
 
+pub(crate) mod carry;
 mod clock;
+pub(crate) mod crew;
 mod group;
 mod machine;
 mod program;

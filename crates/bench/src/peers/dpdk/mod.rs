@@ -56,6 +56,7 @@ pub(crate) enum Load {
 
 /// A journey from the calling thread, which is pinned already, to threads on other CPUs.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(dpdk), expect(dead_code, reason = "DPDK's loops read it"))]
 pub(crate) struct Crossing {
     /// The run's.
     pub(crate) clock: Clock,
