@@ -5,11 +5,13 @@
 //!
 //! Read `harness/group.rs` first: how a figure comes about. Then any of `programs/`.
 
+pub mod compare;
 mod event;
 mod harness;
 pub mod output;
 mod peers;
 mod programs;
+pub mod report;
 
 pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
 pub use harness::{Case, Group, Interrupted, Options, Program, Session, UnknownName};

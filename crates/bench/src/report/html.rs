@@ -1,0 +1,228 @@
+//! The page: everything in one file, without scripts.
+
+use super::charts::Figure;
+use super::reference::SOURCES;
+use super::svg::Escaped;
+use crate::event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
+use crate::harness::Program;
+use crate::output::figure;
+use std::fmt::Write as _;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page of a run; `command` is what made it.
+pub(super) fn page(command: &str, machine: &Machine, figures: &[Figure], events: &[Event]) -> String {
+    let mut out = String::with_capacity(1 << 18);
+    let _ = write!(
+        out,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width\"/>\n\
+         <title>waterwheel bench: what packet memory costs</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>What packet memory costs</h1>\n<p>Made by <code>{}</code></p>\n",
+        Escaped(command),
+    );
+    facts(&mut out, machine);
+    how_to_read(&mut out);
+    whole_run_notes(&mut out, events);
+    contents(&mut out, figures);
+    let programs = crate::programs();
+    let mut last = "";
+    for figure in figures {
+        let is_first_of_its_bench = figure.bench != last;
+        section(
+            &mut out,
+            figure,
+            programs.iter().find(|program| program.name == figure.bench),
+            is_first_of_its_bench,
+            events,
+        );
+        last = &figure.bench;
+    }
+    ratios(&mut out, events);
+    rows(&mut out, events);
+    counts(&mut out, events);
+    absents(&mut out, events);
+    out.push_str("<h2 id=\"sources\">Sources of the figures that this run did not measure</h2>\n<ul>");
+    for source in SOURCES {
+        let _ = write!(out, "<li>{}</li>", Escaped(source));
+    }
+    out.push_str("</ul>\n</body>\n</html>\n");
+    out
+}
+
+fn facts(out: &mut String, machine: &Machine) {
+    let cpus: Vec<String> = machine.cpus.iter().map(usize::to_string).collect();
+    let tsc =
+        machine.tsc_ghz.map_or_else(|| "not invariant: no cycles".to_owned(), |ghz| format!("{ghz:.3} GHz, invariant"));
+    let mitigations = if machine.mitigations.is_empty() { "none".into() } else { machine.mitigations.join("; ") };
+    out.push_str("<table class=\"facts\">");
+    for (name, value) in [
+        ("CPU", machine.cpu.as_str()),
+        ("CPUs used", &cpus.join(", ")),
+        ("TSC", &tsc),
+        ("governor", &machine.governor),
+        ("kernel", &format!("Linux {}", machine.kernel)),
+        ("huge pages", &machine.huge_pages),
+        ("mitigations", &mitigations),
+        ("waterwheel", &format!("{}, compiled for {}", machine.version, machine.target)),
+        ("empty loop", &format!("{:.3} ns an iteration, subtracted everywhere", machine.empty_ns)),
+        ("LOCKed increment", &format!("{:.2} ns", machine.locked_ns)),
+    ] {
+        let _ = write!(out, "<tr><th>{name}</th><td>{}</td></tr>", Escaped(value));
+    }
+    out.push_str("</table>\n");
+}
+
+fn how_to_read(out: &mut String) {
+    out.push_str(
+        "<ul class=\"legend\">\n\
+         <li><span class=\"key ours0\">&#9679;</span> <b>Waterwheel</b>: filled marks, blue and green</li>\n\
+         <li><span class=\"key peer0\">&#9675;</span> <b>peers</b>, measured in the same run, turn by turn: hollow marks, orange and red</li>\n\
+         <li><span class=\"key base0\">&#9675;</span> neither: empty loop, LOCKed instructions, schemes rebuilt from the talk</li>\n\
+         <li><span class=\"key talk\">- -</span> <b>the talk</b> of 2017, and <span class=\"key kernel\">- -</span> <b>the kernel's code</b>, measured elsewhere: \
+         dashed; not of this run (<a href=\"#sources\">sources</a>)</li>\n</ul>\n\
+         <p>A figure is the median of its runs, the thin line through it reaches from the fastest run to the slowest (cut where one run was held up). All times are per \
+         element, the empty loop subtracted. &#8220;Cycles&#8221; are TSC cycles.</p>\n",
+    );
+}
+
+fn whole_run_notes(out: &mut String, events: &[Event]) {
+    for note in notes(events).filter(|note| note.bench.is_empty()) {
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", Escaped(&note.text));
+    }
+}
+
+fn notes(events: &[Event]) -> impl Iterator<Item = &Note> {
+    events.iter().filter_map(|event| match event {
+        Event::Note(note) => Some(note),
+        _ => None,
+    })
+}
+
+/// Links to what is there; what is not part of this run is said once, in a line.
+fn contents(out: &mut String, figures: &[Figure]) {
+    let (there, missing): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| !figure.drawings.is_empty());
+    out.push_str("<nav>");
+    for figure in there {
+        let _ = write!(out, "<a href=\"#{}\">{}</a> ", anchor(figure), Escaped(&figure.title));
+    }
+    out.push_str("<a href=\"#ratios\">Ratios</a> <a href=\"#rows\">All rows</a></nav>\n");
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|figure| format!("{} ({})", figure.title, figure.bench)).collect();
+        let _ = writeln!(out, "<p class=\"note\">Not part of this run: {}.</p>", Escaped(&names.join("; ")));
+    }
+}
+
+fn anchor(figure: &Figure) -> String {
+    let title = figure.title.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    format!("{}-{title}", figure.bench)
+}
+
+fn section(out: &mut String, figure: &Figure, program: Option<&Program>, is_first: bool, events: &[Event]) {
+    if figure.drawings.is_empty() {
+        return;
+    }
+    let (title, bench) = (Escaped(&figure.title), Escaped(&figure.bench));
+    let _ = writeln!(out, "<section>\n<h2 id=\"{}\">{title} <small>{bench}</small></h2>", anchor(figure));
+    if let Some(program) = program.filter(|_| is_first) {
+        let _ = writeln!(out, "<p>{}. Answers: {}.</p>", Escaped(program.about), Escaped(program.answers));
+    }
+    for drawing in &figure.drawings {
+        let _ = writeln!(out, "<figure>{drawing}</figure>");
+    }
+    if !figure.caption.is_empty() {
+        let _ = writeln!(out, "<p>{}</p>", Escaped(figure.caption));
+    }
+    if is_first {
+        for note in notes(events).filter(|note| note.bench == figure.bench) {
+            let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
+            let _ = writeln!(out, "<p class=\"note\">{}{}</p>", Escaped(&case), Escaped(&note.text));
+        }
+    }
+    out.push_str("</section>\n");
+}
+
+/// A table, or a line that says that there is nothing for it.
+fn table(out: &mut String, (id, title): (&str, &str), heads: &[&str], rows: &[Vec<String>]) {
+    let _ = writeln!(out, "<h2 id=\"{id}\">{title}</h2>");
+    if rows.is_empty() {
+        out.push_str("<p>None in this run.</p>\n");
+        return;
+    }
+    out.push_str("<table class=\"rows\"><thead><tr>");
+    heads.iter().for_each(|head| out.push_str(&format!("<th>{head}</th>")));
+    out.push_str("</tr></thead><tbody>\n");
+    let mut bench = "";
+    for row in rows {
+        out.push_str(if row[0] == bench { "<tr>" } else { "<tr class=\"first\">" });
+        bench = &row[0];
+        for cell in row {
+            let class = if cell.parse::<f64>().is_ok() { " class=\"n\"" } else { "" };
+            let _ = write!(out, "<td{class}>{}</td>", Escaped(cell));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table>\n");
+}
+
+fn ratios(out: &mut String, events: &[Event]) {
+    let row = |ratio: &Ratio| {
+        let Ratio { bench, case, implementation, peer, .. } = ratio.clone();
+        let numbers = [ratio.ratio_median, ratio.ratio_min, ratio.ratio_max].map(|ratio| format!("{ratio:.3}"));
+        [bench, case, implementation, peer].into_iter().chain(numbers).collect()
+    };
+    let rows: Vec<Vec<String>> = events
+        .iter()
+        .filter_map(|event| if let Event::Ratio(ratio) = event { Some(row(ratio)) } else { None })
+        .collect();
+    table(
+        out,
+        ("ratios", "Ratios: ours / peer in time, below 1 is faster"),
+        &["bench", "case", "ours", "peer", "median", "least", "greatest"],
+        &rows,
+    );
+}
+
+fn rows(out: &mut String, events: &[Event]) {
+    let row = |row: &Row| {
+        let whose = match row.side {
+            Side::Ours => "",
+            Side::Peer => "peer",
+            Side::Baseline => "neither",
+        };
+        let cycles = row.cycles.map_or_else(|| "-".to_owned(), figure);
+        let range = format!("{} .. {}", figure(row.min_ns), figure(row.max_ns));
+        let noisy = if row.noisy { "noisy" } else { "" };
+        let names = [&row.bench, &row.case, &row.implementation].map(String::clone);
+        let numbers =
+            [whose.to_owned(), figure(row.ns), cycles, figure(row.locked), range, noisy.to_owned(), row.work.clone()];
+        names.into_iter().chain(numbers).collect()
+    };
+    let rows: Vec<Vec<String>> =
+        events.iter().filter_map(|event| if let Event::Row(of) = event { Some(row(of)) } else { None }).collect();
+    let heads = ["bench", "case", "contender", "whose", "ns", "cycles", "LOCKed", "min .. max", "", "one element is"];
+    table(out, ("rows", "All rows"), &heads, &rows);
+}
+
+fn counts(out: &mut String, events: &[Event]) {
+    let row = |count: &Count| {
+        let Count { bench, case, implementation, what, .. } = count.clone();
+        vec![bench, case, implementation, figure(count.value), what]
+    };
+    let rows: Vec<Vec<String>> = events
+        .iter()
+        .filter_map(|event| if let Event::Count(count) = event { Some(row(count)) } else { None })
+        .collect();
+    table(out, ("counts", "All counts"), &["bench", "case", "contender", "", "what"], &rows);
+}
+
+fn absents(out: &mut String, events: &[Event]) {
+    let row = |absent: &Absent| {
+        let Absent { bench, case, implementation, why } = absent.clone();
+        vec![bench, case, implementation, why]
+    };
+    let rows: Vec<Vec<String>> = events
+        .iter()
+        .filter_map(|event| if let Event::Absent(absent) = event { Some(row(absent)) } else { None })
+        .collect();
+    table(out, ("absent", "What could not be measured"), &["bench", "case", "contender", "why"], &rows);
+}
