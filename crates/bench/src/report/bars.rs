@@ -42,7 +42,7 @@ const TOP: f64 = 30.0;
 /// Between columns.
 const GAP: f64 = 22.0;
 /// Room for the number beside the longest bar.
-const NUMBER: f64 = 58.0;
+const NUMBER: f64 = 84.0;
 /// About how wide a character of a name is.
 const CHAR: f64 = 6.3;
 
@@ -68,7 +68,8 @@ impl Bars {
         let mut drawn = String::new();
         let mut y = TOP;
         for block in &self.blocks {
-            if !block.name.is_empty() {
+            let says_more = block.rows.iter().any(|row| row.name != block.name);
+            if says_more {
                 svg::text(&mut drawn, "block", "start", (0.0, y + 12.0), &block.name);
                 y += LINE + 6.0;
             }
@@ -119,5 +120,10 @@ fn draw_bar(out: &mut String, row: &Row, bar: Bar, axis: &Axis, (x, y): (f64, f6
         }
         end = end.max(high);
     }
-    svg::text(out, "number", "start", (x + end + 5.0, y + 11.0), &figure(bar.value));
+    // Of a reference the range is all that is known; of a measurement the median is what counts.
+    let number = match bar.range.filter(|(low, high)| row.style.is_reference() && high > low) {
+        Some((low, high)) => format!("{} .. {}", figure(low), figure(high)),
+        None => figure(bar.value),
+    };
+    svg::text(out, "number", "start", (x + end + 5.0, y + 11.0), &number);
 }

@@ -87,7 +87,7 @@ fn curves(
         curve.points.sort_by(|a, b| f64::total_cmp(&a.x, &b.x));
     }
     curves.extend(references.curves());
-    let is_time = column.unit.starts_with("ns ");
+    let is_time = column.unit.starts_with("ns");
     let plot = Plot {
         title: format!("{}: {} over {x}", series.bench, column.unit),
         x: (x.to_owned(), x_scale),
@@ -198,7 +198,10 @@ impl<'m> References<'m> {
         let mut styles = Styles::default();
         let curve = |reference: &&Reference| {
             let Shape::Points(points) = reference.shape else { return None };
-            let points = points.iter().map(|(x, amount)| Point { x: *x, y: amount.ns_on(self.machine), range: None });
+            let points = points.iter().map(|&(x, amount)| {
+                let (y, range) = amount.ns_on(self.machine);
+                Point { x, y, range }
+            });
             let style = styles.of_reference(reference);
             Some(Curve { name: reference.name.to_owned(), style, points: points.collect() })
         };
@@ -210,7 +213,7 @@ impl<'m> References<'m> {
             let name = reference.name.to_owned();
             match reference.shape {
                 Shape::At(x) => Some(Mark::At { name, x }),
-                Shape::Level(amount) => Some(Mark::Level { name, y: amount.ns_on(self.machine) }),
+                Shape::Level(amount) => Some(Mark::Level { name, y: amount.ns_on(self.machine).0 }),
                 Shape::Points(_) => None,
             }
         };
@@ -222,7 +225,8 @@ impl<'m> References<'m> {
         let mut styles = Styles::default();
         let row = |reference: &&Reference| {
             let (Shape::Points(&[(_, amount)]) | Shape::Level(amount)) = reference.shape else { return None };
-            let bar = Bar { value: amount.ns_on(self.machine), range: None };
+            let (value, range) = amount.ns_on(self.machine);
+            let bar = Bar { value, range };
             Some(Row { name: reference.name.to_owned(), style: styles.of_reference(reference), bars: vec![Some(bar)] })
         };
         self.all.iter().filter_map(row).collect()

@@ -76,7 +76,9 @@ impl Plot {
         for mark in &self.marks {
             draw_mark(&mut out, mark, &at);
         }
-        for curve in &self.curves {
+        // The references first, so that they lie behind what was measured.
+        let (behind, before): (Vec<_>, Vec<_>) = self.curves.iter().partition(|curve| curve.style.is_reference());
+        for curve in behind.into_iter().chain(before) {
             draw_curve(&mut out, curve, &at, self.y.1);
         }
         labels.iter().for_each(|label| label.draw(&mut out));
@@ -200,6 +202,9 @@ fn draw_curve(out: &mut String, curve: &Curve, at: &impl Fn(f64, f64) -> (f64, f
     // A logarithm has no place for zero: such points are left out, and the curve is broken there.
     let shown = |point: &&Point| scale == Scale::Linear || point.y > 0.0;
     let class = curve.style.class();
+    if curve.style.is_reference() && curve.points.len() > 1 {
+        draw_band(out, curve, at);
+    }
     for piece in curve.points.split(|point| !shown(&point)).filter(|piece| piece.len() > 1) {
         let places = piece.iter().map(|point| at(point.x, point.y));
         let places: Vec<String> = places.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
@@ -207,12 +212,24 @@ fn draw_curve(out: &mut String, curve: &Curve, at: &impl Fn(f64, f64) -> (f64, f
     }
     for point in curve.points.iter().filter(shown) {
         let (x, y) = at(point.x, point.y);
-        if let Some((low, high)) = point.range {
+        if let Some((low, high)) = point.range.filter(|_| !curve.style.is_reference() || curve.points.len() == 1) {
             svg::line(out, &format!("range {class}"), at(point.x, low), at(point.x, high));
         }
         if !curve.style.is_reference() || curve.points.len() == 1 {
             svg::marker(out, curve.style, x, y, &title(curve, point));
         }
+    }
+}
+
+/// Where a curve may lie that is not certain.
+fn draw_band(out: &mut String, curve: &Curve, at: &impl Fn(f64, f64) -> (f64, f64)) {
+    let ends = curve.points.iter().filter_map(|point| Some((point.x, point.range?)));
+    let highs: Vec<(f64, f64)> = ends.clone().map(|(x, (_, high))| at(x, high)).collect();
+    let lows: Vec<(f64, f64)> = ends.map(|(x, (low, _))| at(x, low)).collect();
+    if !highs.is_empty() {
+        let around = highs.iter().chain(lows.iter().rev()).map(|(x, y)| format!("{x:.1},{y:.1}"));
+        let around: Vec<String> = around.collect();
+        let _ = write!(out, r#"<polygon points="{}" class="band {}"/>"#, around.join(" "), curve.style.class());
     }
 }
 

@@ -79,7 +79,7 @@ fn how_to_read(out: &mut String) {
          <li><span class=\"key peer0\">&#9675;</span> <b>peers</b>, measured in the same run, turn by turn: hollow marks, orange and red</li>\n\
          <li><span class=\"key base0\">&#9675;</span> neither: empty loop, LOCKed instructions, schemes rebuilt from the talk</li>\n\
          <li><span class=\"key talk\">- -</span> <b>the talk</b> of 2017, and <span class=\"key kernel\">- -</span> <b>the kernel's code</b>, measured elsewhere: \
-         dashed; not of this run (<a href=\"#sources\">sources</a>)</li>\n</ul>\n\
+         dashed, with a grey band where it is uncertain how to carry it over; not of this run (<a href=\"#sources\">sources</a>)</li>\n</ul>\n\
          <p>A figure is the median of its runs, the thin line through it reaches from the fastest run to the slowest (cut where one run was held up). All times are per \
          element, the empty loop subtracted. &#8220;Cycles&#8221; are TSC cycles.</p>\n",
     );

@@ -20,12 +20,18 @@ const KERNEL_LOCKED_NS: f64 = 5.03;
 const TALK_GHZ: f64 = 3.0;
 
 impl Amount {
-    /// Nanoseconds to draw it at, beside figures of `machine`.
-    pub(super) fn ns_on(self, machine: &Machine) -> f64 {
+    /// Nanoseconds to draw it at, beside figures of `machine`; and from where to where it may lie, if that is not certain.
+    ///
+    /// Between CPUs of one kind a LOCKed increment carries the kernel's figures over; where it costs much more or less than there, other instructions need not. The
+    /// nanoseconds of the other machine are then the other end.
+    pub(super) fn ns_on(self, machine: &Machine) -> (f64, Option<(f64, f64)>) {
         match self {
-            Self::Ns(ns) => ns,
-            Self::Cycles(cycles) => cycles / machine.tsc_ghz.unwrap_or(TALK_GHZ),
-            Self::Kernel(ns) => ns / KERNEL_LOCKED_NS * machine.locked_ns,
+            Self::Ns(ns) => (ns, None),
+            Self::Cycles(cycles) => (cycles / machine.tsc_ghz.unwrap_or(TALK_GHZ), None),
+            Self::Kernel(there) => {
+                let here = there / KERNEL_LOCKED_NS * machine.locked_ns;
+                (here, Some((here.min(there), here.max(there))))
+            }
         }
     }
 }
@@ -66,7 +72,8 @@ const TALK: &str = "\"talk\": J. D. Brouer, \"Memory vs. Networking\", LSF/MM su
 
 const KERNEL: &str = "\"Linux 6.19\": its mm/page_alloc.c, net/core/page_pool.c and ptr_ring.h, compiled -O2 for x86-64 with x86's own atomics and locks, run in the kernel's \
     user-mode port with two CPUs on another machine (EPYC of the Zen 5 family, a LOCKed increment 5.03 ns), medians of 9. NUMA, memcg and init_on_alloc were off: a \
-    distribution's kernel is slower. Drawn in LOCKed increments: as many of this machine's as it took of that one's.";
+    distribution's kernel is slower. Drawn in LOCKed increments: as many of this machine's as it took of that one's; the grey band reaches from there to the nanoseconds that \
+    it took there. Where the band is wide, the CPUs differ in kind, and neither end is sure.";
 
 const PATCHES: &str = "\"alloc_pages_bulk, 2021\": array variant of the patches that became Linux 5.13 (page_bench04_bulk, cycles); \"page_pool, 2020\": \
     bench_page_pool_cross_cpu with 1 to 4 returning CPUs, cycles (J. D. Brouer, mailing lists). Drawn at as many TSC cycles of this machine.";
@@ -87,9 +94,9 @@ use Shape::{At, Level, Points};
 
 /// All of them.
 pub(super) const REFERENCES: &[Reference] = &[
-    kernel("baseline", "", "for_loop, Linux 6.19, ns there", Points(&[(0.0, Ns(0.25))])),
-    kernel("baseline", "", "atomic_inc, Linux 6.19, ns there", Points(&[(0.0, Ns(5.03))])),
-    kernel("baseline", "", "lock (spin_lock), Linux 6.19, ns there", Points(&[(0.0, Ns(5.72))])),
+    kernel("baseline", "", "for_loop, Linux 6.19, there", Points(&[(0.0, Ns(0.25))])),
+    kernel("baseline", "", "atomic_inc, Linux 6.19, there", Points(&[(0.0, Ns(5.03))])),
+    kernel("baseline", "", "lock (spin_lock), Linux 6.19, there", Points(&[(0.0, Ns(5.72))])),
     talk("page_bench01", "order", "talk: order 0, before", Points(&[(0.0, Cycles(276.0))])),
     talk("page_bench01", "order", "talk: order 0, 4.11-rc1", Points(&[(0.0, Cycles(143.0))])),
     kernel("page_bench01", "order", "Linux 6.19, alloc_pages + __free_pages", Points(KERNEL_ORDERS)),

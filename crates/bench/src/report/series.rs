@@ -49,14 +49,14 @@ pub(super) fn collect(events: &[Event]) -> Vec<Series<'_>> {
 }
 
 impl<'e> Series<'e> {
-    /// The times, if there are any; the unit says per what.
+    /// The times, if there are any, in nanoseconds `per` what one element is.
     pub(super) fn times(&self, per: &str) -> Option<Column<'e>> {
         let value = |row: &&'e Row| {
             let point = Point { x: row.x, y: row.median_ns, range: Some((row.min_ns, row.max_ns)) };
             Value { case: &row.case, name: &row.implementation, side: row.side, point }
         };
         let values: Vec<Value<'e>> = self.rows.iter().map(value).collect();
-        (!values.is_empty()).then(|| Column { unit: format!("ns per {per}"), values })
+        (!values.is_empty()).then(|| Column { unit: format!("ns {per}").trim().to_owned(), values })
     }
 
     /// The counts, a column for each that was counted.
