@@ -38,7 +38,6 @@ pub(super) struct Bars {
 
 const WIDTH: f64 = 980.0;
 const LINE: f64 = 14.0;
-const TOP: f64 = 30.0;
 /// Between columns.
 const GAP: f64 = 22.0;
 /// Room for the number beside the longest bar.
@@ -65,8 +64,12 @@ impl Bars {
             })
             .collect();
 
+        let heads: Vec<Vec<String>> =
+            self.columns.iter().map(|column| svg::broken(column, (width / CHAR) as usize)).collect();
+        let top = heads.iter().map(Vec::len).max().unwrap_or(1) as f64 * LINE + 12.0;
+
         let mut drawn = String::new();
-        let mut y = TOP;
+        let mut y = top;
         for block in &self.blocks {
             let says_more = block.rows.iter().any(|row| row.name != block.name);
             if says_more {
@@ -90,10 +93,12 @@ impl Bars {
             y += 8.0;
         }
         let mut out = svg::open(WIDTH, y, &self.title);
-        for (n, column) in self.columns.iter().enumerate() {
+        for (n, head) in heads.iter().enumerate() {
             let left = names + n as f64 * (width + GAP);
-            svg::text(&mut out, "unit", "start", (left, TOP - 12.0), column);
-            svg::line(&mut out, "axis", (left, TOP - 4.0), (left, y - 6.0));
+            for (line, text) in head.iter().enumerate() {
+                svg::text(&mut out, "unit", "start", (left, 12.0 + line as f64 * LINE), text);
+            }
+            svg::line(&mut out, "axis", (left, top - 4.0), (left, y - 6.0));
         }
         out.push_str(&drawn);
         out.push_str("</svg>");

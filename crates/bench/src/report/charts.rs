@@ -3,67 +3,81 @@
 use super::axis::Scale;
 use super::bars::{Bar, Bars, Block, Row};
 use super::curve::{Curve, Mark, Plot, Point};
-use super::plan::{Form, OTHER, PLANS, Plan};
+use super::plan::{Form, OTHER, TOPICS, Topic};
 use super::reference::{REFERENCES, Reference, Shape, Whose};
 use super::series::{Column, Series, collect};
 use super::svg::Style;
 use crate::event::{Event, Machine, Side};
 use std::collections::BTreeMap;
 
-/// A heading, drawings, and what to say about them.
-pub(super) struct Figure {
+/// A bench of the run, or one that is not part of it.
+pub(super) struct Section {
     pub(super) bench: String,
     pub(super) title: String,
     pub(super) caption: &'static str,
     /// None: not part of this run.
+    pub(super) figures: Vec<Figure>,
+}
+
+/// One series.
+pub(super) struct Figure {
+    pub(super) title: String,
     pub(super) drawings: Vec<String>,
 }
 
 /// Most columns of bars side by side; more leave no room for their numbers.
 const COLUMNS_MAX: usize = 3;
 
-/// The figures of a run, in the order of the plan.
-pub(super) fn figures(events: &[Event], machine: &Machine) -> Vec<Figure> {
-    let mut left = collect(events);
-    let mut figures = Vec::new();
-    for plan in PLANS {
-        let (mine, others) = left.into_iter().partition(|series| plan.is_of(series.bench, series.name));
-        let mine: Vec<Series<'_>> = mine;
-        left = others;
+/// The sections of a run, in the order of the topics.
+pub(super) fn sections(events: &[Event], machine: &Machine) -> Vec<Section> {
+    let all = collect(events);
+    let mut benches: Vec<&str> = all.iter().map(|series| series.bench).collect();
+    benches.dedup();
+    let mut sections = Vec::new();
+    for topic in TOPICS {
+        let (mine, others): (Vec<&str>, Vec<&str>) = benches.into_iter().partition(|bench| topic.is_about(bench));
+        benches = others;
         if mine.is_empty() {
-            figures.push(Figure { bench: plan.bench.into(), title: plan.title.into(), caption: "", drawings: vec![] });
+            let (bench, title) = (topic.bench.to_owned(), topic.title.to_owned());
+            sections.push(Section { bench, title, caption: "", figures: vec![] });
         }
-        figures.extend(mine.iter().map(|series| figure(plan, series, machine)));
+        sections.extend(mine.into_iter().map(|bench| section(topic, bench, &all, machine)));
     }
-    figures.extend(left.iter().map(|series| figure(&OTHER, series, machine)));
-    figures
+    sections.extend(benches.into_iter().map(|bench| section(&OTHER, bench, &all, machine)));
+    sections
 }
 
-fn figure(plan: &Plan, series: &Series<'_>, machine: &Machine) -> Figure {
-    let title = if plan.title.is_empty() { series.name } else { plan.title };
-    let references = References::beside(series, machine);
-    let (times, counts) = (series.times(plan.per), series.counts());
-    let drawings = match plan.form {
+fn section(topic: &Topic, bench: &str, all: &[Series<'_>], machine: &Machine) -> Section {
+    let mut mine: Vec<&Series<'_>> = all.iter().filter(|series| series.bench == bench).collect();
+    mine.sort_by_key(|series| topic.form(series.name).0);
+    let figures = mine.into_iter().map(|series| figure(topic, series, machine)).collect();
+    let title = if topic.title.is_empty() { bench } else { topic.title };
+    Section { bench: bench.to_owned(), title: title.to_owned(), caption: topic.caption, figures }
+}
+
+fn figure(topic: &Topic, series: &Series<'_>, machine: &Machine) -> Figure {
+    let (beside, none) = (References::beside(series, machine), References::none(machine));
+    let times = series.times(topic.per);
+    let counts = if topic.draws_counts { series.counts() } else { vec![] };
+    let drawings = match topic.form(series.name).1 {
         Form::Table => {
             let columns: Vec<Column<'_>> = times.into_iter().chain(counts).collect();
-            columns.chunks(COLUMNS_MAX).map(|columns| bars(series, columns, &References::none(machine))).collect()
+            columns.chunks(COLUMNS_MAX).map(|columns| bars(series, columns, &none)).collect()
         }
         Form::Bars => {
-            let times = times.map(|times| bars(series, &[times], &references));
-            let counts = counts.chunks(COLUMNS_MAX).map(|columns| bars(series, columns, &References::none(machine)));
-            times.into_iter().chain(counts).collect()
+            let times = times.map(|times| bars(series, &[times], &beside));
+            times.into_iter().chain(counts.chunks(COLUMNS_MAX).map(|columns| bars(series, columns, &none))).collect()
         }
         Form::Curves { x, x_scale, y_scale } => {
             let axes = (x, x_scale, y_scale);
-            let times = times.map(|times| curves(axes, series, times, &references)).unwrap_or_default();
-            let none = References::none(machine);
+            let times = times.map(|times| curves(axes, series, times, &beside)).unwrap_or_default();
             times.into_iter().chain(counts.into_iter().flat_map(|counts| curves(axes, series, counts, &none))).collect()
         }
     };
-    Figure { bench: series.bench.to_owned(), title: title.to_owned(), caption: plan.caption, drawings }
+    Figure { title: series.name.to_owned(), drawings }
 }
 
-/// The curves of a column; bars if all of it is at one place. Blocks of an order are shown per page, too.
+/// The curves of a column; bars if it has too few places. Blocks of an order are shown per page, too.
 fn curves(
     axes: (&str, Scale, Scale),
     series: &Series<'_>,
@@ -86,17 +100,32 @@ fn curves(
     for curve in &mut curves {
         curve.points.sort_by(|a, b| f64::total_cmp(&a.x, &b.x));
     }
+    let mut curves = merged(curves);
     curves.extend(references.curves());
+    let is_share = column.unit.contains('%');
     let is_time = column.unit.starts_with("ns");
     let plot = Plot {
         title: format!("{}: {} over {x}", series.bench, column.unit),
         x: (x.to_owned(), x_scale),
-        y: (column.unit, y_scale),
+        // A share is between nothing and all.
+        y: (column.unit, if is_share { Scale::Linear } else { y_scale }),
         right: references.machine.tsc_ghz.filter(|_| is_time).map(|ghz| ("TSC cycles".to_owned(), ghz)),
         curves,
         marks: references.marks(),
     };
     if is_time && series.name == "order" { vec![plot.draw(), per_page(plot).draw()] } else { vec![plot.draw()] }
+}
+
+/// Curves that would hide each other, as they have the same points, become one with both names.
+fn merged(curves: Vec<Curve>) -> Vec<Curve> {
+    let mut merged: Vec<Curve> = Vec::new();
+    for curve in curves {
+        match merged.iter_mut().find(|other| other.points == curve.points) {
+            Some(other) => other.name = format!("{}; {}", other.name, curve.name),
+            None => merged.push(curve),
+        }
+    }
+    merged
 }
 
 /// The cost of a block divided among its pages.
@@ -188,9 +217,8 @@ impl<'m> References<'m> {
     }
 
     fn beside(series: &Series<'_>, machine: &'m Machine) -> Self {
-        let is_beside = |reference: &&Reference| {
-            reference.bench == series.bench && (reference.series.is_empty() || reference.series == series.name)
-        };
+        let is_beside =
+            |reference: &&Reference| reference.bench == series.bench && series.name.starts_with(reference.series);
         Self { machine, all: REFERENCES.iter().filter(is_beside).collect() }
     }
 

@@ -1,6 +1,6 @@
 //! The page: everything in one file, without scripts.
 
-use super::charts::Figure;
+use super::charts::Section;
 use super::reference::SOURCES;
 use super::svg::Escaped;
 use crate::event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 const STYLE: &str = include_str!("style.css");
 
 /// The page of a run; `command` is what made it.
-pub(super) fn page(command: &str, machine: &Machine, figures: &[Figure], events: &[Event]) -> String {
+pub(super) fn page(command: &str, machine: &Machine, sections: &[Section], events: &[Event]) -> String {
     let mut out = String::with_capacity(1 << 18);
     let _ = write!(
         out,
@@ -23,19 +23,11 @@ pub(super) fn page(command: &str, machine: &Machine, figures: &[Figure], events:
     facts(&mut out, machine);
     how_to_read(&mut out);
     whole_run_notes(&mut out, events);
-    contents(&mut out, figures);
+    contents(&mut out, sections);
     let programs = crate::programs();
-    let mut last = "";
-    for figure in figures {
-        let is_first_of_its_bench = figure.bench != last;
-        section(
-            &mut out,
-            figure,
-            programs.iter().find(|program| program.name == figure.bench),
-            is_first_of_its_bench,
-            events,
-        );
-        last = &figure.bench;
+    for section in sections.iter().filter(|section| !section.figures.is_empty()) {
+        let program = programs.iter().find(|program| program.name == section.bench);
+        write_section(&mut out, section, program, events);
     }
     ratios(&mut out, events);
     rows(&mut out, events);
@@ -99,46 +91,54 @@ fn notes(events: &[Event]) -> impl Iterator<Item = &Note> {
 }
 
 /// Links to what is there; what is not part of this run is said once, in a line.
-fn contents(out: &mut String, figures: &[Figure]) {
-    let (there, missing): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| !figure.drawings.is_empty());
+fn contents(out: &mut String, sections: &[Section]) {
+    let (there, missing): (Vec<&Section>, Vec<&Section>) =
+        sections.iter().partition(|section| !section.figures.is_empty());
     out.push_str("<nav>");
-    for figure in there {
-        let _ = write!(out, "<a href=\"#{}\">{}</a> ", anchor(figure), Escaped(&figure.title));
+    for Section { bench, title, .. } in there {
+        let _ = write!(out, "<a href=\"#{0}\">{1} <small>{0}</small></a> ", Escaped(bench), Escaped(title));
     }
     out.push_str("<a href=\"#ratios\">Ratios</a> <a href=\"#rows\">All rows</a></nav>\n");
     if !missing.is_empty() {
-        let names: Vec<String> = missing.iter().map(|figure| format!("{} ({})", figure.title, figure.bench)).collect();
+        let names: Vec<String> =
+            missing.iter().map(|section| format!("{} ({})", section.title, section.bench)).collect();
         let _ = writeln!(out, "<p class=\"note\">Not part of this run: {}.</p>", Escaped(&names.join("; ")));
     }
 }
 
-fn anchor(figure: &Figure) -> String {
-    let title = figure.title.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    format!("{}-{title}", figure.bench)
-}
-
-fn section(out: &mut String, figure: &Figure, program: Option<&Program>, is_first: bool, events: &[Event]) {
-    if figure.drawings.is_empty() {
-        return;
+fn write_section(out: &mut String, section: &Section, program: Option<&Program>, events: &[Event]) {
+    let (title, bench) = (Escaped(&section.title), Escaped(&section.bench));
+    let _ = writeln!(out, "<section>\n<h2 id=\"{bench}\">{title} <small>{bench}</small></h2>");
+    if let Some(program) = program {
+        let _ = writeln!(out, "<p>{}. Answers: {}.</p>", Escaped(&capital(program.about)), Escaped(program.answers));
     }
-    let (title, bench) = (Escaped(&figure.title), Escaped(&figure.bench));
-    let _ = writeln!(out, "<section>\n<h2 id=\"{}\">{title} <small>{bench}</small></h2>", anchor(figure));
-    if let Some(program) = program.filter(|_| is_first) {
-        let _ = writeln!(out, "<p>{}. Answers: {}.</p>", Escaped(program.about), Escaped(program.answers));
-    }
-    for drawing in &figure.drawings {
-        let _ = writeln!(out, "<figure>{drawing}</figure>");
-    }
-    if !figure.caption.is_empty() {
-        let _ = writeln!(out, "<p>{}</p>", Escaped(figure.caption));
-    }
-    if is_first {
-        for note in notes(events).filter(|note| note.bench == figure.bench) {
-            let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
-            let _ = writeln!(out, "<p class=\"note\">{}{}</p>", Escaped(&case), Escaped(&note.text));
+    for figure in &section.figures {
+        if section.figures.len() > 1 {
+            let _ = writeln!(out, "<h3>{}</h3>", Escaped(&capital(&figure.title)));
+        }
+        for drawing in &figure.drawings {
+            let _ = writeln!(out, "<figure>{drawing}</figure>");
         }
     }
+    if !section.caption.is_empty() {
+        let _ = writeln!(out, "<p>{}</p>", Escaped(section.caption));
+    }
+    for note in notes(events).filter(|note| note.bench == section.bench) {
+        let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", Escaped(&capital(&format!("{case}{}", note.text))));
+    }
     out.push_str("</section>\n");
+}
+
+/// Begins with a capital, as a sentence does; but `page_bench01` and `pcp HIGH` are names.
+fn capital(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    match text.chars().next() {
+        Some(first) if word.chars().all(|c| c.is_ascii_lowercase()) && word != "pcp" => {
+            first.to_uppercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// A table, or a line that says that there is nothing for it.

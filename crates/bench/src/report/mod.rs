@@ -20,5 +20,5 @@ use crate::event::Event;
 pub fn html(command: &str, events: &[Event]) -> Option<String> {
     let machine =
         events.iter().find_map(|event| if let Event::Machine(machine) = event { Some(machine) } else { None })?;
-    Some(html::page(command, machine, &charts::figures(events, machine), events))
+    Some(html::page(command, machine, &charts::sections(events, machine), events))
 }

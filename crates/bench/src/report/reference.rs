@@ -59,7 +59,7 @@ pub(super) enum Shape {
 pub(super) struct Reference {
     /// The program beside whose figures it stands.
     pub(super) bench: &'static str,
-    /// The curve beside which it stands; empty: every one.
+    /// How the names of the series begin beside which it stands; empty: all.
     pub(super) series: &'static str,
     pub(super) whose: Whose,
     pub(super) name: &'static str,
@@ -102,19 +102,19 @@ pub(super) const REFERENCES: &[Reference] = &[
     kernel("page_bench01", "order", "Linux 6.19, alloc_pages + __free_pages", Points(KERNEL_ORDERS)),
     talk("page_bench02", "outstanding", "talk: the knee at 128", At(128.0)),
     kernel("page_bench02", "outstanding", "Linux 6.19, alloc_page + __free_page", Points(KERNEL_OUTSTANDING)),
-    talk("page_bench03", "", "talk: order 0, zone statistics (NUMA)", Points(&[(0.0, Cycles(143.0))])),
-    talk("page_bench03", "", "talk: order 0, without (no NUMA)", Points(&[(0.0, Cycles(97.0))])),
+    talk("page_bench03", "", "talk: order 0, zone statistics (NUMA)", Points(&[(1.0, Cycles(143.0))])),
+    talk("page_bench03", "", "talk: order 0, without (no NUMA)", Points(&[(1.0, Cycles(97.0))])),
     kernel("page_bench03", "", "Linux 6.19, order 0, both CPUs at once", Points(&[(2.0, Kernel(34.75))])),
     kernel("page_bench04", "bulk", "Linux 6.19, alloc_pages_bulk + put_page", Points(KERNEL_BULK)),
     kernel("page_bench04", "bulk", "alloc_pages_bulk, 2021 (cycles)", Points(PATCHES_BULK)),
-    talk("page_bench05", "", "talk: ptr_ring alone, each CPU", Points(&[(0.0, Cycles(31.0))])),
-    talk("page_bench05", "", "talk: alloc + put on one CPU", Points(&[(0.0, Cycles(145.0))])),
-    talk("page_bench05", "", "talk: page to another CPU, each CPU", Points(&[(0.0, Cycles(210.0))])),
-    talk("page_bench05", "", "talk: delay + prefetchw, freeing CPU", Points(&[(0.0, Cycles(152.0))])),
-    kernel("page_bench05", "", "Linux 6.19: ptr_ring alone, each CPU", Points(&[(0.0, Kernel(6.14))])),
-    kernel("page_bench05", "", "Linux 6.19: alloc + put on one CPU", Points(&[(0.0, Kernel(32.74))])),
-    kernel("page_bench05", "", "Linux 6.19: allocating CPU", Points(&[(0.0, Kernel(35.0))])),
-    kernel("page_bench05", "", "Linux 6.19: freeing CPU", Points(&[(0.0, Kernel(43.09))])),
+    talk("page_bench05", "ring", "talk: ptr_ring alone, each CPU", Points(&[(0.0, Cycles(31.0))])),
+    talk("page_bench05", "single", "talk: alloc + put on one CPU", Points(&[(0.0, Cycles(145.0))])),
+    talk("page_bench05", "page", "talk: page to another CPU, each CPU", Points(&[(0.0, Cycles(210.0))])),
+    talk("page_bench05", "delay", "talk: delay + prefetchw, freeing CPU", Points(&[(0.0, Cycles(152.0))])),
+    kernel("page_bench05", "ring", "Linux 6.19: ptr_ring alone, each CPU", Points(&[(0.0, Kernel(6.14))])),
+    kernel("page_bench05", "single", "Linux 6.19: alloc + put on one CPU", Points(&[(0.0, Kernel(32.74))])),
+    kernel("page_bench05", "page", "Linux 6.19: allocating CPU", Points(&[(0.0, Kernel(35.0))])),
+    kernel("page_bench05", "page", "Linux 6.19: freeing CPU", Points(&[(0.0, Kernel(43.09))])),
     kernel(
         "page_bench05",
         "",

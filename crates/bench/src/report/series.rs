@@ -80,9 +80,12 @@ impl<'e> Series<'e> {
 }
 
 impl Column<'_> {
-    /// One place of the x axis makes no curve.
+    /// One place of the x axis makes no curve, nor do two.
     pub(super) fn is_curve(&self) -> bool {
-        self.values.iter().any(|value| value.point.x != self.values[0].point.x)
+        let mut places: Vec<f64> = self.values.iter().map(|value| value.point.x).collect();
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        places.len() > 2
     }
 
     /// The contender; and what sets its cases apart, where it has several at one place of the x axis (such as two programs with one batch size).
