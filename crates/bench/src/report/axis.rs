@@ -73,7 +73,7 @@ impl Axis {
             Scale::Log2 => thinned(powers(2.0, self.low, self.high)),
             Scale::Log10 => {
                 let decades = powers(10.0, self.low, self.high);
-                if decades.len() > 4 { thinned(decades) } else { one_two_five(self.low, self.high) }
+                if decades.len() > 3 { thinned(decades) } else { one_two_five(self.low, self.high) }
             }
         }
     }

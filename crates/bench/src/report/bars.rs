@@ -40,18 +40,19 @@ const WIDTH: f64 = 980.0;
 const LINE: f64 = 14.0;
 /// Between columns.
 const GAP: f64 = 22.0;
-/// Room for the number beside the longest bar.
+/// Room for the numbers, in a column of their own to the right of the bars.
 const NUMBER: f64 = 84.0;
 /// About how wide a character of a name is.
-const CHAR: f64 = 6.3;
+const CHAR: f64 = 6.9;
 
 impl Bars {
     /// The drawing.
     pub(super) fn draw(&self) -> String {
         let rows = || self.blocks.iter().flat_map(|block| &block.rows);
-        let longest = rows().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        let headings = self.blocks.iter().map(|block| block.name.chars().count());
+        let longest = rows().map(|row| row.name.chars().count() + 3).chain(headings).max().unwrap_or(0);
         let columns = self.columns.len().max(1) as f64;
-        let names = (longest as f64 * CHAR + 30.0).clamp(150.0, if columns > 2.0 { 230.0 } else { 380.0 });
+        let names = (longest as f64 * CHAR + 12.0).clamp(150.0, if columns > 2.0 { 230.0 } else { 380.0 });
         let width = (WIDTH - names) / columns - GAP;
         let axes: Vec<Axis> = (0..self.columns.len())
             .map(|n| {
@@ -115,7 +116,6 @@ fn draw_bar(out: &mut String, row: &Row, bar: Bar, axis: &Axis, (x, y): (f64, f6
         y + 1.0,
         svg::Escaped(&format!("{}: {}", row.name, figure(bar.value))),
     );
-    let mut end = length;
     if let Some((low, high)) = bar.range {
         let (low, high) = (axis.place(low) * width, axis.place(high) * width);
         let middle = y + 7.0;
@@ -123,12 +123,11 @@ fn draw_bar(out: &mut String, row: &Row, bar: Bar, axis: &Axis, (x, y): (f64, f6
         for at in [low, high] {
             svg::line(out, "whisker", (x + at, middle - 3.0), (x + at, middle + 3.0));
         }
-        end = end.max(high);
     }
     // Of a reference the range is all that is known; of a measurement the median is what counts.
     let number = match bar.range.filter(|(low, high)| row.style.is_reference() && high > low) {
         Some((low, high)) => format!("{} .. {}", figure(low), figure(high)),
         None => figure(bar.value),
     };
-    svg::text(out, "number", "start", (x + end + 5.0, y + 11.0), &number);
+    svg::text(out, "number", "end", (x + width + NUMBER - 4.0, y + 11.0), &number);
 }

@@ -8,7 +8,6 @@ use super::reference::{REFERENCES, Reference, Shape, Whose};
 use super::series::{Column, Series, collect};
 use super::svg::Style;
 use crate::event::{Event, Machine, Side};
-use std::collections::BTreeMap;
 
 /// A bench of the run, or one that is not part of it.
 pub(super) struct Section {
@@ -60,8 +59,10 @@ fn figure(topic: &Topic, series: &Series<'_>, machine: &Machine) -> Figure {
     let times = series.times(topic.per);
     let counts = if topic.draws_counts { series.counts() } else { vec![] };
     let drawings = match topic.form(series.name).1 {
-        Form::Table => {
-            let columns: Vec<Column<'_>> = times.into_iter().chain(counts).collect();
+        Form::Table(first) => {
+            let mut columns: Vec<Column<'_>> = times.into_iter().chain(counts).collect();
+            let place = |column: &Column<'_>| first.iter().position(|name| column.unit.starts_with(name));
+            columns.sort_by_key(|column| place(column).unwrap_or(first.len()));
             columns.chunks(COLUMNS_MAX).map(|columns| bars(series, columns, &none)).collect()
         }
         Form::Bars => {
@@ -84,17 +85,19 @@ fn curves(
     column: Column<'_>,
     references: &References<'_>,
 ) -> Vec<String> {
-    if !column.is_curve() {
+    if !column.is_curve(references.places()) {
         return vec![bars(series, &[column], references)];
     }
     let (x, x_scale, y_scale) = axes;
-    let mut styles = Styles::default();
     let mut curves: Vec<Curve> = Vec::new();
     for value in &column.values {
         let name = column.curve_name(value);
         match curves.iter_mut().find(|curve| curve.name == name) {
             Some(curve) => curve.points.push(value.point),
-            None => curves.push(Curve { style: styles.of(value.side, &name), name, points: vec![value.point] }),
+            None => {
+                let number = curves.iter().filter(|curve| curve.style.is_like(style_of(value.side, 0))).count();
+                curves.push(Curve { style: style_of(value.side, number), name, points: vec![value.point] });
+            }
         }
     }
     for curve in &mut curves {
@@ -102,16 +105,17 @@ fn curves(
     }
     let mut curves = merged(curves);
     curves.extend(references.curves());
-    let is_share = column.unit.contains('%');
     let is_time = column.unit.starts_with("ns");
+    // A share is between nothing and all; and a logarithm has no place for a count of zero.
+    let is_linear = column.unit.contains('%') || !is_time && column.values.iter().any(|value| value.point.y <= 0.0);
     let plot = Plot {
         title: format!("{}: {} over {x}", series.bench, column.unit),
         x: (x.to_owned(), x_scale),
-        // A share is between nothing and all.
-        y: (column.unit, if is_share { Scale::Linear } else { y_scale }),
+        y: (column.unit, if is_linear { Scale::Linear } else { y_scale }),
         right: references.machine.tsc_ghz.filter(|_| is_time).map(|ghz| ("TSC cycles".to_owned(), ghz)),
         curves,
         marks: references.marks(),
+        height: if is_time { 330.0 } else { 200.0 },
     };
     if is_time && series.name == "order" { vec![plot.draw(), per_page(plot).draw()] } else { vec![plot.draw()] }
 }
@@ -142,7 +146,6 @@ fn per_page(mut plot: Plot) -> Plot {
 /// A block for each case, a row for each contender.
 fn bars(series: &Series<'_>, columns: &[Column<'_>], references: &References<'_>) -> String {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut styles = Styles::default();
     for (n, value) in
         columns.iter().enumerate().flat_map(|(n, column)| column.values.iter().map(move |value| (n, value)))
     {
@@ -154,11 +157,7 @@ fn bars(series: &Series<'_>, columns: &[Column<'_>], references: &References<'_>
         let row = place(
             &mut block.rows,
             |row| row.name == value.name,
-            || Row {
-                name: value.name.to_owned(),
-                style: styles.of(value.side, value.name),
-                bars: vec![None; columns.len()],
-            },
+            || Row { name: value.name.to_owned(), style: style_of(value.side, 0), bars: vec![None; columns.len()] },
         );
         row.bars[n] = Some(Bar { value: value.point.y, range: value.point.range });
     }
@@ -179,29 +178,18 @@ fn place<T>(items: &mut Vec<T>, is: impl Fn(&T) -> bool, new: impl FnOnce() -> T
     &mut items[at]
 }
 
-/// Tells the contenders of each side apart by numbers, in the order in which they are asked for.
-#[derive(Default)]
-struct Styles(BTreeMap<(u8, String), usize>);
-
-impl Styles {
-    fn of(&mut self, side: Side, name: &str) -> Style {
-        match side {
-            Side::Ours => Style::Ours(self.number(0, name)),
-            Side::Peer => Style::Peer(self.number(1, name)),
-            Side::Baseline => Style::Baseline(self.number(2, name)),
-        }
+fn style_of(side: Side, number: usize) -> Style {
+    match side {
+        Side::Ours => Style::Ours(number),
+        Side::Peer => Style::Peer(number),
+        Side::Baseline => Style::Baseline(number),
     }
+}
 
-    fn of_reference(&mut self, reference: &Reference) -> Style {
-        match reference.whose {
-            Whose::Talk => Style::Talk(self.number(3, reference.name)),
-            Whose::Kernel => Style::Kernel(self.number(4, reference.name)),
-        }
-    }
-
-    fn number(&mut self, kind: u8, name: &str) -> usize {
-        let next = self.0.keys().filter(|(other, _)| *other == kind).count();
-        *self.0.entry((kind, name.to_owned())).or_insert(next)
+fn style_of_reference(reference: &Reference, number: usize) -> Style {
+    match reference.whose {
+        Whose::Talk => Style::Talk(number),
+        Whose::Kernel => Style::Kernel(number),
     }
 }
 
@@ -222,40 +210,58 @@ impl<'m> References<'m> {
         Self { machine, all: REFERENCES.iter().filter(is_beside).collect() }
     }
 
+    /// Each reference with its style: those of one origin differ by their dashes.
+    fn styled(&self) -> impl Iterator<Item = (&'static Reference, Style)> {
+        self.all.iter().enumerate().map(|(n, reference)| {
+            let before = self.all[..n].iter().filter(|other| other.whose == reference.whose).count();
+            (*reference, style_of_reference(reference, before))
+        })
+    }
+
     fn curves(&self) -> Vec<Curve> {
-        let mut styles = Styles::default();
-        let curve = |reference: &&Reference| {
+        let curve = |(reference, style): (&Reference, Style)| {
             let Shape::Points(points) = reference.shape else { return None };
             let points = points.iter().map(|&(x, amount)| {
                 let (y, range) = amount.ns_on(self.machine);
                 Point { x, y, range }
             });
-            let style = styles.of_reference(reference);
             Some(Curve { name: reference.name.to_owned(), style, points: points.collect() })
         };
-        self.all.iter().filter_map(curve).collect()
+        self.styled().filter_map(curve).collect()
+    }
+
+    /// Places of the x axis for which there are figures of others.
+    fn places(&self) -> impl Iterator<Item = f64> {
+        let points = self.all.iter().filter_map(|reference| match reference.shape {
+            Shape::Points(points) => Some(points),
+            Shape::Level(_) | Shape::At(_) => None,
+        });
+        points.flatten().map(|(x, _)| *x)
     }
 
     fn marks(&self) -> Vec<Mark> {
-        let mark = |reference: &&Reference| {
+        let mark = |(reference, style): (&Reference, Style)| {
             let name = reference.name.to_owned();
             match reference.shape {
                 Shape::At(x) => Some(Mark::At { name, x }),
-                Shape::Level(amount) => Some(Mark::Level { name, y: amount.ns_on(self.machine).0 }),
+                Shape::Level(amount) => Some(Mark::Level { name, style, y: amount.ns_on(self.machine).0 }),
                 Shape::Points(_) => None,
             }
         };
-        self.all.iter().filter_map(mark).collect()
+        self.styled().filter_map(mark).collect()
     }
 
     /// Single figures as bars.
     fn rows(&self) -> Vec<Row> {
-        let mut styles = Styles::default();
         let row = |reference: &&Reference| {
             let (Shape::Points(&[(_, amount)]) | Shape::Level(amount)) = reference.shape else { return None };
             let (value, range) = amount.ns_on(self.machine);
             let bar = Bar { value, range };
-            Some(Row { name: reference.name.to_owned(), style: styles.of_reference(reference), bars: vec![Some(bar)] })
+            Some(Row {
+                name: reference.name.to_owned(),
+                style: style_of_reference(reference, 0),
+                bars: vec![Some(bar)],
+            })
         };
         self.all.iter().filter_map(row).collect()
     }

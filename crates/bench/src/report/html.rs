@@ -3,9 +3,9 @@
 use super::charts::Section;
 use super::reference::SOURCES;
 use super::svg::Escaped;
-use crate::event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
+use super::tables;
+use crate::event::{Event, Machine, Note};
 use crate::harness::Program;
-use crate::output::figure;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("style.css");
@@ -29,10 +29,7 @@ pub(super) fn page(command: &str, machine: &Machine, sections: &[Section], event
         let program = programs.iter().find(|program| program.name == section.bench);
         write_section(&mut out, section, program, events);
     }
-    ratios(&mut out, events);
-    rows(&mut out, events);
-    counts(&mut out, events);
-    absents(&mut out, events);
+    tables::write(&mut out, events);
     out.push_str("<h2 id=\"sources\">Sources of the figures that this run did not measure</h2>\n<ul>");
     for source in SOURCES {
         let _ = write!(out, "<li>{}</li>", Escaped(source));
@@ -110,7 +107,9 @@ fn write_section(out: &mut String, section: &Section, program: Option<&Program>,
     let (title, bench) = (Escaped(&section.title), Escaped(&section.bench));
     let _ = writeln!(out, "<section>\n<h2 id=\"{bench}\">{title} <small>{bench}</small></h2>");
     if let Some(program) = program {
-        let _ = writeln!(out, "<p>{}. Answers: {}.</p>", Escaped(&capital(program.about)), Escaped(program.answers));
+        let answers = program.answers;
+        let stop = if answers.ends_with('?') { "" } else { "." };
+        let _ = writeln!(out, "<p>{}. Answers: {}{stop}</p>", Escaped(&capital(program.about)), Escaped(answers));
     }
     for figure in &section.figures {
         if section.figures.len() > 1 {
@@ -125,7 +124,7 @@ fn write_section(out: &mut String, section: &Section, program: Option<&Program>,
     }
     for note in notes(events).filter(|note| note.bench == section.bench) {
         let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
-        let _ = writeln!(out, "<p class=\"note\">{}</p>", Escaped(&capital(&format!("{case}{}", note.text))));
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", Escaped(&format!("{case}{}", note.text)));
     }
     out.push_str("</section>\n");
 }
@@ -139,90 +138,4 @@ fn capital(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
-}
-
-/// A table, or a line that says that there is nothing for it.
-fn table(out: &mut String, (id, title): (&str, &str), heads: &[&str], rows: &[Vec<String>]) {
-    let _ = writeln!(out, "<h2 id=\"{id}\">{title}</h2>");
-    if rows.is_empty() {
-        out.push_str("<p>None in this run.</p>\n");
-        return;
-    }
-    out.push_str("<table class=\"rows\"><thead><tr>");
-    heads.iter().for_each(|head| out.push_str(&format!("<th>{head}</th>")));
-    out.push_str("</tr></thead><tbody>\n");
-    let mut bench = "";
-    for row in rows {
-        out.push_str(if row[0] == bench { "<tr>" } else { "<tr class=\"first\">" });
-        bench = &row[0];
-        for cell in row {
-            let class = if cell.parse::<f64>().is_ok() { " class=\"n\"" } else { "" };
-            let _ = write!(out, "<td{class}>{}</td>", Escaped(cell));
-        }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody></table>\n");
-}
-
-fn ratios(out: &mut String, events: &[Event]) {
-    let row = |ratio: &Ratio| {
-        let Ratio { bench, case, implementation, peer, .. } = ratio.clone();
-        let numbers = [ratio.ratio_median, ratio.ratio_min, ratio.ratio_max].map(|ratio| format!("{ratio:.3}"));
-        [bench, case, implementation, peer].into_iter().chain(numbers).collect()
-    };
-    let rows: Vec<Vec<String>> = events
-        .iter()
-        .filter_map(|event| if let Event::Ratio(ratio) = event { Some(row(ratio)) } else { None })
-        .collect();
-    table(
-        out,
-        ("ratios", "Ratios: ours / peer in time, below 1 is faster"),
-        &["bench", "case", "ours", "peer", "median", "least", "greatest"],
-        &rows,
-    );
-}
-
-fn rows(out: &mut String, events: &[Event]) {
-    let row = |row: &Row| {
-        let whose = match row.side {
-            Side::Ours => "",
-            Side::Peer => "peer",
-            Side::Baseline => "neither",
-        };
-        let cycles = row.cycles.map_or_else(|| "-".to_owned(), figure);
-        let range = format!("{} .. {}", figure(row.min_ns), figure(row.max_ns));
-        let noisy = if row.noisy { "noisy" } else { "" };
-        let names = [&row.bench, &row.case, &row.implementation].map(String::clone);
-        let numbers =
-            [whose.to_owned(), figure(row.ns), cycles, figure(row.locked), range, noisy.to_owned(), row.work.clone()];
-        names.into_iter().chain(numbers).collect()
-    };
-    let rows: Vec<Vec<String>> =
-        events.iter().filter_map(|event| if let Event::Row(of) = event { Some(row(of)) } else { None }).collect();
-    let heads = ["bench", "case", "contender", "whose", "ns", "cycles", "LOCKed", "min .. max", "", "one element is"];
-    table(out, ("rows", "All rows"), &heads, &rows);
-}
-
-fn counts(out: &mut String, events: &[Event]) {
-    let row = |count: &Count| {
-        let Count { bench, case, implementation, what, .. } = count.clone();
-        vec![bench, case, implementation, figure(count.value), what]
-    };
-    let rows: Vec<Vec<String>> = events
-        .iter()
-        .filter_map(|event| if let Event::Count(count) = event { Some(row(count)) } else { None })
-        .collect();
-    table(out, ("counts", "All counts"), &["bench", "case", "contender", "", "what"], &rows);
-}
-
-fn absents(out: &mut String, events: &[Event]) {
-    let row = |absent: &Absent| {
-        let Absent { bench, case, implementation, why } = absent.clone();
-        vec![bench, case, implementation, why]
-    };
-    let rows: Vec<Vec<String>> = events
-        .iter()
-        .filter_map(|event| if let Event::Absent(absent) = event { Some(row(absent)) } else { None })
-        .collect();
-    table(out, ("absent", "What could not be measured"), &["bench", "case", "contender", "why"], &rows);
 }

@@ -1,16 +1,18 @@
 //! The report: one HTML file with the talk's graphs, redrawn from a run.
 //!
-//! `reference.rs` has the figures of others, `plan.rs` which graphs there are; `charts.rs` makes drawings of events, `curve.rs` and `bars.rs` draw.
+//! `reference.rs` has the figures of others, `plan.rs` which graphs there are; `charts.rs` makes drawings of events, `curve.rs` (with `frame.rs`) and `bars.rs` draw.
 
 mod axis;
 mod bars;
 mod charts;
 mod curve;
+mod frame;
 mod html;
 mod plan;
 mod reference;
 mod series;
 mod svg;
+mod tables;
 
 use crate::event::Event;
 

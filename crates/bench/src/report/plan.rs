@@ -1,6 +1,6 @@
 //! Which figures the report has, in which order, and how each is drawn. Data only.
 
-use super::axis::Scale::{self, Linear, Log2, Log10, Whole};
+use super::axis::Scale::{self, Log2, Log10, Whole};
 
 /// What is made of the rows and counts of one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(super) enum Form {
     },
     /// A bar for each contender of each case.
     Bars,
-    /// Bars, with times and counts of a contender side by side.
-    Table,
+    /// Bars, with counts and times of a contender side by side: first the columns whose names begin like these.
+    Table(&'static [&'static str]),
 }
 
 /// A section of the report.
@@ -28,7 +28,7 @@ pub(super) struct Topic {
     pub(super) per: &'static str,
     /// What the talk said, and how to read it.
     pub(super) caption: &'static str,
-    /// Series and their forms, in the order in which they are shown; an empty name stands for all others.
+    /// How the names of series begin and what their forms are, in the order in which they are shown; an empty name stands for all others.
     pub(super) series: &'static [(&'static str, Form)],
     /// Whether the counts are drawn; else they are only in the table, as they say the same as the times.
     pub(super) draws_counts: bool,
@@ -44,7 +44,7 @@ impl Topic {
 
     /// Place and form of a series; what is not named comes last, as bars.
     pub(super) fn form(&self, series: &str) -> (usize, Form) {
-        let named = self.series.iter().position(|(name, _)| *name == series);
+        let named = self.series.iter().position(|(name, _)| !name.is_empty() && series.starts_with(name));
         let place = named.or_else(|| self.series.iter().position(|(name, _)| name.is_empty()));
         place.map_or((self.series.len(), Form::Bars), |place| (place, self.series[place].1))
     }
@@ -79,7 +79,7 @@ pub(super) const TOPICS: &[Topic] = &[
         per: "per page",
         caption: "The talk's curve had its knee where N exceeds the per-CPU lists, at 128. The lists are shown with the talk's setting (128/32), with that of Linux 4.11 \
                   (186/31) and with today's batch; the kernel of today tunes its lists as it runs, and shows no knee.",
-        series: &[("outstanding", curves("N pages allocated before the first is freed", Log2, Linear))],
+        series: &[("outstanding", curves("N pages allocated before the first is freed", Log2, Log10))],
         draws_counts: true,
     },
     Topic {
@@ -95,7 +95,7 @@ pub(super) const TOPICS: &[Topic] = &[
         title: "Bulk against single",
         per: "per page",
         caption: "The talk wrote page_bench04_bulk and had no results to present; the kernel's bulk API came with 5.13.",
-        series: &[("bulk", curves("pages in one call", Log2, Linear))],
+        series: &[("bulk", curves("pages in one call", Log2, Log10))],
         draws_counts: true,
     },
     Topic {
@@ -134,12 +134,20 @@ pub(super) const TOPICS: &[Topic] = &[
         draws_counts: false,
     },
     Topic {
+        bench: "forward_latency",
+        title: "How long a packet takes through forward",
+        per: "per packet",
+        caption: "Half of the packets were faster than p50, 99 % faster than p99. A worker that spins keeps a CPU busy; an adaptive one sleeps when there is nothing to do.",
+        series: &[("", Form::Table(&["ns p50", "ns p99"]))],
+        draws_counts: true,
+    },
+    Topic {
         bench: "recycle",
         title: "Recycling schemes under real loads",
         per: "per packet",
         caption: "The talk: \"looks good in benchmarks, but will it work for real use-cases: many sockets that need some queue, TCP sockets: keep packets for retransmit \
                   until ACKed\". Each block is a load, each row a scheme.",
-        series: &[("", Form::Table)],
+        series: &[("", Form::Table(&["hits", "allocator", "map", "ns"]))],
         draws_counts: true,
     },
     Topic {

@@ -80,9 +80,9 @@ impl<'e> Series<'e> {
 }
 
 impl Column<'_> {
-    /// One place of the x axis makes no curve, nor do two.
-    pub(super) fn is_curve(&self) -> bool {
-        let mut places: Vec<f64> = self.values.iter().map(|value| value.point.x).collect();
+    /// One place of the x axis makes no curve, nor do two; but those of `others` count, too.
+    pub(super) fn is_curve(&self, others: impl Iterator<Item = f64>) -> bool {
+        let mut places: Vec<f64> = self.values.iter().map(|value| value.point.x).chain(others).collect();
         places.sort_by(f64::total_cmp);
         places.dedup();
         places.len() > 2

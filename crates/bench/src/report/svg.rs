@@ -50,6 +50,11 @@ impl Style {
         matches!(self, Self::Talk(_) | Self::Kernel(_))
     }
 
+    /// Whether both are of one side.
+    pub(super) fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
     fn number(self) -> usize {
         match self {
             Self::Ours(n) | Self::Peer(n) | Self::Baseline(n) => n + n / COLOURS,
