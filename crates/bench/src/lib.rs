@@ -30,7 +30,8 @@ pub fn run(options: &Options, stop: &AtomicBool, output: &mut dyn FnMut(&Event))
     let mut session = Session::start(options, stop, output);
     for program in &programs {
         if program.run(&mut session).is_err() {
-            break; // interrupted: what is finished has been given out
+            session.note("", "", "interrupted: what is not here was not run");
+            break;
         }
     }
     Ok(())

@@ -106,12 +106,11 @@ fn write_figures(out: &mut dyn Write, row: &Row) -> io::Result<()> {
 
 fn write_ratio(out: &mut dyn Write, ratio: &Ratio) -> io::Result<()> {
     let (median, min, max) = (ratio.ratio_median, ratio.ratio_min, ratio.ratio_max);
-    let verdict = if max < 1.0 {
-        "faster"
-    } else if min > 1.0 {
-        "slower"
-    } else {
-        "as fast, within the noise"
+    // Whether all runs agree: else the median may lean to one side, and is not to be quoted.
+    let verdict = match () {
+        () if max < 1.0 => "faster",
+        () if min > 1.0 => "slower",
+        () => "undecided",
     };
     let names = format!("{} / {}", ratio.implementation, ratio.peer);
     let range = format!("({min:.3} .. {max:.3})");
@@ -200,7 +199,7 @@ mod tests {
             Event::Ratio(Ratio { bench, case, implementation, peer, ratio_median: 1.0, ratio_min, ratio_max })
         };
         let lines = written(&[ratio(0.5, 0.9), ratio(0.9, 1.1), ratio(1.1, 2.0)]);
-        let verdicts = ["faster", "within the noise", "slower"];
+        let verdicts = ["faster", "undecided", "slower"];
         assert!(lines[1..].iter().zip(verdicts).all(|(line, verdict)| line.ends_with(verdict)), "{lines:#?}");
     }
 

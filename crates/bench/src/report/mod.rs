@@ -24,3 +24,6 @@ pub fn html(command: &str, events: &[Event]) -> Option<String> {
         events.iter().find_map(|event| if let Event::Machine(machine) = event { Some(machine) } else { None })?;
     Some(html::page(command, machine, &charts::sections(events, machine), events))
 }
+
+#[cfg(test)]
+mod tests;
