@@ -220,7 +220,8 @@ Examples:
   waterwheel bench page_bench02 page_pool_simple
   waterwheel bench page_bench02/N=64 --json
   waterwheel bench --peers --report out
-  waterwheel bench --json > new.json; waterwheel bench compare old.json new.json")]
+  waterwheel bench --json > old.json
+  waterwheel bench compare old.json new.json")]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Bench {
     /// What to run, e.g. page_bench02 or page_bench02/N=64 [default: everything]
@@ -257,6 +258,9 @@ pub(crate) enum BenchSub {
     ///
     /// A row is slower if even its fastest new run took longer than its slowest old one, in nanoseconds and in LOCKed increments, and its
     /// median by more than 5 % and 0.02 ns. Only rows of Waterwheel's own decide the exit code.
+    ///
+    /// Where memory happens to lie differs from process to process and can change a row by a quarter. A file may therefore hold the
+    /// output of several runs, one after the other; better take three of each than one.
     Compare {
         /// Output of 'bench --json' before
         old: PathBuf,

@@ -203,6 +203,14 @@ fn what_became_slower_is_named_and_fails() {
 }
 
 #[test]
+fn a_file_may_hold_several_runs() {
+    let (code, out, _) = compare(&(results(10.0) + &results(15.0)), &(results(15.0) + &results(15.0)));
+    assert_eq!(code, Some(0), "no slower than one of the runs before: {out}");
+    let (code, ..) = compare(&(results(10.0) + &results(11.0)), &(results(15.0) + &results(15.0)));
+    assert_eq!(code, Some(7));
+}
+
+#[test]
 fn another_machine_is_warned_of() {
     let (_, out, _) = compare(&results(10.0), &results(10.0).replace("\"kernel\":\"k\"", "\"kernel\":\"other\""));
     assert!(out.contains("warning: the machines differ: kernel: k before, other now"), "{out}");

@@ -5,10 +5,14 @@
 //!
 //! Nanoseconds alone would blame the code for a slower machine, LOCKed increments alone for a faster one. If nothing had changed, n old and m new runs would lie apart
 //! like that once in (n + m)! / n! m! times: 705432 for 11 and 11, 252 for 5 and 5. Rows of fewer than five runs can fall apart by chance, and say nothing.
+//!
+//! What the runs of one process cannot show is what differs from process to process: where memory happens to lie changes some rows by a quarter. So a file may hold the output of
+//! several processes, one after the other; their runs then count as one's.
 
 mod text;
 
 use crate::event::{Count, Event, Machine, Row, Side};
+use crate::harness::Summary;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
@@ -24,10 +28,13 @@ const FEWEST_RUNS: usize = 5;
 /// What identifies a row: bench, case, contender; of a count also what was counted.
 type Key = (String, String, String, String);
 
-/// The results of one run.
+/// The results of one process, or of several.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Results {
+    /// The first one's; its LOCKed increment is the least of all.
     machine: Machine,
+    /// How many processes.
+    processes: usize,
     rows: BTreeMap<Key, Row>,
     counts: BTreeMap<Key, Count>,
 }
@@ -52,36 +59,56 @@ pub enum BadResults {
 }
 
 impl Results {
-    /// Reads what `--json` wrote.
+    /// Reads what `--json` wrote, once or several times.
     ///
     /// # Errors
-    /// It cannot be read, or is something else; a line is named by its number.
+    /// It cannot be read, is something else, or was written on several machines; a line is named by its number.
     pub fn read(input: impl BufRead) -> Result<Self, BadResults> {
-        let (mut machine, mut rows, mut counts) = (None, BTreeMap::new(), BTreeMap::new());
+        let mut machines: Vec<Machine> = Vec::new();
+        let (mut rows, mut counts) = (BTreeMap::<Key, Vec<Row>>::new(), BTreeMap::new());
         for (n, line) in input.lines().enumerate() {
             let line = line?;
             if line.trim().is_empty() {
                 continue;
             }
             let bad = |why: String| BadResults::Line { line: n + 1, why };
-            let event = serde_json::from_str(&line).map_err(|error| bad(error.to_string()))?;
-            match event {
-                Event::Machine(_) if machine.is_some() => return Err(bad("a second run begins here".to_owned())),
-                Event::Machine(of) => machine = Some(of),
+            match serde_json::from_str(&line).map_err(|error| bad(error.to_string()))? {
+                Event::Machine(new) => {
+                    if machines.first().is_some_and(|old| (&old.cpu, &old.kernel) != (&new.cpu, &new.kernel)) {
+                        return Err(bad("here begins a run of another machine than above".to_owned()));
+                    }
+                    machines.push(new);
+                }
                 Event::Row(row) => {
-                    let names = (row.bench.clone(), row.case.clone(), row.implementation.clone(), String::new());
-                    rows.insert(names, row);
+                    let key = (row.bench.clone(), row.case.clone(), row.implementation.clone(), String::new());
+                    rows.entry(key).or_default().push(row);
                 }
                 Event::Count(count) => {
-                    let names =
-                        (count.bench.clone(), count.case.clone(), count.implementation.clone(), count.what.clone());
-                    counts.insert(names, count);
+                    let Count { bench, case, implementation, what, .. } = count.clone();
+                    counts.insert((bench, case, implementation, what), count);
                 }
                 Event::Ratio(_) | Event::Absent(_) | Event::Note(_) => {}
             }
         }
-        Ok(Self { machine: machine.ok_or(BadResults::Empty)?, rows, counts })
+        let processes = machines.len();
+        let locked_ns = machines.iter().map(|machine| machine.locked_ns).fold(f64::INFINITY, f64::min);
+        let first = machines.into_iter().next().ok_or(BadResults::Empty)?;
+        let rows = rows.into_iter().filter_map(|(key, rows)| Some((key, as_one(rows)?))).collect();
+        Ok(Self { machine: Machine { locked_ns, ..first }, processes, rows, counts })
     }
+}
+
+/// The rows of several processes as one: the fastest of all runs, the slowest, and the median of the medians.
+fn as_one(rows: Vec<Row>) -> Option<Row> {
+    let medians: Vec<f64> = rows.iter().map(|row| row.median_ns).collect();
+    let one = rows.into_iter().reduce(|one, row| Row {
+        min_ns: one.min_ns.min(row.min_ns),
+        max_ns: one.max_ns.max(row.max_ns),
+        runs: one.runs + row.runs,
+        ..one
+    })?;
+    let median_ns = Summary::of(&medians).median;
+    Some(Row { ns: median_ns, median_ns, ..one })
 }
 
 /// How a row changed.
@@ -240,6 +267,18 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_from_process_to_process_is_noise() {
+        let run = |times| [Event::Machine(machine(5.0)), Event::Row(row(Side::Ours, times))];
+        let [one, two] = [run((9.9, 10.0, 10.2)), run((12.9, 13.0, 13.2))];
+        let before = results(5.0, &[one.as_slice(), two.as_slice()].concat()[1..]);
+        let merged = before.rows.values().next().expect("one row");
+        assert_eq!((merged.min_ns, merged.median_ns, merged.max_ns, merged.runs), (9.9, 11.5, 13.2, 22));
+        let now = results(5.0, &two[1..]);
+        assert_eq!(Comparison::new(&before, &now).slower(), Vec::<String>::new());
+        assert_eq!((before.processes, now.processes), (2, 1));
+    }
+
+    #[test]
     fn the_text_names_what_changed() {
         let before = results(5.0, &[Event::Row(row(Side::Ours, (9.0, 10.0, 11.0)))]);
         let other = Row { implementation: "zone".into(), ..row(Side::Ours, (9.0, 10.0, 11.0)) };
@@ -261,6 +300,7 @@ mod tests {
         assert_eq!(error(&note.expect("JSON")), "no results of 'bench --json' in it");
         assert!(error(&format!("{machine}\n\n{{\"event\":\"row\"}}\n")).starts_with("line 3: not a result"));
         assert!(error("hello").starts_with("line 1: not a result"));
-        assert!(error(&format!("{machine}\n{machine}")).ends_with("a second run begins here"));
+        let other = machine.replace("\"cpu\":\"x\"", "\"cpu\":\"y\"");
+        assert!(error(&format!("{machine}\n{other}")).starts_with("line 2: not a result"), "{other}");
     }
 }

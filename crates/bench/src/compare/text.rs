@@ -84,7 +84,8 @@ impl Comparison<'_> {
         }
         for (old, new) in changed {
             let names = format!("{}/{}: {}", new.bench, new.case, new.implementation);
-            writeln!(out, "  {names}: {}: {} -> {}", new.what, old.value, new.value)?;
+            let by = percent(old.value, new.value);
+            writeln!(out, "  {by:>8}  {names}: {}: {} -> {}", new.what, figure(old.value), figure(new.value))?;
         }
         Ok(())
     }
@@ -104,6 +105,12 @@ impl Comparison<'_> {
         if few > 0 {
             writeln!(out, "{few} have fewer than {FEWEST_RUNS} runs and were not judged")?;
         }
+        if self.old.processes.min(self.new.processes) == 1 {
+            writeln!(
+                out,
+                "of one process each: where memory happens to lie can change rows as much; files with several runs know better"
+            )?;
+        }
         let others = self.pairs().filter(|(_, new)| new.side != Side::Ours);
         let drift: Vec<f64> =
             others.map(|(old, new)| new.median_ns / old.median_ns).filter(|r| r.is_finite()).collect();
@@ -116,6 +123,9 @@ impl Comparison<'_> {
 }
 
 fn percent(old: f64, new: f64) -> String {
+    if old == 0.0 {
+        return "from 0".to_owned();
+    }
     format!("{:+.1}%", 100.0 * (new / old - 1.0))
 }
 
