@@ -5,11 +5,13 @@
 //!
 //! Read `harness/group.rs` first: how a figure comes about. Then any of `programs/`.
 
+pub mod compare;
 mod event;
 mod harness;
 pub mod output;
 mod peers;
 mod programs;
+pub mod report;
 
 pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
 pub use harness::{Case, Group, Interrupted, Options, Program, Session, UnknownName};
@@ -28,7 +30,8 @@ pub fn run(options: &Options, stop: &AtomicBool, output: &mut dyn FnMut(&Event))
     let mut session = Session::start(options, stop, output);
     for program in &programs {
         if program.run(&mut session).is_err() {
-            break; // interrupted: what is finished has been given out
+            session.note("", "", "interrupted: what is not here was not run");
+            break;
         }
     }
     Ok(())

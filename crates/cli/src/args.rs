@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -218,7 +219,10 @@ Examples:
   waterwheel bench --quick
   waterwheel bench page_bench02 page_pool_simple
   waterwheel bench page_bench02/N=64 --json
-  waterwheel bench --peers")]
+  waterwheel bench --peers --report out
+  waterwheel bench --json > old.json
+  waterwheel bench compare old.json new.json")]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Bench {
     /// What to run, e.g. page_bench02 or page_bench02/N=64 [default: everything]
     #[arg(value_name = "BENCH[/CASE]")]
@@ -241,6 +245,28 @@ pub(crate) struct Bench {
     /// Lines as the kernel's time_bench module prints them
     #[arg(long, group = "style", help_heading = "Reporting")]
     pub(crate) time_bench: bool,
+    /// Also write DIR/index.html: the talk's graphs, redrawn from this run
+    #[arg(long, value_name = "DIR", help_heading = "Reporting")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) sub: Option<BenchSub>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchSub {
+    /// Say what became slower, beyond the noise, between two runs with --json; the exit code is then 7
+    ///
+    /// A row is slower if even its fastest new run took longer than its slowest old one, in nanoseconds and in LOCKed increments, and its
+    /// median by more than 5 % and 0.02 ns. Only rows of Waterwheel's own decide the exit code.
+    ///
+    /// Where memory happens to lie differs from process to process and can change a row by a quarter. A file may therefore hold the
+    /// output of several runs, one after the other; better take three of each than one.
+    Compare {
+        /// Output of 'bench --json' before
+        old: PathBuf,
+        /// Output of 'bench --json' after
+        new: PathBuf,
+    },
 }
 
 /// Show what this machine has, and what to do before it can be used

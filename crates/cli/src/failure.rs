@@ -20,6 +20,8 @@ pub(crate) enum Class {
     Device,
     /// Pages are missing after the run.
     Leak,
+    /// Something became slower.
+    Slower,
 }
 
 impl Class {
@@ -32,6 +34,7 @@ impl Class {
             Self::Permission => 4,
             Self::Device => 5,
             Self::Leak => 6,
+            Self::Slower => 7,
         }
     }
 }
@@ -46,6 +49,7 @@ Exit codes:
   4    permission: a capability is missing (which one is said)
   5    device: unknown interface, taken by another process, or failed while running
   6    pages leaked: the account after the run found pages that nobody holds
+  7    slower: 'bench compare' found that something became slower
   130, 143  forced by a second SIGINT, SIGTERM while draining";
 
 /// A run that ends in an error.

@@ -27,14 +27,14 @@ fn printed(line: &str) -> String {
 #[test]
 fn help_names_every_verb_and_every_exit_code() {
     let help = printed("--help");
-    for verb in ["forward", "drop", "tx", "generate", "capture", "devices", "help"] {
+    for verb in ["forward", "drop", "tx", "generate", "capture", "bench", "devices", "help"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
         let own = printed(&format!("help {verb}"));
         if verb != "devices" {
             assert_eq!(own, printed(&format!("{verb} --help")), "help {verb} is {verb} --help");
         }
     }
-    for code in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "130, 143"] {
+    for code in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "7  ", "130, 143"] {
         assert!(help.contains(&format!("\n  {code}")), "{code}: {help}");
     }
     assert_eq!(printed("help"), help);

@@ -15,4 +15,4 @@ pub(crate) use group::Lap;
 pub(crate) use program::select;
 pub use program::{Case, Program, UnknownName};
 pub use session::{Interrupted, Options, Session};
-pub(crate) use summary::quantile;
+pub(crate) use summary::{Summary, quantile};

@@ -76,8 +76,18 @@ impl<'a> Session<'a> {
         self.emit(&Event::Note(Note { bench: bench.to_owned(), case: case.to_owned(), text: text.to_owned() }));
     }
 
+    /// Gives out a result; but what was divided by nothing is no figure, and JSON has no word for it.
     pub(crate) fn emit(&mut self, event: &Event) {
-        (self.output)(event);
+        let is_figure = match event {
+            Event::Ratio(ratio) => {
+                [ratio.ratio_median, ratio.ratio_min, ratio.ratio_max].into_iter().all(f64::is_finite)
+            }
+            Event::Count(count) => count.value.is_finite(),
+            _ => true,
+        };
+        if is_figure {
+            (self.output)(event);
+        }
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -1,10 +1,11 @@
-//! How results are shown: aligned text, JSON lines, the kernel's `time_bench` lines.
+//! How results are shown: aligned text, JSON lines, the kernel's `time_bench` lines; and the list of what there is to run.
 
 mod text;
 
 pub use text::Text;
 
 use crate::event::Event;
+use crate::harness::Program;
 use std::io::{self, Write};
 
 /// Writes one event as a JSON object on a line.
@@ -37,4 +38,67 @@ pub fn time_bench(out: &mut dyn Write, event: &Event) -> io::Result<()> {
         row.elements,
         total(cycles),
     )
+}
+
+/// Writes what each program measures, which slide or program it answers, and its cases.
+///
+/// # Errors
+/// Of `out`.
+pub fn list(out: &mut dyn Write, programs: &[Program]) -> io::Result<()> {
+    for program in programs {
+        let cases: Vec<&str> = program.cases.iter().map(|case| case.name.as_str()).collect();
+        writeln!(out, "{}", program.name)?;
+        for (label, text) in [("", program.about), ("answers: ", program.answers), ("cases: ", &cases.join(", "))] {
+            writeln!(out, "{}", wrapped(&format!("{label}{text}"), 4))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Columns of a line of text.
+const WIDTH: usize = 100;
+
+/// `text` in lines of [`WIDTH`] columns at most, broken between words and indented by `indent`.
+pub(crate) fn wrapped(text: &str, indent: usize) -> String {
+    let margin = " ".repeat(indent);
+    let mut lines = vec![margin.clone()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > indent && line + 1 + word.chars().count() > WIDTH {
+            lines.push(margin.clone());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(if line.len() > indent { " " } else { "" });
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
+/// Three or four significant digits, without an exponent.
+pub(crate) fn figure(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1000.0 => format!("{value:.0}"),
+        v if v >= 100.0 => format!("{value:.1}"),
+        v if v >= 0.01 || v == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.5}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words_and_indented() {
+        let text = wrapped(&"word ".repeat(100), 4);
+        assert!(text.lines().all(|line| line.starts_with("    word") && line.len() <= WIDTH), "{text}");
+        assert_eq!((text.split_whitespace().count(), wrapped("one  two", 2)), (100, "  one two".to_owned()));
+    }
+
+    #[test]
+    fn figures_have_three_or_four_digits() {
+        assert_eq!([0.0, 0.0012, 3.456, 123.45, 12345.6].map(figure), ["0.00", "0.00120", "3.46", "123.5", "12346"]);
+    }
 }

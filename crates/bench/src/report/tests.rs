@@ -1,0 +1,142 @@
+//! The page of made-up runs.
+
+use super::html;
+use crate::event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
+
+fn machine() -> Event {
+    Event::Machine(Machine {
+        cpu: "a <CPU> & more".into(),
+        cpus: vec![0, 1],
+        tsc_ghz: Some(2.5),
+        kernel: "6.18".into(),
+        huge_pages: "0 reserved".into(),
+        mitigations: vec!["one: \"quoted\"".into()],
+        governor: "none visible".into(),
+        target: "x86_64".into(),
+        version: "0.1.0".into(),
+        empty_ns: 0.25,
+        locked_ns: 5.03,
+    })
+}
+
+fn row(bench: &str, series: &str, x: f64, implementation: &str, side: Side) -> Event {
+    Event::Row(Row {
+        bench: bench.into(),
+        case: format!("case {x}"),
+        implementation: implementation.into(),
+        side,
+        series: series.into(),
+        x,
+        work: "alloc & free".into(),
+        ns: 3.0,
+        cycles: Some(7.5),
+        locked: 0.6,
+        min_ns: 0.0,
+        median_ns: 3.0,
+        max_ns: 1000.0,
+        runs: 5,
+        elements: 1000,
+        empty_ns: 0.25,
+        noisy: true,
+    })
+}
+
+fn count(bench: &str, series: &str, x: f64, what: &str, value: f64) -> Event {
+    let (case, implementation) = (format!("case {x}"), "pool".into());
+    Event::Count(Count {
+        bench: bench.into(),
+        case,
+        implementation,
+        series: series.into(),
+        x,
+        what: what.into(),
+        value,
+    })
+}
+
+/// The page, found to be well-formed.
+fn page(events: &[Event]) -> String {
+    let page = html("waterwheel bench <&>", events).expect("a machine");
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    roxmltree::Document::parse_with_options(&page, options).unwrap_or_else(|error| panic!("{error}: {page}"));
+    page
+}
+
+fn drawings(page: &str) -> usize {
+    page.matches("<svg ").count()
+}
+
+#[test]
+fn nothing_that_was_run_is_nothing_to_show() {
+    assert_eq!(html("", &[]), None);
+    let page = page(&[machine()]);
+    assert_eq!(drawings(&page), 0);
+    assert!(page.contains("Not part of this run: ") && page.contains("Pages outstanding (page_bench02)"), "{page}");
+}
+
+#[test]
+fn every_text_is_escaped() {
+    let (bench, case, peer) = ("b<1>".to_owned(), "\"c\"".to_owned(), "p&q".to_owned());
+    let page = page(&[
+        machine(),
+        row("b<1>", "s<2>", 0.0, "<pool> & \"more\"", Side::Ours),
+        count("b<1>", "s<2>", 0.0, "hits < all", 0.5),
+        Event::Note(Note { bench: bench.clone(), case: case.clone(), text: "1 < 2 & 3".into() }),
+        Event::Absent(Absent {
+            bench: bench.clone(),
+            case: case.clone(),
+            implementation: peer.clone(),
+            why: "<none>".into(),
+        }),
+        Event::Ratio(Ratio {
+            bench,
+            case,
+            implementation: "i".into(),
+            peer,
+            ratio_median: 0.5,
+            ratio_min: 0.4,
+            ratio_max: 0.6,
+        }),
+    ]);
+    assert!(page.contains("1 &lt; 2 &amp; 3") && page.contains("p&amp;q"), "{page}");
+}
+
+#[test]
+fn orders_are_shown_per_block_and_per_page_beside_the_talk_and_the_kernel() {
+    let rows = (0..4).map(|order| row("page_bench01", "order", f64::from(order), "pcp", Side::Ours));
+    let page = page(&std::iter::once(machine()).chain(rows).collect::<Vec<_>>());
+    assert_eq!(drawings(&page), 2);
+    for expected in ["ns per block", "ns per 4 KiB", "talk: order 0, 4.11-rc1", "Linux 6.19, alloc_pages", "TSC cycles"]
+    {
+        assert!(page.contains(expected), "{expected}");
+    }
+    assert!(!page.contains("(page_bench01)"), "it is part of this run");
+}
+
+#[test]
+fn too_few_places_make_bars_and_zero_is_drawn() {
+    let page = page(&[
+        machine(),
+        row("page_bench04", "bulk", 1.0, "pool", Side::Ours),
+        row("page_bench04", "bulk", 1.0, "mempool", Side::Peer),
+        count("pinning", "pinning", 0.0, "zone pinned %", 0.0),
+        count("pinning", "pinning", 1.0, "zone pinned %", 0.0),
+        count("recycle", "recycle", 0.0, "hits %", 100.0),
+        row("recycle", "recycle", 0.0, "pool", Side::Ours),
+        row("recycle", "recycle", 0.0, "intel ring", Side::Baseline),
+        row("of a later version", "unheard of", 0.0, "pool", Side::Ours),
+    ]);
+    // The bulk row stands over an axis, as there are figures of others at other places of it.
+    assert_eq!(drawings(&page), 4, "{page}");
+    assert!(page.contains("hits %") && page.contains("of a later version"));
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "{page}");
+}
+
+#[test]
+fn without_a_tsc_there_are_no_cycles() {
+    let Event::Machine(machine) = machine() else { panic!("a machine") };
+    let machine = Event::Machine(Machine { tsc_ghz: None, ..machine });
+    let rows = (0..4).map(|order| row("page_bench01", "order", f64::from(order), "pcp", Side::Ours));
+    let page = page(&std::iter::once(machine).chain(rows).collect::<Vec<_>>());
+    assert!(page.contains("not invariant") && !page.contains(">TSC cycles</text>"), "{page}");
+}
