@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::machine;
+use super::summary::Summary;
 use crate::event::{Event, Note};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,8 +45,8 @@ impl<'a> Session<'a> {
             let _ = cpu::pin_to(first); // where that is refused the figures are noisy, which shows
         }
         let clock = Clock::new();
-        let empty_ns = least(clock, empty_loop);
-        let locked_ns = least(clock, locked_increments) - empty_ns;
+        let empty_ns = short_runs(clock, empty_loop).min; // no more than it ever takes is subtracted
+        let locked_ns = short_runs(clock, locked_increments).median - empty_ns;
         let mut session = Self { options, stop, output, clock, cpus, empty_ns, locked_ns };
         let machine = machine::facts(&session.cpus, clock.ghz(), empty_ns, locked_ns);
         session.emit(&Event::Machine(machine));
@@ -140,14 +141,13 @@ pub(crate) fn locks(loops: u64) {
     }
 }
 
-/// Nanoseconds per iteration of the fastest of some runs.
-fn least(clock: Clock, body: fn(u64)) -> f64 {
-    const LOOPS: u64 = 200_000;
-    body(LOOPS);
+/// Nanoseconds per iteration, of many short runs.
+fn short_runs(clock: Clock, body: fn(u64)) -> Summary {
+    const LOOPS: u64 = 20_000;
     let run = |_| {
         let begin = clock.now();
         body(LOOPS);
         clock.ns(clock.now() - begin) / LOOPS as f64
     };
-    (0..15).map(run).fold(f64::INFINITY, f64::min)
+    Summary::of(&(0..500).map(run).collect::<Vec<_>>())
 }

@@ -4,7 +4,7 @@ use crate::harness::{Case, Group, Interrupted, Program};
 use crate::peers::{self, Peer, Work};
 use crate::programs::setup;
 use std::hint::black_box;
-use waterwheel_mm::{ORDERS, PCP_MAX_ORDER, Pcp, PcpParams};
+use waterwheel_mm::{FrozenPage, ORDERS, PCP_MAX_ORDER, Pcp, PcpParams, Zone};
 
 /// The pages of the zone: a few blocks of the highest order.
 const PAGES: usize = 8192;
@@ -25,15 +25,23 @@ pub(crate) fn program() -> Program {
 }
 
 fn measure(group: &mut Group<'_, '_>, order: u8) -> Result<(), Interrupted> {
-    let Some(zone) = setup::zone(group, "zone", PAGES) else { return Ok(()) };
-    let mut pcp = Pcp::new(&zone, PcpParams::default());
-    let work = "alloc + free of one block, under the zone's lock each time";
-    group.ours("zone", work, 1, move |loops| {
-        for _ in 0..loops {
-            drop(black_box(black_box(&zone).alloc(order)));
-        }
-    });
-    if order <= PCP_MAX_ORDER {
+    if let Some(zone) = setup::zone(group, "zone", PAGES) {
+        let neighbours = neighbours(&zone, order);
+        let work =
+            "alloc + free of one block under the zone's lock; its buddy is not free, so nothing is split or merged";
+        group.ours("zone", work, 1, move |loops| {
+            black_box(&neighbours);
+            alloc_free(&zone, order, loops);
+        });
+    }
+    if let Some(zone) = setup::zone(group, "zone, merging", PAGES) {
+        let work = "alloc + free of one block of a zone that is free as a whole: split from order 10, and merged back, each time";
+        group.ours("zone, merging", work, 1, move |loops| alloc_free(&zone, order, loops));
+    }
+    if order <= PCP_MAX_ORDER
+        && let Some(zone) = setup::zone(group, "pcp", PAGES)
+    {
+        let mut pcp = Pcp::new(&zone, PcpParams::default());
         group.ours("pcp", "alloc + free of one block, through the lists of one CPU (counting on)", 1, move |loops| {
             for _ in 0..loops {
                 if let Some(page) = black_box(&mut pcp).alloc(order) {
@@ -46,4 +54,16 @@ fn measure(group: &mut Group<'_, '_>, order: u8) -> Result<(), Interrupted> {
         peers::add(group, &[Peer::Mimalloc], Work { count: 1, bulk: false, touch: false });
     }
     group.measure()
+}
+
+fn alloc_free(zone: &Zone, order: u8, loops: u64) {
+    for _ in 0..loops {
+        drop(black_box(black_box(zone).alloc(order)));
+    }
+}
+
+/// Every second block of `order`, to be held, so that the buddies of the others are not free.
+fn neighbours(zone: &Zone, order: u8) -> Vec<FrozenPage> {
+    let all: Vec<FrozenPage> = std::iter::from_fn(|| zone.alloc(order)).collect();
+    all.into_iter().filter(|block| (block.number() >> order) % 2 == 1).collect()
 }
