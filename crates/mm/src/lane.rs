@@ -3,12 +3,11 @@
 use crate::owner::{MAX_OWNERS, Slot};
 use crate::page::FrozenPage;
 use crate::ptr_ring::{Consumer, Producer, ptr_ring};
-use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Ordering, local};
 use std::cell::OnceCell;
-use std::sync::Arc;
 
-/// Pages that a lane holds. A burst beyond that takes the shared list.
-const LANE: usize = 4096;
+/// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom a burst is two pages.)
+const LANE: usize = if cfg!(loom) { 2 } else { 4096 };
 
 /// The returning thread's end. Dropped when the thread ends.
 pub(crate) struct Lane {
@@ -94,8 +93,8 @@ impl LaneEnd {
 /// A thread's lanes by owner id, in two steps of 64 so that a thread pays for what it uses.
 struct Lanes([OnceCell<Box<[OnceCell<Lane>; 64]>>; 64]);
 
-thread_local! {
-    static LANES: Lanes = const { Lanes([const { OnceCell::new() }; 64]) };
+local! {
+    static LANES: Lanes = Lanes([const { OnceCell::new() }; 64]);
 }
 
 impl Lanes {

@@ -23,13 +23,12 @@ use crate::bulk::move_tail;
 use crate::lane::{self, Lane, LaneEnd};
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, asymmetric, lock};
-use std::cell::UnsafeCell;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, asymmetric, global, lock};
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Number of owners that can be registered at a time. Ids run from 1.
-pub const MAX_OWNERS: usize = 4095;
+/// Number of owners that can be registered at a time. Ids run from 1. (2^n - 1. Under loom it is small, as each execution makes the table anew.)
+pub const MAX_OWNERS: usize = if cfg!(loom) { 3 } else { 4095 };
 
 /// What happens when the last holder of a page lets go.
 pub trait Destructor: Send + Sync + 'static {
@@ -99,8 +98,12 @@ struct State {
     in_use: bool,
 }
 
-static TABLE: [OnceLock<Slot>; MAX_OWNERS + 1] = [const { OnceLock::new() }; MAX_OWNERS + 1];
-static FREE_IDS: Mutex<Ids> = Mutex::new(Ids { free: Vec::new(), unused: 1 });
+global! {
+    static TABLE: [OnceLock<Slot>; MAX_OWNERS + 1] = [const { OnceLock::new() }; MAX_OWNERS + 1];
+}
+global! {
+    static FREE_IDS: Mutex<Ids> = Mutex::new(Ids { free: Vec::new(), unused: 1 });
+}
 
 struct Ids {
     free: Vec<u16>,
@@ -408,16 +411,18 @@ mod destructor_cell {
             _proof: &MutexGuard<'_, State>,
         ) -> Option<Box<dyn Destructor>> {
             // SAFETY: no page is out and no call under way (`outstanding == 0`), so nobody reads; the lock excludes other writers.
-            unsafe { std::mem::replace(&mut *self.0.get(), destructor) }
+            self.0.with_mut(|cell| unsafe { std::mem::replace(&mut *cell, destructor) })
         }
 
         /// Calls it for a page of the slot that has no holder any more and is not counted as released yet.
         #[inline]
         pub(super) fn call(&self, page: FrozenPage, home: Home<'_>) {
-            // SAFETY: as this page is not released yet, the slot is not retired, and the destructor stays what it was when the page was bound.
-            if let Some(destructor) = unsafe { &*self.0.get() } {
-                destructor.last_put(page, home);
-            }
+            self.0.with(|cell| {
+                // SAFETY: as this page is not released yet, the slot is not retired, and the destructor stays what it was when the page was bound.
+                if let Some(destructor) = unsafe { &*cell } {
+                    destructor.last_put(page, home);
+                }
+            });
         }
     }
 }
