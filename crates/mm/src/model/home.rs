@@ -75,8 +75,9 @@ fn explore(preemptions: impl Into<Option<usize>>, f: impl Fn() + Sync + Send + '
     });
 }
 
-/// All ids can be had, each once.
+/// The end of all owners: no page lies in a lane, and all ids can be had, each once.
 fn assert_ids_are_back() {
+    assert_eq!(OUT.get(), 0, "pages wait for the next owner of their slot");
     let owners: Vec<u16> = {
         let owners: Vec<Owner> = std::iter::from_fn(|| Owner::register(Nobody).ok()).collect();
         owners.iter().map(Owner::id).collect()
