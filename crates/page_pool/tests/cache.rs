@@ -199,3 +199,8 @@ fn fragments_end_with_the_limit() {
     drop(pool);
     assert_whole(&zone);
 }
+
+#[test]
+fn neighbours_share_no_cache_line() {
+    assert!(align_of::<PagePool>() >= 128);
+}
