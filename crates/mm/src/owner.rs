@@ -342,9 +342,9 @@ impl Slot {
         // Outside of the lock: freeing may unmap a region, and a destructor's drop may do anything.
         drop(homecomers);
         if destructor.is_some() {
-            drop(destructor);
-            lock(&FREE_IDS).free.push(self.id);
+            lock(&FREE_IDS).free.push(self.id); // before the drop, which may panic
         }
+        drop(destructor);
     }
 }
 
