@@ -177,8 +177,10 @@ fn reuse(first_only_sends_home: bool) {
         let (mut second, next_fate, _) = register(!first_only_sends_home);
         let [page] = bound::<1>(&mut second);
         drop_all([page]);
+        let mut home = Vec::new();
         assert_eq!(second.outstanding(), 0);
-        drop(second);
+        assert_eq!(second.collect(&mut home, usize::MAX), 1, "it was settled with the first one's");
+        drop((second, home));
         returner.join().unwrap();
         assert_eq!(fate.is(), (if first_only_sends_home { 1 } else { 2 }, 1));
         assert_eq!(next_fate.is(), (1, 1));
