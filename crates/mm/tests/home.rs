@@ -204,6 +204,22 @@ fn nobody_waits_behind_a_busy_lane() {
 }
 
 #[test]
+fn a_round_asks_every_lane_also_when_one_of_them_goes() {
+    let zone = zone(64);
+    let mut owner = owner();
+    for _ in 0..2 {
+        let pages = [bound(&zone, &mut owner), bound(&zone, &mut owner)];
+        thread::spawn(move || drop(pages)).join().unwrap();
+    }
+    drop(bound(&zone, &mut owner)); // the third lane, which stays
+    let mut home = Vec::new();
+    assert_eq!((owner.collect(&mut home, 1), owner.collect(&mut home, 1)), (1, 1));
+    assert_eq!(owner.collect(&mut home, usize::MAX), 3, "from the third, the first, which goes, and the second");
+    drop((owner, home));
+    assert_whole(&zone);
+}
+
+#[test]
 fn from_eight_threads_at_once() {
     let zone = zone(2048);
     let mut owner = owner();
