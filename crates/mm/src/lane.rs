@@ -3,12 +3,12 @@
 use crate::owner::{MAX_OWNERS, Slot};
 use crate::page::FrozenPage;
 use crate::ptr_ring::{Consumer, Producer, ptr_ring};
-use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering};
+use crate::remote::RemoteList;
+use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Ordering, local};
 use std::cell::OnceCell;
-use std::sync::Arc;
 
-/// Pages that a lane holds. A burst beyond that takes the shared list.
-const LANE: usize = 4096;
+/// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom a burst is two pages.)
+const LANE: usize = if cfg!(loom) { 2 } else { 4096 };
 
 /// The returning thread's end. Dropped when the thread ends.
 pub(crate) struct Lane {
@@ -75,27 +75,81 @@ impl Drop for Lane {
 
 impl LaneEnd {
     /// Pages that this thread has released, modulo 2^64. In a moment when it is releasing it may be too few (even one below zero), never too many.
-    pub(crate) fn released(&self) -> u64 {
+    fn released(&self) -> u64 {
         // In this order: who sees a page in the ring also sees what was taken off the balance for it before.
         let sent = self.pages.produced() as u64;
         sent.wrapping_add(self.shared.balance.0.load(Ordering::Acquire))
     }
 
     /// Whether the thread has ended. What it sent before can be seen then.
-    pub(crate) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Acquire)
     }
+}
 
-    pub(crate) fn pages(&self) -> &Consumer<FrozenPage> {
-        &self.pages
+/// The owner's ends of all lanes to it.
+#[derive(Default)]
+pub(crate) struct LaneEnds {
+    ends: Vec<LaneEnd>,
+    /// Released through lanes that are gone: closed and empty.
+    folded: u64,
+    /// Which is asked first the next time.
+    next: usize,
+}
+
+impl LaneEnds {
+    /// Takes a new lane.
+    pub(crate) fn push(&mut self, end: LaneEnd) {
+        self.ends.push(end);
+    }
+
+    /// Takes over all of `other`.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.ends.append(&mut other.ends);
+        self.folded = self.folded.wrapping_add(std::mem::take(&mut other.folded));
+    }
+
+    /// How many lanes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Pages that were released through lanes, modulo 2^64, with [`LaneEnd::released`]'s reservation.
+    pub(crate) fn released(&self) -> u64 {
+        self.ends.iter().map(LaneEnd::released).fold(self.folded, u64::wrapping_add)
+    }
+
+    /// Moves up to `max` pages to the end of `out`, and tells how many; those `beside` the lanes all at once. Each call goes on behind the lane where the last one
+    /// ended, so that none waits for ever behind a busy one.
+    pub(crate) fn collect(&mut self, beside: &RemoteList, out: &mut Vec<FrozenPage>, max: usize) -> usize {
+        let mut got = 0;
+        for _ in 0..=self.ends.len() {
+            if got >= max {
+                break;
+            }
+            let Some(end) = self.ends.get(self.next) else {
+                self.next = 0;
+                got += beside.take_all(out);
+                continue;
+            };
+            let closed = end.is_closed(); // before the last look at its pages
+            got += end.pages.consume_batch(out, max - got);
+            if closed && end.pages.is_empty() {
+                // In order, so that this round asks each of the others once.
+                self.folded = self.folded.wrapping_add(self.ends.remove(self.next).released());
+            } else {
+                self.next += 1;
+            }
+        }
+        got
     }
 }
 
 /// A thread's lanes by owner id, in two steps of 64 so that a thread pays for what it uses.
 struct Lanes([OnceCell<Box<[OnceCell<Lane>; 64]>>; 64]);
 
-thread_local! {
-    static LANES: Lanes = const { Lanes([const { OnceCell::new() }; 64]) };
+local! {
+    static LANES: Lanes = Lanes([const { OnceCell::new() }; 64]);
 }
 
 impl Lanes {

@@ -18,11 +18,14 @@
 //! Read in this order: `page` (the handles), `zone` and `buddy` (where pages come from), `owner` and `lane` (how they come home), `ptr_ring`.
 
 mod account;
+#[cfg_attr(all(test, loom), allow(dead_code, reason = "as for `zone`"))]
 mod buddy;
 mod bulk;
 pub mod cpu;
 mod frag;
 mod lane;
+#[cfg(all(test, loom))]
+mod model;
 mod owner;
 mod page;
 mod pcp;
@@ -34,6 +37,7 @@ mod remote;
 pub mod stats;
 mod sync;
 mod word;
+#[cfg_attr(all(test, loom), allow(dead_code, unused_imports, reason = "`page` takes `model` for it"))]
 mod zone;
 
 pub use account::{Account, PageAccount, Users};

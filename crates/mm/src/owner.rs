@@ -20,16 +20,15 @@
 //! Slots and lanes are reused, never freed while somebody could look at them: a late look is harmless.
 
 use crate::bulk::move_tail;
-use crate::lane::{self, Lane, LaneEnd};
+use crate::lane::{self, Lane, LaneEnds};
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, asymmetric, lock};
-use std::cell::UnsafeCell;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, asymmetric, global, lock};
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Number of owners that can be registered at a time. Ids run from 1.
-pub const MAX_OWNERS: usize = 4095;
+/// Number of owners that can be registered at a time. Ids run from 1. (2^n - 1. Under loom it is small, as each execution makes the table anew.)
+pub const MAX_OWNERS: usize = if cfg!(loom) { 3 } else { 4095 };
 
 /// What happens when the last holder of a page lets go.
 pub trait Destructor: Send + Sync + 'static {
@@ -90,17 +89,19 @@ struct DestructorCell(UnsafeCell<Option<Box<dyn Destructor>>>);
 #[derive(Default)]
 struct State {
     /// Lanes opened lately; all lanes while the slot has no owner.
-    lanes: Vec<LaneEnd>,
+    lanes: LaneEnds,
     /// Set at sealing: pages that were bound and not unbound, ever since the slot exists.
     bound: u64,
-    /// Released through lanes whose threads have ended.
-    folded: u64,
     /// There is an owner, or pages of it are out.
     in_use: bool,
 }
 
-static TABLE: [OnceLock<Slot>; MAX_OWNERS + 1] = [const { OnceLock::new() }; MAX_OWNERS + 1];
-static FREE_IDS: Mutex<Ids> = Mutex::new(Ids { free: Vec::new(), unused: 1 });
+global! {
+    static TABLE: [OnceLock<Slot>; MAX_OWNERS + 1] = [const { OnceLock::new() }; MAX_OWNERS + 1];
+}
+global! {
+    static FREE_IDS: Mutex<Ids> = Mutex::new(Ids { free: Vec::new(), unused: 1 });
+}
 
 struct Ids {
     free: Vec<u16>,
@@ -118,15 +119,13 @@ pub struct TooManyOwners;
 /// Dropping it seals the slot: pages that come back later are freed to their zone.
 pub struct Owner {
     slot: &'static Slot,
-    lanes: Vec<LaneEnd>,
+    lanes: LaneEnds,
     /// Pages ever bound, ever since the slot exists.
     bound: u64,
     /// Pages ever unbound by this owner.
     unbound: u64,
     /// What `bound` began with.
     base: u64,
-    /// Released through lanes that are closed and empty.
-    folded: u64,
     /// What the slot had counted as overflowed before.
     overflowed_before: u64,
 }
@@ -155,8 +154,7 @@ impl Owner {
         slot.new_lanes.store(0, Ordering::Relaxed);
         let lanes = std::mem::take(&mut state.lanes);
         let overflowed_before = slot.overflowed.load(Ordering::Relaxed); // nobody adds to it now
-        let (bound, folded) = (state.bound, state.folded);
-        Ok(Self { slot, lanes, bound, unbound: 0, base: bound, folded, overflowed_before })
+        Ok(Self { slot, lanes, bound: state.bound, unbound: 0, base: state.bound, overflowed_before })
     }
 
     /// The id that its pages carry.
@@ -213,31 +211,14 @@ impl Owner {
     /// comes to them, are taken all at once.)
     pub fn collect(&mut self, out: &mut Vec<FrozenPage>, max: usize) -> usize {
         self.adopt_lanes();
-        let mut got = 0;
-        let mut i = 0;
-        while i < self.lanes.len() && got < max {
-            let end = &self.lanes[i];
-            let closed = end.is_closed(); // before the last look at its pages
-            got += end.pages().consume_batch(out, max - got);
-            if closed && end.pages().is_empty() {
-                self.folded += self.lanes.swap_remove(i).released();
-            } else {
-                i += 1;
-            }
-        }
-        if got < max {
-            got += self.slot.remote.take_all(out);
-        }
-        got
+        self.lanes.collect(&self.slot.remote, out, max)
     }
 
     /// Pages bound to this owner that somebody holds, or that are on their way home and whose release is not finished.
     pub fn outstanding(&mut self) -> u64 {
         self.adopt_lanes();
-        let astray = self.slot.released_astray.load(Ordering::Acquire);
-        // Modulo 2^64, as what a lane has released is.
-        let released = self.lanes.iter().map(LaneEnd::released).fold(self.folded + astray, u64::wrapping_add);
-        (self.bound - self.unbound).wrapping_sub(released)
+        // Modulo 2^64, as what lanes have released is.
+        (self.bound - self.unbound).wrapping_sub(self.slot.released_by(&self.lanes))
     }
 
     /// How many pages were ever [bound](Self::bind) and [unbound](Self::unbind) by this owner: all that statistics need to know of the fast paths.
@@ -266,7 +247,6 @@ impl Drop for Owner {
             let mut state = lock(&self.slot.state);
             state.lanes.append(&mut self.lanes);
             state.bound = self.bound - self.unbound;
-            state.folded = self.folded;
             self.slot.sealed.store(true, Ordering::Relaxed);
         }
         asymmetric::heavy();
@@ -327,6 +307,11 @@ impl Slot {
         self.released();
     }
 
+    /// Pages released through `lanes`, which are all there are, and beside them; modulo 2^64.
+    fn released_by(&self, lanes: &LaneEnds) -> u64 {
+        lanes.released().wrapping_add(self.released_astray.load(Ordering::Acquire))
+    }
+
     /// After a release: if the owner is gone, somebody has to settle.
     #[inline]
     fn released(&self) {
@@ -346,12 +331,8 @@ impl Slot {
             if !(self.sealed.load(Ordering::Relaxed) && state.in_use) {
                 return; // somebody was faster
             }
-            let astray = self.released_astray.load(Ordering::Acquire);
-            let released = state.lanes.iter().map(LaneEnd::released).fold(state.folded + astray, u64::wrapping_add);
-            for end in &state.lanes {
-                end.pages().consume_batch(&mut homecomers, usize::MAX);
-            }
-            self.remote.take_all(&mut homecomers);
+            let released = self.released_by(&state.lanes); // before the pages are fetched: what it counts is among them
+            state.lanes.collect(&self.remote, &mut homecomers, usize::MAX);
             if released == state.bound {
                 // Every page is back and every call of the destructor has returned: nobody looks at it any more.
                 destructor = self.destructor.set(None, &state);
@@ -361,9 +342,9 @@ impl Slot {
         // Outside of the lock: freeing may unmap a region, and a destructor's drop may do anything.
         drop(homecomers);
         if destructor.is_some() {
-            drop(destructor);
-            lock(&FREE_IDS).free.push(self.id);
+            lock(&FREE_IDS).free.push(self.id); // before the drop, which may panic
         }
+        drop(destructor);
     }
 }
 
@@ -408,16 +389,18 @@ mod destructor_cell {
             _proof: &MutexGuard<'_, State>,
         ) -> Option<Box<dyn Destructor>> {
             // SAFETY: no page is out and no call under way (`outstanding == 0`), so nobody reads; the lock excludes other writers.
-            unsafe { std::mem::replace(&mut *self.0.get(), destructor) }
+            self.0.with_mut(|cell| unsafe { std::mem::replace(&mut *cell, destructor) })
         }
 
         /// Calls it for a page of the slot that has no holder any more and is not counted as released yet.
         #[inline]
         pub(super) fn call(&self, page: FrozenPage, home: Home<'_>) {
-            // SAFETY: as this page is not released yet, the slot is not retired, and the destructor stays what it was when the page was bound.
-            if let Some(destructor) = unsafe { &*self.0.get() } {
-                destructor.last_put(page, home);
-            }
+            self.0.with(|cell| {
+                // SAFETY: as this page is not released yet, the slot is not retired, and the destructor stays what it was when the page was bound.
+                if let Some(destructor) = unsafe { &*cell } {
+                    destructor.last_put(page, home);
+                }
+            });
         }
     }
 }

@@ -9,10 +9,14 @@
 //! | [`Posted`] | handed to hardware or to the kernel, which may write to it | puts it into quarantine, never frees it |
 #![expect(unsafe_code, reason = "pages are memory that is found by address")]
 
+#[cfg(all(test, loom))]
+use crate::model as zone;
 use crate::refcount::Refcount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
 use crate::word::PageWord;
-use crate::{owner, prefetch, zone};
+#[cfg(not(all(test, loom)))]
+use crate::zone;
+use crate::{owner, prefetch};
 use std::fmt;
 use std::ops::Deref;
 

@@ -34,7 +34,8 @@ impl Default for PcpParams {
     }
 }
 
-/// The lists of one CPU, in front of a zone. `C` says how allocations are counted.
+/// The lists of one CPU, in front of a zone. `C` says how allocations are counted. On cache lines of its own, as the next CPU's may lie beside it.
+#[repr(align(128))] // as `CachePadded`
 pub struct Pcp<C: Count = PerCpu> {
     zone: Zone,
     params: PcpParams,

@@ -26,6 +26,16 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 // SAFETY: as above; the ring owns the values in it.
 unsafe impl<T: Send> Send for Ring<T> {}
 
+impl<T> Ring<T> {
+    /// The `count` slots from `index` on: up to the end of the array, and what is left from its begin.
+    #[inline]
+    fn slots(&self, index: usize, count: usize) -> [&[UnsafeCell<MaybeUninit<T>>]; 2] {
+        let (front, back) = self.slots.split_at(index & self.mask);
+        let straight = count.min(back.len());
+        [&back[..straight], &front[..count - straight]]
+    }
+}
+
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
         let (mut tail, head) = (self.tail.0.load(Ordering::Relaxed), self.head.0.load(Ordering::Relaxed));
@@ -113,13 +123,26 @@ impl<T: Send> Producer<T> {
     #[inline]
     pub fn produce_batch(&self, values: &mut Vec<T>) -> usize {
         let count = values.len().min(self.room(values.len()));
-        let head = self.head.get();
-        for (i, value) in values.drain(..count).enumerate() {
-            self.write(head.wrapping_add(i), value);
+        if count == 0 {
+            return 0;
         }
-        if count > 0 {
-            self.publish(head.wrapping_add(count));
+        let (head, rest) = (self.head.get(), values.len() - count);
+        let slots = self.ring.slots(head, count);
+        // SAFETY: the vector gives its values up before they are read, each once; the first `count` go into slots in [head, tail + capacity), which are
+        // free, and ours until `head` passes them; the rest moves to the front and is the vector's again.
+        unsafe {
+            values.set_len(0);
+            let mut value = values.as_mut_ptr();
+            for straight in slots {
+                for slot in straight {
+                    slot.with_mut(|slot| (*slot).write(value.read()));
+                    value = value.add(1);
+                }
+            }
+            std::ptr::copy(value, values.as_mut_ptr(), rest);
+            values.set_len(rest);
         }
+        self.publish(head.wrapping_add(count));
         count
     }
 
@@ -180,7 +203,10 @@ impl<T: Send> Consumer<T> {
         }
         out.reserve(count); // the only step that could panic comes before anything is moved
         let tail = self.tail.get();
-        out.extend((0..count).map(|i| self.read(tail.wrapping_add(i))));
+        for slots in self.ring.slots(tail, count) {
+            // SAFETY: these slots are in [tail, head): full, and ours until `tail` passes them; each is read once, as it does now.
+            out.extend(slots.iter().map(|slot| slot.with(|slot| unsafe { (*slot).assume_init_read() })));
+        }
         self.release(tail.wrapping_add(count));
         count
     }

@@ -12,7 +12,7 @@ pub(crate) struct Refcount(AtomicU32);
 
 impl Refcount {
     #[cfg(all(test, loom))]
-    fn new(count: u32) -> Self {
+    pub(crate) fn new(count: u32) -> Self {
         Self(AtomicU32::new(count))
     }
 
@@ -58,7 +58,13 @@ impl Refcount {
     #[inline]
     pub(crate) fn try_unique(&self) -> bool {
         // Acquire: what the other holders read came before their puts, and before our writes.
-        if self.0.load(Ordering::Acquire) != 1 {
+        self.try_unique_by(Ordering::Acquire)
+    }
+
+    /// With the ordering as an argument: a test shows that a weaker one would not do.
+    #[inline(always)]
+    fn try_unique_by(&self, ordering: Ordering) -> bool {
+        if self.0.load(ordering) != 1 {
             return false;
         }
         self.0.store(0, Ordering::Relaxed);
@@ -147,13 +153,13 @@ mod tests {
         });
     }
 
-    #[test]
-    fn who_is_told_that_he_is_alone_may_write() {
-        loom::model(|| {
+    /// Two holders: both read, ask whether they are alone, and write if so.
+    fn two_who_ask(ordering: Ordering) {
+        loom::model(move || {
             let page = Page::shared(2);
-            let ask = |page: &Page| {
+            let ask = move |page: &Page| {
                 page.read();
-                if page.count.try_unique() {
+                if page.count.try_unique_by(ordering) {
                     page.write();
                     page.last_puts.fetch_add(1, Ordering::Relaxed);
                 } else {
@@ -166,6 +172,17 @@ mod tests {
             holder.join().unwrap();
             page.assert_put_once();
         });
+    }
+
+    #[test]
+    fn who_is_told_that_he_is_alone_may_write() {
+        two_who_ask(Ordering::Acquire);
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn if_the_question_were_relaxed_he_might_write_while_others_read() {
+        two_who_ask(Ordering::Relaxed);
     }
 
     #[test]

@@ -6,16 +6,14 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::Arc,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Arc, Mutex, MutexGuard},
 };
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Arc,
     atomic::{Ordering, fence},
 };
-#[cfg(loom)]
-pub(crate) use std::sync::{Mutex, MutexGuard};
 #[cfg(not(any(loom, feature = "counted")))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
@@ -30,6 +28,34 @@ pub(crate) use waterwheel_count::{
 pub(crate) use cell::UnsafeCell;
 
 use std::sync::PoisonError;
+
+/// A static; under loom one that each execution has anew.
+macro_rules! global {
+    (static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(loom))]
+        static $name: $type = $value;
+        #[cfg(loom)]
+        loom::lazy_static! {
+            static ref $name: $type = $value;
+        }
+    };
+}
+pub(crate) use global;
+
+/// A thread-local without lazy initialisation; under loom one that each of its threads has.
+macro_rules! local {
+    (static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(loom))]
+        std::thread_local! {
+            static $name: $type = const { $value };
+        }
+        #[cfg(loom)]
+        loom::thread_local! {
+            static $name: $type = $value;
+        }
+    };
+}
+pub(crate) use local;
 
 /// Locks, also after a panic elsewhere: every critical section of this crate leaves its data whole at each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -180,6 +180,46 @@ fn more_at_once_than_a_lane_holds() {
 }
 
 #[test]
+fn nobody_waits_behind_a_busy_lane() {
+    let zone = zone(5000);
+    let mut owner = owner();
+    drop(bound(&zone, &mut owner)); // this thread's lane is the first
+    let late = bound(&zone, &mut owner);
+    let number = late.number();
+    let more: Vec<Page> = (0..4096).map(|_| bound(&zone, &mut owner)).collect();
+    let beside = bound(&zone, &mut owner);
+    let other_number = beside.number();
+    thread::spawn(move || drop(late)).join().unwrap();
+    thread::spawn(move || drop((more, beside))).join().unwrap(); // the last one finds the lane full
+    assert_eq!(owner.overflowed(), 1);
+    let mut home = Vec::new();
+    for round in 1..=4 {
+        drop(bound(&zone, &mut owner));
+        owner.collect(&mut home, 1);
+        assert_eq!(home.iter().any(|page| page.number() == number), round >= 2, "round {round}");
+        assert_eq!(home.iter().any(|page| page.number() == other_number), round >= 4, "round {round}");
+    }
+    drop((owner, home));
+    assert_whole(&zone);
+}
+
+#[test]
+fn a_round_asks_every_lane_also_when_one_of_them_goes() {
+    let zone = zone(64);
+    let mut owner = owner();
+    for _ in 0..2 {
+        let pages = [bound(&zone, &mut owner), bound(&zone, &mut owner)];
+        thread::spawn(move || drop(pages)).join().unwrap();
+    }
+    drop(bound(&zone, &mut owner)); // the third lane, which stays
+    let mut home = Vec::new();
+    assert_eq!((owner.collect(&mut home, 1), owner.collect(&mut home, 1)), (1, 1));
+    assert_eq!(owner.collect(&mut home, usize::MAX), 3, "from the third, the first, which goes, and the second");
+    drop((owner, home));
+    assert_whole(&zone);
+}
+
+#[test]
 fn from_eight_threads_at_once() {
     let zone = zone(2048);
     let mut owner = owner();

@@ -5,7 +5,7 @@ mod common;
 use common::{SendHome, assert_whole, bound, owner, zone};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use waterwheel_mm::{MAX_OWNERS, Owner, TooManyOwners};
+use waterwheel_mm::{Destructor, FrozenPage, Home, MAX_OWNERS, Owner, TooManyOwners};
 
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -32,6 +32,27 @@ fn ids_come_back() {
     }
     assert!(seen.len() < 8, "{} ids were used for one owner at a time", seen.len());
     assert_whole(&zone);
+}
+
+#[test]
+fn ids_come_back_also_when_the_destructors_drop_panics() {
+    struct Panics;
+    impl Destructor for Panics {
+        fn last_put(&self, _: FrozenPage, _: Home<'_>) {}
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    let _alone = alone();
+    let mut seen = HashSet::new();
+    for _ in 0..20 {
+        let owner = Owner::register(Panics).unwrap();
+        seen.insert(owner.id());
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(owner))).is_err());
+    }
+    assert!(seen.len() < 8, "{} ids were used for one owner at a time", seen.len());
 }
 
 #[test]

@@ -143,3 +143,8 @@ fn the_account_finds_the_pages_in_the_lists() {
     drop(pcp);
     assert_whole(&zone);
 }
+
+#[test]
+fn neighbours_share_no_cache_line() {
+    assert!(align_of::<Pcp<Off>>() >= 128 && align_of::<Pcp<PerCpu>>() >= 128);
+}

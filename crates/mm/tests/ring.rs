@@ -50,6 +50,28 @@ fn batches_take_what_fits_and_what_is_there() {
 }
 
 #[test]
+fn a_batch_moves_each_value_once_also_across_the_end() {
+    let value = Arc::new(());
+    for skip in 0..4 {
+        let (producer, consumer) = ptr_ring(4);
+        for _ in 0..skip {
+            producer.produce(value.clone()).unwrap();
+            drop(consumer.consume());
+        }
+        let mut values = vec![value.clone(); 6];
+        assert_eq!((producer.produce_batch(&mut values), values.len()), (4, 2));
+        assert_eq!(Arc::strong_count(&value), 7);
+        let mut out = Vec::new();
+        assert_eq!((consumer.consume_batch(&mut out, 3), out.len()), (3, 3));
+        assert_eq!(Arc::strong_count(&value), 7);
+        drop((values, out));
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop((producer, consumer));
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+}
+
+#[test]
 fn wraps_around_many_times_in_step_with_a_model() {
     let (producer, consumer) = ptr_ring(8);
     let mut model = std::collections::VecDeque::new();

@@ -13,7 +13,8 @@ pub const REFILL: usize = 64;
 ///
 /// The cache is one stack, last in first out. Its top is what the kernel calls the direct cache; as it may grow to the pool's limit, the part below is
 /// the reserve that takes a burst of returns. In the steady state the stack is as deep as the traffic needs, since the zone is only asked when it is empty and
-/// nothing has come home.
+/// nothing has come home. On cache lines of its own (two, as x86 fetches them in pairs): the next one may be another thread's.
+#[repr(align(128))]
 pub struct PagePool {
     cache: Vec<FrozenPage>,
     rx: Owner,

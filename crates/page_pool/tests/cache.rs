@@ -110,6 +110,33 @@ fn a_page_of_another_pool_is_sent_home() {
 }
 
 #[test]
+fn of_many_pages_only_the_own_are_kept() {
+    let zone = zone(512);
+    let (mut mine, mut other) = (pool(&zone, 128), pool(&zone, 128));
+    for room in [0, 200] {
+        let mut pages = Vec::with_capacity(room);
+        for _ in 0..10 {
+            assert_eq!(mine.alloc_bulk(RX, 3, &mut pages) + other.alloc_bulk(RX, 2, &mut pages), 5);
+            pages.push(zone.alloc(0).unwrap().into_page()); // nobody's
+        }
+        let before = mine.cached();
+        mine.put_bulk(&mut pages);
+        assert_eq!((pages.len(), mine.cached() - before, mine.outstanding()), (30, 30, 0));
+        assert!(pages.iter().all(|page| !mine.owns(page)));
+        // By value: what is not the pool's comes back, and goes home when it is dropped.
+        pages.extend(mine.hand_out(RX, 7));
+        let strangers = mine.take_back(pages);
+        assert_eq!(strangers.len(), 30);
+        drop(strangers);
+        assert_eq!((mine.outstanding(), other.outstanding()), (0, 0));
+        mine.put_bulk(&mut Vec::new());
+    }
+    assert_eq!(mine.stats().recycle_cached, 74);
+    drop((mine, other));
+    assert_whole(&zone);
+}
+
+#[test]
 fn after_a_change_of_node_old_pages_leave_and_new_ones_stay() {
     let (near, far) = (node_zone(256, 0), node_zone(256, 1));
     let mut pool = pool(&near, 256);
@@ -198,4 +225,9 @@ fn fragments_end_with_the_limit() {
     assert!(pool.alloc_frag(2048, 1).is_some());
     drop(pool);
     assert_whole(&zone);
+}
+
+#[test]
+fn neighbours_share_no_cache_line() {
+    assert!(align_of::<PagePool>() >= 128);
 }

@@ -34,15 +34,17 @@ impl<'a> Homes<'a> {
                 drop(first); // its drop calls the destructor
                 continue;
             };
-            self.pools[i].put(first);
+            let (before, rest) = self.pools.split_at_mut(i);
+            let Some((pool, after)) = rest.split_first_mut() else { return };
+            pool.put(first);
             if pages.size_hint().1 == Some(0) {
                 return; // a batch of one packet is worth nothing more
             }
-            // Mostly all are of the same pool.
-            let strangers = self.pools[i].take_back(pages);
-            if strangers.len() > 0 {
-                let strangers: Vec<Page> = strangers.collect();
-                strangers.into_iter().for_each(|page| self.put(page));
+            // Mostly all are of the same pool. Strangers are not collected first: that would need memory.
+            for page in pool.take_back(pages) {
+                if let Some(home) = before.iter_mut().chain(&mut *after).find(|pool| pool.owns(&page)) {
+                    home.put(page);
+                } // else: as above
             }
             return;
         }

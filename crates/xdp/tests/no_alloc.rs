@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Peer, Sink, assert_counted, assert_whole, number, sum, zone};
+use common::{Peer, Sink, Source, assert_counted, assert_whole, number, sum, zone};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use waterwheel_xdp::{Action, Context, DropReason, Fabric, Program, Worker, XdpBuff};
@@ -114,6 +114,37 @@ fn drop_tx_redirect_and_a_mixture() {
     assert_counted(&end);
     drop((a, b));
     assert_whole(&zone);
+}
+
+#[test]
+fn large_batches_of_several_pools() {
+    let zone = zone(16384);
+    for budget in [1, 7, 1000] {
+        let mut fabric = Fabric::new(1);
+        fabric.budget(budget);
+        for _ in 0..3 {
+            fabric.add(0, Source::new(200 * budget as u64), common::pool(&zone)).unwrap();
+        }
+        let (sink, _) = Sink::new(3 * budget);
+        let sink = fabric.add(0, sink, common::pool(&zone)).unwrap();
+        let mut worker = fabric.build().unwrap().remove(0);
+        // What goes to the sink comes back from there with pages of two pools together; a source takes nothing.
+        let mut program = |cx: &Context, _: &mut XdpBuff| match cx.port.0 {
+            0 | 1 => Action::Redirect(sink),
+            _ => Action::Tx,
+        };
+        (0..10).for_each(|_| assert!(worker.poll(&mut program) > 0));
+        let mut work = 0;
+        let calls = calls(|| {
+            for _ in 0..180 {
+                work += worker.poll(&mut program);
+            }
+        });
+        assert_eq!(calls, 0, "a budget of {budget}");
+        assert!(work >= 180 * 3 * budget);
+        worker.close();
+        assert_whole(&zone);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `page_bench03`: all CPUs at once.
 
 use crate::event::Side;
-use crate::harness::crew::{self, Apart, Crew, Stretch};
+use crate::harness::crew::{self, Crew, Stretch};
 use crate::harness::{Case, Clock, Group, Interrupted, Lap, Program};
 use crate::programs::setup;
 use std::hint::black_box;
@@ -151,10 +151,9 @@ fn parallel<P: Pages + 'static>(
     work: impl Into<String>,
     cpus: &[usize],
     out: usize,
-    workers: Vec<P>,
+    mut workers: Vec<P>,
 ) {
     let (clock, cpus) = (group.clock(), cpus.to_vec());
-    let mut workers: Vec<Apart<P>> = workers.into_iter().map(Apart).collect();
     group.fallible(Side::Ours, name, work, move |pages| all_at_once(clock, &cpus, &mut workers, out, pages));
 }
 
@@ -162,7 +161,7 @@ fn parallel<P: Pages + 'static>(
 fn all_at_once<P: Pages>(
     clock: Clock,
     cpus: &[usize],
-    workers: &mut [Apart<P>],
+    workers: &mut [P],
     out: usize,
     pages: u64,
 ) -> Result<Lap, String> {
@@ -174,7 +173,7 @@ fn all_at_once<P: Pages>(
             gate.wait();
             let begin = clock.now();
             for _ in 0..loops {
-                let worker = black_box(&mut worker.0);
+                let worker = black_box(&mut *worker);
                 store.iter_mut().for_each(|place| *place = worker.alloc());
                 black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|page| worker.free(page));
             }
@@ -195,13 +194,13 @@ mod tests {
         let zones = [0, 1].map(|node| Zone::new(&ZoneParams { node: Some(node), ..ZoneParams::pages(512) }));
         let zones = zones.map(|zone| zone.expect("memory"));
         let lists = |zone: &Zone| Pcp::new(zone, PcpParams::TALK);
-        let node = |local| Apart(Nodes { lists: zones.iter().map(lists).collect(), local });
+        let node = |local| Nodes { lists: zones.iter().map(lists).collect(), local };
         let mut workers = [node(0), node(1)];
         let cpu = allowed_cpus()[0];
         let lap = all_at_once(Clock::new(), &[cpu, cpu], &mut workers, 64, 10_000).expect("two threads");
         assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
         for (worker, local) in workers.iter().zip([0, 1]) {
-            let counts: Vec<(u64, u64)> = worker.0.lists.iter().map(Pcp::counts).collect();
+            let counts: Vec<(u64, u64)> = worker.lists.iter().map(Pcp::counts).collect();
             assert_eq!(counts[1 - local], (0, 0), "a page was taken from another node");
             assert_eq!(counts[local].0, counts[local].1);
         }
