@@ -17,7 +17,7 @@ pub(crate) fn program() -> Program {
     Program {
         name: "page_bench04",
         about: "1 to 128 pages allocated with one call and freed with one call, per page; beside it as many with one call each",
-        answers: "page_bench04_bulk.c; slide \"Page allocator bulk API\"",
+        answers: "page_bench04_bulk.c; slide \"Page allocator bulk API benchmarks\"",
         notes: vec![
             "`single`: N pages by N calls, then freed by N calls, so that only the calls differ; the original's single is N = 1",
         ],
