@@ -6,7 +6,7 @@ use crate::peers::{Loop, Work};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Of `../shared`'s and every other DPDK program's usual pool.
+/// As many as DPDK programs usually have; a power of two less one, which the ring behind the caches holds best.
 const OBJECTS: usize = 32767;
 const DATA_ROOM: usize = 2048;
 /// Fewer of the large ones: they are for the cases with few packets out.
@@ -18,7 +18,7 @@ const MEGABYTES: u32 = 64;
 /// What the caches of other lcores may keep for themselves: half as much again as their size, for a few lcores.
 const IN_CACHES: usize = 4 * 768;
 
-/// The pools. There is one environment in a process.
+/// The pools of the loops on one CPU. There is one environment in a process.
 pub(super) struct Eal {
     pool: Pool,
     large: Pool,
@@ -33,21 +33,32 @@ impl Eal {
 
     fn start(cpu: usize) -> Result<Self, String> {
         ffi::init(cpu, MEGABYTES).map_err(|error| format!("rte_eal_init failed: {error}"))?;
-        let pool = |name, objects, data_room| {
-            Pool::new(name, objects, data_room).ok_or_else(|| format!("no memory for a pool of {objects} mbufs"))
-        };
-        Ok(Self {
-            pool: pool("waterwheel", OBJECTS, DATA_ROOM)?,
-            large: pool("waterwheel_large", LARGE_OBJECTS, LARGE_DATA_ROOM)?,
-        })
+        Ok(Self { pool: pool(OBJECTS, DATA_ROOM)?, large: pool(LARGE_OBJECTS, LARGE_DATA_ROOM)? })
     }
 
-    pub(super) fn pool(&self, object: Object) -> Pool {
+    pub(super) fn pool(&self, object: Object) -> &Pool {
         match object {
-            Object::Bare | Object::Mbuf => self.pool,
-            Object::LargeMbuf => self.large,
+            Object::Bare | Object::Mbuf => &self.pool,
+            Object::LargeMbuf => &self.large,
         }
     }
+
+    /// A pool for what goes from CPU to CPU, whose objects lie in the order in which they come out. From the pool of the loops on one CPU they come in the order in which those left
+    /// them, which here, where all go round, costs the peer up to three times the time.
+    pub(super) fn fresh_pool(&self) -> Result<Pool, String> {
+        pool(OBJECTS, DATA_ROOM)
+    }
+}
+
+/// A pool of its own name.
+fn pool(objects: usize, data_room: usize) -> Result<Pool, String> {
+    Pool::new(&name(), objects, data_room).ok_or_else(|| format!("no memory for a pool of {objects} mbufs"))
+}
+
+/// A name that nothing of DPDK's in this process has yet.
+fn name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("waterwheel{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Object {
@@ -72,9 +83,7 @@ pub(crate) fn version() -> &'static str {
 
 /// A ring of its own name.
 pub(super) fn ring(slots: usize, what: i32) -> Result<Ring, String> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let name = format!("waterwheel{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    Ring::new(&name, slots, what).ok_or_else(|| format!("no rte_ring of {slots} slots could be made"))
+    Ring::new(&name(), slots, what).ok_or_else(|| format!("no rte_ring of {slots} slots could be made"))
 }
 
 /// Objects taken from a pool and given back to it: `work.count` in each iteration. The calling thread is pinned to `cpu`.

@@ -1,6 +1,8 @@
 //! Behaviour of the peer: everything that is taken comes back, the thread and the folders are as before.
 
-use super::eal::Eal;
+use super::cross::lap;
+use super::eal::{Eal, ring};
+use super::ffi::Haul;
 use super::{Crossing, Load, Object, RingKind, cross, pool_loop, ring_loop};
 use crate::harness::Clock;
 use crate::peers::Work;
@@ -61,7 +63,7 @@ fn numbers_go_through_each_kind_of_ring() {
 }
 
 #[test]
-fn what_crosses_is_counted_and_comes_home() {
+fn what_crosses_is_counted() {
     let _alone = alone();
     let consumers: Vec<usize> = cpu::allowed_cpus().into_iter().skip(1).take(2).collect();
     if consumers.is_empty() {
@@ -77,5 +79,20 @@ fn what_crosses_is_counted_and_comes_home() {
             assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
         }
     }
-    assert_eq!(Eal::get(first()).expect("started").pool(Object::Mbuf).available(), OBJECTS);
+}
+
+#[test]
+fn objects_that_crossed_are_home_again() {
+    let _alone = alone();
+    let Some(&second) = cpu::allowed_cpus().get(1) else { return };
+    for object in [Object::Bare, Object::Mbuf] {
+        for batch in [1, 64] {
+            let pool = Eal::get(first()).and_then(Eal::fresh_pool).expect("a pool");
+            let rings = [ring(1024, object.what()).expect("a ring")];
+            let haul = Haul { pool: &pool, batch, what: object.what() };
+            let crossed = lap(Clock::new(), haul, &rings, &[second], 100_000);
+            assert!(crossed.elements >= 100_000 && crossed.ticks > 0, "{crossed:?}");
+            assert_eq!(pool.available(), OBJECTS);
+        }
+    }
 }
