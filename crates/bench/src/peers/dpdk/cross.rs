@@ -20,12 +20,11 @@ pub(crate) fn cross(cpu: usize, crossing: Crossing) -> Result<Timed, String> {
     if batch == 0 || batch > BATCH_MAX || batch >= slots {
         return Err(format!("a batch of {batch} is too large for a ring of {slots}"));
     }
-    let what = match load {
-        Load::Numbers(kind) => kind.what(),
-        Load::Objects(Object::LargeMbuf) => return Err("there is no such pool of large mbufs".into()),
-        Load::Objects(object) => object.what(),
+    let (object, what) = match load {
+        Load::Numbers(kind) => (Object::Bare, kind.what()),
+        Load::Objects(object) => (object, object.what()),
     };
-    let pool = Eal::get(cpu)?.fresh_pool()?;
+    let pool = Eal::get(cpu)?.pool(object)?;
     let rings: Vec<Ring> = consumers.iter().map(|_| ring(slots, what)).collect::<Result<_, _>>()?;
     Ok(Box::new(move |elements| lap(clock, Haul { pool: &pool, batch, what }, &rings, &consumers, elements)))
 }

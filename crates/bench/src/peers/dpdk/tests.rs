@@ -2,7 +2,7 @@
 
 use super::cross::lap;
 use super::eal::{Eal, ring};
-use super::ffi::Haul;
+use super::ffi::{Haul, what};
 use super::{Crossing, Load, Object, RingKind, cross, pool_loop, ring_loop};
 use crate::harness::Clock;
 use crate::peers::Work;
@@ -35,13 +35,14 @@ fn starting_dpdk_changes_no_affinity_and_leaves_no_folder() {
 fn every_kind_of_loop_gives_back_what_it_took() {
     let _alone = alone();
     for object in [Object::Bare, Object::Mbuf] {
-        for (bulk, touch) in [(false, false), (false, true), (true, false), (true, true)] {
+        let pool = Eal::get(first()).and_then(|eal| eal.pool(object)).expect("a pool");
+        for how in [0, what::TOUCH, what::BULK, what::BULK | what::TOUCH] {
             for count in [1, 64, 1000] {
-                pool_loop(first(), object, Work { count, bulk, touch }).expect("a loop")(10);
+                assert_eq!(pool.each(&mut vec![0; count], 10, object.what() | how), 10);
             }
         }
+        assert_eq!(pool.available(), OBJECTS);
     }
-    assert_eq!(Eal::get(first()).expect("started").pool(Object::Mbuf).available(), OBJECTS);
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn objects_that_crossed_are_home_again() {
     let Some(&second) = cpu::allowed_cpus().get(1) else { return };
     for object in [Object::Bare, Object::Mbuf] {
         for batch in [1, 64] {
-            let pool = Eal::get(first()).and_then(Eal::fresh_pool).expect("a pool");
+            let pool = Eal::get(first()).and_then(|eal| eal.pool(object)).expect("a pool");
             let rings = [ring(1024, object.what()).expect("a ring")];
             let haul = Haul { pool: &pool, batch, what: object.what() };
             let crossed = lap(Clock::new(), haul, &rings, &[second], 100_000);
