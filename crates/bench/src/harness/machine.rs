@@ -38,11 +38,17 @@ fn cpu_model() -> String {
     }
 }
 
+/// What ours can be in (reserved ones, or shared memory), and the peers (anonymous memory).
 fn huge_pages() -> String {
     let reserved = read("/proc/sys/vm/nr_hugepages").unwrap_or_else(|| "?".into());
-    let shmem = read("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
-    let chosen = shmem.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("?");
-    format!("{reserved} reserved, shared memory transparent: {chosen}")
+    let mode = |file| chosen(&read(&format!("/sys/kernel/mm/transparent_hugepage/{file}")).unwrap_or_default());
+    format!("{reserved} reserved; transparent: shared memory {}, anonymous {}", mode("shmem_enabled"), mode("enabled"))
+}
+
+/// The word in brackets.
+fn chosen(words: &str) -> String {
+    let inside = words.split('[').nth(1).and_then(|rest| rest.split(']').next());
+    inside.unwrap_or("?").to_owned()
 }
 
 fn mitigations() -> Vec<String> {
@@ -71,4 +77,17 @@ fn target() -> String {
         ", baseline"
     };
     format!("{}{level}", std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn the_chosen_mode_is_in_brackets() {
+        assert_eq!(
+            ["always [madvise] never", "[always] never", "", "always"].map(chosen),
+            ["madvise", "always", "?", "?"]
+        );
+    }
 }

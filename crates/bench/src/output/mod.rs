@@ -61,19 +61,24 @@ const WIDTH: usize = 100;
 
 /// `text` in lines of [`WIDTH`] columns at most, broken between words and indented by `indent`.
 pub(crate) fn wrapped(text: &str, indent: usize) -> String {
+    filled(text.split_whitespace(), " ", indent)
+}
+
+/// The same of pieces that are not broken, such as a number with its unit; `between` is written after each but the last.
+pub(crate) fn filled<'p>(pieces: impl Iterator<Item = &'p str>, between: &str, indent: usize) -> String {
     let margin = " ".repeat(indent);
     let mut lines = vec![margin.clone()];
-    for word in text.split_whitespace() {
+    for piece in pieces {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > indent && line + 1 + word.chars().count() > WIDTH {
-            lines.push(margin.clone());
+        if line > indent {
+            lines.last_mut().into_iter().for_each(|line| line.push_str(between));
+            if line + between.chars().count() + piece.chars().count() > WIDTH {
+                lines.push(margin.clone());
+            }
         }
-        if let Some(line) = lines.last_mut() {
-            line.push_str(if line.len() > indent { " " } else { "" });
-            line.push_str(word);
-        }
+        lines.last_mut().into_iter().for_each(|line| line.push_str(piece));
     }
-    lines.join("\n")
+    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
 /// Three or four significant digits, without an exponent.
@@ -95,6 +100,14 @@ mod tests {
         let text = wrapped(&"word ".repeat(100), 4);
         assert!(text.lines().all(|line| line.starts_with("    word") && line.len() <= WIDTH), "{text}");
         assert_eq!((text.split_whitespace().count(), wrapped("one  two", 2)), (100, "  one two".to_owned()));
+    }
+
+    #[test]
+    fn pieces_are_not_broken() {
+        let pieces = ["0.25 of all"; 20];
+        let text = filled(pieces.into_iter(), "; ", 4);
+        assert!(text.lines().all(|line| line.starts_with("    0.25 of all; 0") && line.len() <= WIDTH), "{text}");
+        assert!(text.lines().rev().skip(1).all(|line| line.ends_with("of all;")) && text.ends_with("of all"), "{text}");
     }
 
     #[test]

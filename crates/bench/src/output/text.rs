@@ -1,6 +1,6 @@
 //! Aligned text, line by line as results come in.
 
-use super::{figure, wrapped};
+use super::{figure, filled, wrapped};
 use crate::event::{Event, Machine, Ratio, Row, Side};
 use std::io::{self, Write};
 
@@ -16,45 +16,93 @@ pub struct Text {
     /// The columns have their heads since the bench began.
     has_heads: bool,
     case: String,
-    /// The last line was a ratio, of which the next need not say the name again.
-    after_ratio: bool,
+    pending: Option<Pending>,
+}
+
+/// Ratios or counts of one contender of one case: they share lines, which are written when there are no more of them.
+#[derive(Debug, PartialEq)]
+struct Pending {
+    is_ratios: bool,
+    bench: String,
+    case: String,
+    contender: String,
+    /// Such as `0.50 hits`.
+    items: Vec<String>,
 }
 
 impl Text {
-    /// Writes one event.
+    /// Writes one event; of ratios and counts not before the next one, or [`finish`](Self::finish).
     ///
     /// # Errors
     /// Of `out`.
     pub fn write(&mut self, out: &mut dyn Write, event: &Event) -> io::Result<()> {
-        let after_ratio = std::mem::replace(&mut self.after_ratio, matches!(event, Event::Ratio(_)));
         match event {
-            Event::Machine(machine) => write_machine(out, machine),
+            Event::Ratio(ratio) => {
+                self.collect(out, true, [&ratio.bench, &ratio.case, &ratio.implementation], ratio_item(ratio))
+            }
+            Event::Count(count) => {
+                let item = format!("{} {}", figure(count.value), count.what);
+                self.collect(out, false, [&count.bench, &count.case, &count.implementation], item)
+            }
+            Event::Machine(machine) => {
+                self.finish(out)?;
+                write_machine(out, machine)
+            }
             Event::Row(row) => {
+                self.finish(out)?;
                 self.names(out, &row.bench, &row.case, &row.implementation)?;
                 write_figures(out, row)
             }
-            Event::Ratio(ratio) => {
-                if !after_ratio {
-                    writeln!(out, "{:CASE$}   ours / peer, in time:", "")?;
-                }
-                write_ratio(out, ratio)
-            }
-            Event::Count(count) => {
-                self.names(out, &count.bench, &count.case, &count.implementation)?;
-                writeln!(out, "       {:>FIGURE$}  {}", figure(count.value), count.what)
-            }
             Event::Absent(absent) => {
+                self.finish(out)?;
                 self.names(out, &absent.bench, &absent.case, &absent.implementation)?;
                 let why = wrapped(&absent.why, CASE + CONTENDER + 20);
                 writeln!(out, "       {:>FIGURE$}  {}", "-", why.trim())
             }
             Event::Note(note) => {
+                self.finish(out)?;
                 self.heading(out, &note.bench)?;
                 let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
                 let text = wrapped(&format!("{case}{}", note.text), 4);
                 writeln!(out, "  # {}", text.trim())
             }
         }
+    }
+
+    /// Writes what waits for more of its kind.
+    ///
+    /// # Errors
+    /// Of `out`.
+    pub fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(Pending { is_ratios, bench, case, contender, mut items }) = self.pending.take() else { return Ok(()) };
+        if is_ratios {
+            items[0].insert_str(0, &format!("{contender} takes "));
+            return writeln!(out, "{}", filled(items.iter().map(String::as_str), ", ", CASE + 3));
+        }
+        self.names(out, &bench, &case, &contender)?;
+        writeln!(out, "  {}", filled(items.iter().map(String::as_str), "; ", CASE + CONTENDER + 5).trim())
+    }
+
+    /// Puts a ratio or a count to those before it, if they are of the same contender.
+    fn collect(
+        &mut self,
+        out: &mut dyn Write,
+        is_ratios: bool,
+        [bench, case, contender]: [&String; 3],
+        item: String,
+    ) -> io::Result<()> {
+        let mine = |pending: &&mut Pending| {
+            (pending.is_ratios, &pending.bench, &pending.case, &pending.contender)
+                == (is_ratios, bench, case, contender)
+        };
+        if let Some(pending) = self.pending.as_mut().filter(mine) {
+            pending.items.push(item);
+            return Ok(());
+        }
+        self.finish(out)?;
+        let [bench, case, contender] = [bench, case, contender].map(String::clone);
+        self.pending = Some(Pending { is_ratios, bench, case, contender, items: vec![item] });
+        Ok(())
     }
 
     /// The bench, once.
@@ -104,17 +152,11 @@ fn write_figures(out: &mut dyn Write, row: &Row) -> io::Result<()> {
     writeln!(out, "  {whose:4} {figures}{noisy}")
 }
 
-fn write_ratio(out: &mut dyn Write, ratio: &Ratio) -> io::Result<()> {
+/// How many times a peer's time ours is, and whether all runs agree on who is faster: else the median may lean to one side, and is not to be quoted.
+fn ratio_item(ratio: &Ratio) -> String {
     let (median, min, max) = (ratio.ratio_median, ratio.ratio_min, ratio.ratio_max);
-    // Whether all runs agree: else the median may lean to one side, and is not to be quoted.
-    let verdict = match () {
-        () if max < 1.0 => "faster",
-        () if min > 1.0 => "slower",
-        () => "undecided",
-    };
-    let names = format!("{} / {}", ratio.implementation, ratio.peer);
-    let range = format!("({min:.3} .. {max:.3})");
-    writeln!(out, "{:CASE$}   {names:width$} {median:>FIGURE$.3}  {range:20} {verdict}", "", width = CONTENDER + 6)
+    let is_undecided = min <= 1.0 && max >= 1.0;
+    format!("{}{median:.3} x {}", if is_undecided { "~" } else { "" }, ratio.peer)
 }
 
 fn write_machine(out: &mut dyn Write, machine: &Machine) -> io::Result<()> {
@@ -132,7 +174,10 @@ fn write_machine(out: &mut dyn Write, machine: &Machine) -> io::Result<()> {
     }
     let (empty, locked) = (machine.empty_ns, machine.locked_ns);
     writeln!(out, "an empty loop takes {empty:.3} ns (subtracted everywhere), a LOCKed increment {locked:.2} ns")?;
-    writeln!(out, "all figures per element, medians; ratios are ours / peer in time: below 1 is faster")
+    writeln!(
+        out,
+        "all figures per element, medians; ratios (`takes 0.5 x peer`) in time: below 1 ours is faster; ~: not in all runs"
+    )
 }
 
 #[cfg(test)]
@@ -165,6 +210,7 @@ mod tests {
     fn written(events: &[Event]) -> Vec<String> {
         let (mut text, mut out) = (Text::default(), Vec::new());
         events.iter().for_each(|event| text.write(&mut out, event).expect("a Vec takes all"));
+        text.finish(&mut out).expect("a Vec takes all");
         String::from_utf8(out).expect("UTF-8").lines().map(str::to_owned).collect()
     }
 
@@ -193,27 +239,36 @@ mod tests {
     }
 
     #[test]
-    fn ratios_say_which_is_faster() {
-        let ratio = |ratio_min, ratio_max| {
-            let (bench, case, implementation, peer) = ("b".into(), "c".into(), "pool".into(), "mempool".into());
-            Event::Ratio(Ratio { bench, case, implementation, peer, ratio_median: 1.0, ratio_min, ratio_max })
+    fn ratios_of_a_contender_share_a_line_and_say_where_runs_disagree() {
+        let ratio = |contender: &str, peer: &str, ratio_min, ratio_max| {
+            let (bench, case, implementation, peer) = ("b".into(), "c".into(), contender.into(), peer.into());
+            Event::Ratio(Ratio { bench, case, implementation, peer, ratio_median: 0.75, ratio_min, ratio_max })
         };
-        let lines = written(&[ratio(0.5, 0.9), ratio(0.9, 1.1), ratio(1.1, 2.0)]);
-        let verdicts = ["faster", "undecided", "slower"];
-        assert!(lines[1..].iter().zip(verdicts).all(|(line, verdict)| line.ends_with(verdict)), "{lines:#?}");
+        let lines = written(&[
+            ratio("pool", "mempool", 0.5, 0.9),
+            ratio("pool", "mbuf", 0.9, 1.1),
+            ratio("zone", "mempool", 1.1, 2.0),
+        ]);
+        let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+        assert_eq!(lines, ["pool takes 0.750 x mempool, ~0.750 x mbuf", "zone takes 0.750 x mempool"]);
     }
 
     #[test]
-    fn a_count_says_what_it_is() {
-        let count = Count {
-            bench: "b".into(),
-            case: "c".into(),
-            implementation: "pool".into(),
-            series: String::new(),
-            x: 0.0,
-            what: "hits".into(),
-            value: 0.5,
+    fn counts_of_a_contender_share_lines_that_are_not_too_long() {
+        let count = |case: &str, what: &str| {
+            Event::Count(Count {
+                bench: "b".into(),
+                case: case.into(),
+                implementation: "pool".into(),
+                series: String::new(),
+                x: 0.0,
+                what: what.into(),
+                value: 0.5,
+            })
         };
-        assert!(written(&[Event::Count(count)]).last().is_some_and(|line| line.ends_with("0.50  hits")));
+        let lines = written(&[count("c", "hits"), count("c", "of all"), count("d", "hits")]);
+        assert!(lines[3].ends_with(" 0.50 hits; 0.50 of all") && lines[4].ends_with(" 0.50 hits"), "{lines:#?}");
+        let many = written(&[(); 9].map(|()| count("c", "pages taken from the allocator")));
+        assert!(many.len() > 5 && many.iter().all(|line| line.len() <= 103), "{many:#?}");
     }
 }

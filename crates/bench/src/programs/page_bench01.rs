@@ -14,7 +14,7 @@ pub(crate) fn program() -> Program {
     Program {
         name: "page_bench01",
         about: "a block of one order, allocated and freed again and again: from the zone, and through the per-CPU lists",
-        answers: "page_bench01.c; slides \"Benchmark page order-0 fast-path\", \"Cost when page order increase\"",
+        answers: "page_bench01.c; slides \"History: Benchmark page order-0 fast-path\", \"Cost when page order increase (Kernel 4.11-rc1)\"",
         notes: vec![
             "the same block each time: the best that can be had, and with one block the layout of counters decides as much as the work (a store that is read back at \
              once); page_bench02 and page_pool_simple have rows with 64 pages out",

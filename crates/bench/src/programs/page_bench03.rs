@@ -54,7 +54,7 @@ fn measure(group: &mut Group<'_, '_>, cpus: usize, out: usize) -> Result<(), Int
         parallel(
             group,
             "zone",
-            "alloc + free of one page, under the one lock of the zone each time",
+            "alloc + free of one page, under the one lock of the zone each time; with 1 out and nobody else there it splits a block of order 10, and merges it again",
             &cpus,
             out,
             zones,

@@ -17,43 +17,43 @@ pub(crate) fn program() -> Program {
     Program {
         name: "page_bench04",
         about: "1 to 128 pages allocated with one call and freed with one call, per page; beside it as many with one call each",
-        answers: "page_bench04_bulk.c; slide \"Page allocator bulk API\"",
+        answers: "page_bench04_bulk.c; slide \"Page allocator bulk API benchmarks\"",
         notes: vec![
-            "`single`: N pages by N calls, then freed by N calls, so that only the calls differ; the original's single is N = 1",
+            "`single`: N pages by N calls, then freed by N calls, so that only the calls differ; the original's single is N = 1. The peers are measured in bulk here, and singly in page_bench02",
+            "zone: nobody else has a page of it, so that its blocks are whole: each round splits one of order 10 and merges it again, which N pages share",
         ],
         cases: SIZES.map(case).into(),
     }
 }
 
+/// First the calls for one page, then those for many with the peers', so that nobody's many single calls are held against a call for many.
 fn measure(group: &mut Group<'_, '_>, n: usize) -> Result<(), Interrupted> {
     let step = n as u64;
-    if let Some(zone) = setup::zone(group, "zone", PAGES) {
-        let single = outstanding(zone.clone(), n, |zone, _| zone.alloc(0), |_, page| drop(page));
-        group.ours("zone, single", "alloc and free, each under the zone's lock", step, single);
-        group.ours("zone, bulk", "alloc_bulk + free_bulk, each under the zone's lock once", step, zone_bulk(zone, n));
+    if let Some(zone) = setup::zone(group, "zone, single", PAGES) {
+        let body = outstanding(zone, n, |zone, _| zone.alloc(0), |_, page| drop(page));
+        group.ours("zone, single", "alloc and free, each under the zone's lock", step, body);
     }
-    if let Some(zone) = setup::zone(group, "pcp", PAGES) {
-        let single = outstanding(Pcp::new(&zone, PcpParams::default()), n, |pcp, _| pcp.alloc(0), Pcp::free);
-        group.ours("pcp, single", "alloc + free through the lists of one CPU (counting on)", step, single);
-        let pcp = Pcp::new(&zone, PcpParams::default());
-        group.ours(
-            "pcp, bulk",
-            "alloc_bulk + free_bulk through the lists of one CPU (counting on)",
-            step,
-            pcp_bulk(pcp, n),
-        );
+    if let Some(zone) = setup::zone(group, "pcp, single", PAGES) {
+        let body = outstanding(Pcp::new(&zone, PcpParams::default()), n, |pcp, _| pcp.alloc(0), Pcp::free);
+        group.ours("pcp, single", "alloc + free through the lists of one CPU (counting on)", step, body);
     }
     if let Some(pool) = setup::pool(group, "pool, single", PAGES) {
-        let single = outstanding(pool, n, |pool, _| pool.alloc(Direction::Rx), PagePool::put);
-        group.ours("pool, single", "page from the pool and back by its owner", step, single);
+        let body = outstanding(pool, n, |pool, _| pool.alloc(Direction::Rx), PagePool::put);
+        group.ours("pool, single", "page from the pool and back by its owner", step, body);
+    }
+    group.measure()?;
+    if let Some(zone) = setup::zone(group, "zone, bulk", PAGES) {
+        let work = "alloc_bulk + free_bulk, each under the zone's lock once";
+        group.ours("zone, bulk", work, step, zone_bulk(zone, n));
+    }
+    if let Some(zone) = setup::zone(group, "pcp, bulk", PAGES) {
+        let pcp = Pcp::new(&zone, PcpParams::default());
+        let work = "alloc_bulk + free_bulk through the lists of one CPU (counting on)";
+        group.ours("pcp, bulk", work, step, pcp_bulk(pcp, n));
     }
     if let Some(pool) = setup::pool(group, "pool, bulk", PAGES) {
-        group.ours(
-            "pool, bulk",
-            "alloc_bulk + put_bulk: pages from the pool and back by their owner",
-            step,
-            pool_bulk(pool, n),
-        );
+        let work = "alloc_bulk + put_bulk: pages from the pool and back by their owner";
+        group.ours("pool, bulk", work, step, pool_bulk(pool, n));
     }
     peers::add(group, &[Peer::Mempool, Peer::Mbuf], Work { count: n, bulk: true, touch: false });
     group.measure()

@@ -21,7 +21,7 @@ pub(crate) fn program() -> Program {
     Program {
         name: "page_pool_simple",
         about: "a page from the pool and back: by its owner (fast), by Drop through the return path (ring), from the zone and back to it (slow); with DMA mapping, counted",
-        answers: "bench_page_pool_simple.c; slides \"Generic solution\", \"Page pool\"",
+        answers: "bench_page_pool_simple.c; slides \"Generalize problem statement\", \"Even more generic\"",
         notes: vec![
             "quote `64 pages`: 64 out, the first line of each written. With a single page out, what was just stored is loaded back at once, and where counters lie decides by \
              several times, on both sides: fast and ring are there as the original has them",

@@ -17,7 +17,7 @@ pub(crate) fn program() -> Program {
     Program {
         name: "pinning",
         about: "an attacker keeps one small fragment of each block, of order 0 to 10: how much memory that pins, and what is left for another pool",
-        answers: "slide \"Cost when page order increase\": \"want to avoid this trick: attacker pin down memory\"",
+        answers: "slide \"Cost when page order increase (Kernel 4.11-rc1)\": want to avoid this trick, attacker pin down memory",
         notes: vec![
             "a pool receives small packets into fragments of its blocks; the attacker keeps the first of each block, and everybody else lets go. pinned/held: bytes of the blocks \
              that cannot be used while the attacker holds on, per byte that he holds; it doubles with each order, which is what a large block costs in exchange for being cheaper \

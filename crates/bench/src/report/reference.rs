@@ -67,7 +67,7 @@ pub(super) struct Reference {
 }
 
 const TALK: &str = "\"talk\": J. D. Brouer, \"Memory vs. Networking\", LSF/MM summit, March 2017 (Linux 4.11-rc1), in CPU cycles of its machine, drawn at as many \
-    TSC cycles of this one. Slides: \"Benchmark page order-0 fast-path\" (276 to 143 cycles), \"Disable zone_statistics (via No-NUMA)\" (143, 97), \"Pressure PCP lists with \
+    TSC cycles of this one. Slides: \"History: Benchmark page order-0 fast-path\" (276 to 143 cycles), \"Disable zone_statistics (via No-NUMA)\" (143, 97), \"Pressure PCP lists with \
     many out-standing pages\" (128), \"Moving pages cross CPU\" (31, 145, 210, 152), \"Mind-bugling speeds\" (67.2 ns), \"XDP - eXpress Data Path\" (XDP_DROP 17 Mpps, XDP_TX 10 Mpps).";
 
 const KERNEL: &str = "\"Linux 6.19\": its mm/page_alloc.c, net/core/page_pool.c and ptr_ring.h, compiled -O2 for x86-64 with x86's own atomics and locks, run in the kernel's \

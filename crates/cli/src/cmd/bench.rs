@@ -51,7 +51,7 @@ fn measure(args: &Bench) -> Result<Vec<Event>, Failure> {
     };
     let known = waterwheel_bench::run(&options, stop, &mut show);
     known.map_err(|error| Failure::new(Class::Usage, format!("{error} (see 'waterwheel bench --list')")))?;
-    written.map_err(|error| Failure::output(&error))?;
+    written.and_then(|()| text.finish(&mut io::stdout().lock())).map_err(|error| Failure::output(&error))?;
     Ok(events)
 }
 

@@ -5,7 +5,6 @@ use super::ffi::{BATCH_MAX, Haul, Lcore, Ring};
 use super::{Crossing, Load, Object};
 use crate::harness::{Clock, Lap};
 use crate::peers::Timed;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use waterwheel_mm::cpu;
@@ -23,12 +22,11 @@ pub(crate) fn cross(cpu: usize, crossing: Crossing) -> Result<Timed, String> {
     }
     let (object, what) = match load {
         Load::Numbers(kind) => (Object::Bare, kind.what()),
-        Load::Objects(Object::LargeMbuf) => return Err("the pool of large mbufs is too small for this".into()),
         Load::Objects(object) => (object, object.what()),
     };
-    let haul = Haul { pool: Eal::get(cpu)?.pool(object), batch, what };
-    let rings: Arc<[Ring]> = consumers.iter().map(|_| ring(slots, what)).collect::<Result<_, _>>()?;
-    Ok(Box::new(move |elements| lap(clock, haul, &rings, &consumers, elements)))
+    let pool = Eal::get(cpu)?.pool(object)?;
+    let rings: Vec<Ring> = consumers.iter().map(|_| ring(slots, what)).collect::<Result<_, _>>()?;
+    Ok(Box::new(move |elements| lap(clock, Haul { pool: &pool, batch, what }, &rings, &consumers, elements)))
 }
 
 /// How the threads stand, counted up by each of them.
@@ -38,27 +36,26 @@ struct Standing {
     done: AtomicUsize,
 }
 
-fn lap(clock: Clock, haul: Haul, rings: &Arc<[Ring]>, cpus: &[usize], elements: u64) -> Lap {
+pub(super) fn lap(clock: Clock, haul: Haul<'_>, rings: &[Ring], cpus: &[usize], elements: u64) -> Lap {
     let _cache = Lcore::enter();
     let whole = (haul.batch * rings.len()) as u64;
     let each = elements.div_ceil(whole) * haul.batch as u64; // whole batches, the same number to each
-    let standing = Arc::new(Standing::default());
-    let start = |(index, &cpu): (usize, &usize)| {
-        let (rings, standing) = (rings.clone(), standing.clone());
-        thread::spawn(move || consumer(haul, &rings[index], cpu, each, &standing))
-    };
-    let threads: Vec<_> = cpus.iter().enumerate().map(start).collect();
-    wait(&standing.ready, cpus.len());
-    let begin = clock.now();
-    let targets: Vec<&Ring> = rings.iter().collect();
-    haul.produce(&targets, each * rings.len() as u64);
-    wait(&standing.done, cpus.len());
-    let ticks = clock.now() - begin;
-    threads.into_iter().for_each(|thread| drop(thread.join()));
-    Lap { ticks, elements: each * rings.len() as u64 }
+    let standing = Standing::default();
+    thread::scope(|scope| {
+        for (ring, &cpu) in rings.iter().zip(cpus) {
+            let standing = &standing;
+            scope.spawn(move || consumer(haul, ring, cpu, each, standing));
+        }
+        wait(&standing.ready, cpus.len());
+        let begin = clock.now();
+        let targets: Vec<&Ring> = rings.iter().collect();
+        haul.produce(&targets, each * rings.len() as u64);
+        wait(&standing.done, cpus.len());
+        Lap { ticks: clock.now() - begin, elements: each * rings.len() as u64 }
+    })
 }
 
-fn consumer(haul: Haul, ring: &Ring, cpu: usize, total: u64, standing: &Standing) {
+fn consumer(haul: Haul<'_>, ring: &Ring, cpu: usize, total: u64, standing: &Standing) {
     let _ = cpu::pin_to(cpu); // where that is refused the figures are noisy, which shows
     let _cache = Lcore::enter(); // of 128 lcores at most a few are taken; without one it would be slower, not wrong
     standing.ready.fetch_add(1, Ordering::Release);

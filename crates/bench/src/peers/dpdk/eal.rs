@@ -6,7 +6,7 @@ use crate::peers::{Loop, Work};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Of `../shared`'s and every other DPDK program's usual pool.
+/// As many as DPDK programs usually have; a power of two less one, which the ring behind the caches holds best.
 const OBJECTS: usize = 32767;
 const DATA_ROOM: usize = 2048;
 /// Fewer of the large ones: they are for the cases with few packets out.
@@ -15,39 +15,38 @@ const LARGE_OBJECTS: usize = 8191;
 const LARGE_DATA_ROOM: usize = 4096 + 64;
 /// For the pools' caches and a few rings; the objects are elsewhere (`pool.c`).
 const MEGABYTES: u32 = 64;
-/// What the caches of other lcores may keep for themselves: half as much again as their size, for a few lcores.
-const IN_CACHES: usize = 4 * 768;
-
-/// The pools. There is one environment in a process.
-pub(super) struct Eal {
-    pool: Pool,
-    large: Pool,
-}
+/// DPDK's environment, of which there is one in a process.
+#[derive(Clone, Copy)]
+pub(super) struct Eal(());
 
 impl Eal {
     /// Starts it, if that has not happened yet, with the calling thread as lcore 0, on the CPU to which it is pinned.
-    pub(super) fn get(cpu: usize) -> Result<&'static Self, String> {
+    pub(super) fn get(cpu: usize) -> Result<Self, String> {
         static EAL: OnceLock<Result<Eal, String>> = OnceLock::new();
-        EAL.get_or_init(|| Self::start(cpu)).as_ref().map_err(Clone::clone)
+        let start =
+            || ffi::init(cpu, MEGABYTES).map(|()| Self(())).map_err(|error| format!("rte_eal_init failed: {error}"));
+        EAL.get_or_init(start).clone()
     }
 
-    fn start(cpu: usize) -> Result<Self, String> {
-        ffi::init(cpu, MEGABYTES).map_err(|error| format!("rte_eal_init failed: {error}"))?;
-        let pool = |name, objects, data_room| {
-            Pool::new(name, objects, data_room).ok_or_else(|| format!("no memory for a pool of {objects} mbufs"))
-        };
-        Ok(Self {
-            pool: pool("waterwheel", OBJECTS, DATA_ROOM)?,
-            large: pool("waterwheel_large", LARGE_OBJECTS, LARGE_DATA_ROOM)?,
-        })
-    }
-
-    pub(super) fn pool(&self, object: Object) -> Pool {
+    /// A pool whose objects lie in the order in which they come out, for each contender its own: from one that others have used they would come in the order in which those left them,
+    /// which, where many are out, costs the peer up to three times the time.
+    pub(super) fn pool(self, object: Object) -> Result<Pool, String> {
         match object {
-            Object::Bare | Object::Mbuf => self.pool,
-            Object::LargeMbuf => self.large,
+            Object::Bare | Object::Mbuf => pool(OBJECTS, DATA_ROOM),
+            Object::LargeMbuf => pool(LARGE_OBJECTS, LARGE_DATA_ROOM),
         }
     }
+}
+
+/// A pool of its own name.
+fn pool(objects: usize, data_room: usize) -> Result<Pool, String> {
+    Pool::new(&name(), objects, data_room).ok_or_else(|| format!("no memory for a pool of {objects} mbufs"))
+}
+
+/// A name that nothing of DPDK's in this process has yet.
+fn name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("waterwheel{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Object {
@@ -72,16 +71,13 @@ pub(crate) fn version() -> &'static str {
 
 /// A ring of its own name.
 pub(super) fn ring(slots: usize, what: i32) -> Result<Ring, String> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let name = format!("waterwheel{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    Ring::new(&name, slots, what).ok_or_else(|| format!("no rte_ring of {slots} slots could be made"))
+    Ring::new(&name(), slots, what).ok_or_else(|| format!("no rte_ring of {slots} slots could be made"))
 }
 
 /// Objects taken from a pool and given back to it: `work.count` in each iteration. The calling thread is pinned to `cpu`.
 pub(crate) fn pool_loop(cpu: usize, object: Object, work: Work) -> Result<Loop, String> {
-    let pool = Eal::get(cpu)?.pool(object);
-    let most = pool.available().saturating_sub(IN_CACHES);
-    if work.count > most {
+    let pool = Eal::get(cpu)?.pool(object)?;
+    if work.count > pool.available() {
         return Err(format!("the pool has no {} objects", work.count));
     }
     let what = object.what() | if work.bulk { what::BULK } else { 0 } | if work.touch { what::TOUCH } else { 0 };

@@ -23,6 +23,7 @@ unsafe extern "C" {
     fn waterwheel_dpdk_enter() -> c_int;
     fn waterwheel_dpdk_leave();
     fn waterwheel_dpdk_pool(name: *const c_char, objects: c_uint, data_room: c_uint) -> *mut c_void;
+    fn waterwheel_dpdk_pool_free(pool: *mut c_void);
     fn waterwheel_dpdk_available(pool: *mut c_void) -> c_uint;
     fn waterwheel_dpdk_loop(pool: *mut c_void, o: *mut *mut c_void, n: c_uint, loops: u64, what: c_int) -> u64;
     fn waterwheel_dpdk_ring(name: *const c_char, slots: c_uint, what: c_int) -> *mut c_void;
@@ -71,8 +72,7 @@ impl Drop for Lcore {
     }
 }
 
-/// A pool of mbufs. It stays until the process ends.
-#[derive(Clone, Copy)]
+/// A pool of mbufs. It goes with this; its objects are all in it then.
 pub(super) struct Pool(NonNull<c_void>);
 
 // SAFETY: DPDK's pools may be used by several threads: each with its own cache, or without one, in front of an MP/MC ring.
@@ -90,16 +90,23 @@ impl Pool {
     }
 
     /// Objects that are in the pool and its caches.
-    pub(super) fn available(self) -> usize {
+    pub(super) fn available(&self) -> usize {
         // SAFETY: the pool lives.
         unsafe { waterwheel_dpdk_available(self.0.as_ptr()) as usize }
     }
 
     /// Takes as many objects as there are places and gives them back, `loops` times; tells how often it could.
-    pub(super) fn each(self, places: &mut [usize], loops: u64, what: i32) -> u64 {
+    pub(super) fn each(&self, places: &mut [usize], loops: u64, what: i32) -> u64 {
         let (places, count) = (places.as_mut_ptr().cast(), places.len() as c_uint);
         // SAFETY: the pool lives; there are `count` places, each the size of a pointer.
         unsafe { waterwheel_dpdk_loop(self.0.as_ptr(), places, count, loops, what) }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: nobody has it any more: every loop borrows it, and gives back what it took.
+        unsafe { waterwheel_dpdk_pool_free(self.0.as_ptr()) }
     }
 }
 
@@ -136,14 +143,14 @@ impl Drop for Ring {
 
 /// A stretch of work across CPUs.
 #[derive(Clone, Copy)]
-pub(super) struct Haul {
-    pub(super) pool: Pool,
+pub(super) struct Haul<'p> {
+    pub(super) pool: &'p Pool,
     pub(super) batch: usize,
     /// As in [`what`], for producer, consumer and the making of the ring alike.
     pub(super) what: i32,
 }
 
-impl Haul {
+impl Haul<'_> {
     /// Takes `total` objects from the pool, if there is one to the load, and gives them to the rings in turn.
     pub(super) fn produce(self, rings: &[&Ring], total: u64) {
         assert!(self.batch <= BATCH_MAX && total.is_multiple_of(self.batch as u64) && rings.len() <= 64);

@@ -50,7 +50,7 @@ pub(crate) struct RingKind {
 pub(crate) enum Load {
     /// Numbers: the ring alone.
     Numbers(RingKind),
-    /// Objects that the other CPU gives back to their pool, through SP/SC rings; not [`Object::LargeMbuf`]'s.
+    /// Objects that the other CPU gives back to their pool, through SP/SC rings.
     Objects(Object),
 }
 

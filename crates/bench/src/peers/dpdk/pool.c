@@ -9,8 +9,14 @@
 
 #define HUGE (2ul << 20)
 
+static void unmap(struct rte_mempool_memhdr *chunk, void *unused)
+{
+	(void)unused;
+	munmap(chunk->addr, chunk->len);
+}
+
 /* DPDK's default for packets: a cache of 512 objects for each lcore in front of an MP/MC ring. What rte_pktmbuf_pool_create does, but that the objects lie in
- * transparent huge pages: DPDK is made for huge pages, and not every machine has some reserved. Stays until the process ends. */
+ * transparent huge pages: DPDK is made for huge pages, and not every machine has some reserved. */
 struct rte_mempool *waterwheel_dpdk_pool(const char *name, unsigned objects, unsigned data_room)
 {
 	struct rte_pktmbuf_pool_private private = {.mbuf_data_room_size = data_room + RTE_PKTMBUF_HEADROOM};
@@ -18,6 +24,7 @@ struct rte_mempool *waterwheel_dpdk_pool(const char *name, unsigned objects, uns
 	struct rte_mempool *pool;
 	size_t length;
 	char *memory;
+	int populated;
 
 	/* No device will see them, so that they may lie close: else no object would cross a page of 4 KiB. */
 	pool = rte_mempool_create_empty(name, objects, size, RTE_MEMPOOL_CACHE_MAX_SIZE, sizeof(private), SOCKET_ID_ANY,
@@ -33,13 +40,20 @@ struct rte_mempool *waterwheel_dpdk_pool(const char *name, unsigned objects, uns
 	madvise(memory, length, MADV_HUGEPAGE);
 	rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
 	rte_pktmbuf_pool_init(pool, &private);
-	if (rte_mempool_populate_iova(pool, memory, RTE_BAD_IOVA, length, NULL, NULL) < (int)objects) {
-		rte_mempool_free(pool);
-		munmap(memory, length);
+	populated = rte_mempool_populate_iova(pool, memory, RTE_BAD_IOVA, length, unmap, NULL);
+	if (populated < (int)objects) {
+		rte_mempool_free(pool); /* which unmaps what it has taken */
+		if (populated <= 0)
+			munmap(memory, length);
 		return NULL;
 	}
 	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
 	return pool;
+}
+
+void waterwheel_dpdk_pool_free(struct rte_mempool *pool)
+{
+	rte_mempool_free(pool);
 }
 
 unsigned waterwheel_dpdk_available(struct rte_mempool *pool)

@@ -1,6 +1,8 @@
 //! Behaviour of the peer: everything that is taken comes back, the thread and the folders are as before.
 
-use super::eal::Eal;
+use super::cross::lap;
+use super::eal::{Eal, ring};
+use super::ffi::{Haul, what};
 use super::{Crossing, Load, Object, RingKind, cross, pool_loop, ring_loop};
 use crate::harness::Clock;
 use crate::peers::Work;
@@ -33,13 +35,14 @@ fn starting_dpdk_changes_no_affinity_and_leaves_no_folder() {
 fn every_kind_of_loop_gives_back_what_it_took() {
     let _alone = alone();
     for object in [Object::Bare, Object::Mbuf] {
-        for (bulk, touch) in [(false, false), (false, true), (true, false), (true, true)] {
+        let pool = Eal::get(first()).and_then(|eal| eal.pool(object)).expect("a pool");
+        for how in [0, what::TOUCH, what::BULK, what::BULK | what::TOUCH] {
             for count in [1, 64, 1000] {
-                pool_loop(first(), object, Work { count, bulk, touch }).expect("a loop")(10);
+                assert_eq!(pool.each(&mut vec![0; count], 10, object.what() | how), 10);
             }
         }
+        assert_eq!(pool.available(), OBJECTS);
     }
-    assert_eq!(Eal::get(first()).expect("started").pool(Object::Mbuf).available(), OBJECTS);
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn numbers_go_through_each_kind_of_ring() {
 }
 
 #[test]
-fn what_crosses_is_counted_and_comes_home() {
+fn what_crosses_is_counted() {
     let _alone = alone();
     let consumers: Vec<usize> = cpu::allowed_cpus().into_iter().skip(1).take(2).collect();
     if consumers.is_empty() {
@@ -77,5 +80,20 @@ fn what_crosses_is_counted_and_comes_home() {
             assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
         }
     }
-    assert_eq!(Eal::get(first()).expect("started").pool(Object::Mbuf).available(), OBJECTS);
+}
+
+#[test]
+fn objects_that_crossed_are_home_again() {
+    let _alone = alone();
+    let Some(&second) = cpu::allowed_cpus().get(1) else { return };
+    for object in [Object::Bare, Object::Mbuf] {
+        for batch in [1, 64] {
+            let pool = Eal::get(first()).and_then(|eal| eal.pool(object)).expect("a pool");
+            let rings = [ring(1024, object.what()).expect("a ring")];
+            let haul = Haul { pool: &pool, batch, what: object.what() };
+            let crossed = lap(Clock::new(), haul, &rings, &[second], 100_000);
+            assert!(crossed.elements >= 100_000 && crossed.ticks > 0, "{crossed:?}");
+            assert_eq!(pool.available(), OBJECTS);
+        }
+    }
 }

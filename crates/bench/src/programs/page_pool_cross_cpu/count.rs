@@ -71,7 +71,7 @@ where
         crew.add(cpu, move |gate| {
             gate.wait();
             table.give_back(&mut returner, &take, id + 1);
-            0
+            None
         });
     }
     let told = crew.run()?;
@@ -79,20 +79,30 @@ where
     if table.census.is_broken() || returned < pages {
         return Err("a thread waited for its turn in vain".into());
     }
-    Ok(Tally { counts: table.census.counts(), pages: returned, longest_wait: told[0] })
+    let longest_wait = told[0].ok_or("the threads did not take turns")?;
+    Ok(Tally { counts: table.census.counts(), pages: returned, longest_wait })
 }
 
 impl Table {
-    /// The owner; tells the longest wait.
+    /// How many pages were given back since the one of this number was, which is about to be handed out. `None`: fewer than then, so that the threads do not take turns, and no
+    /// count is to be trusted.
+    fn waited(&self, number: usize) -> Option<usize> {
+        match self.stamps[number].load(Ordering::Relaxed) {
+            0 => Some(0),
+            stamp => (self.returned.load(Ordering::Relaxed) + 1).checked_sub(stamp),
+        }
+    }
+
+    /// The owner; tells the longest wait, or that there is none as [`waited`](Self::waited) says.
     fn hand_out<P: Numbered>(
         &self,
         owner: &mut impl Source<P>,
         rings: &[Producer<P>],
         pages: usize,
         batch: usize,
-    ) -> usize {
+    ) -> Option<usize> {
         let _present = self.census.enter(0);
-        let (mut sent, mut longest, mut idle) = (0, 0, 0);
+        let (mut sent, mut longest, mut idle) = (0, Some(0), 0);
         let mut out = Vec::with_capacity(batch);
         while sent < pages && idle < pages {
             idle += 1; // if nobody gives anything back this ends too
@@ -102,10 +112,7 @@ impl Table {
                 }
                 owner.many(&mut out, batch);
                 for page in &out {
-                    let stamp = self.stamps[page.number()].load(Ordering::Relaxed);
-                    if stamp > 0 {
-                        longest = longest.max(self.returned.load(Ordering::Relaxed) + 1 - stamp);
-                    }
+                    longest = longest.zip(self.waited(page.number())).map(|(longest, waited)| longest.max(waited));
                 }
                 let now = ring.produce_batch(&mut out);
                 sent += now;
@@ -158,6 +165,17 @@ mod tests {
         assert!(Account::open(zone).close(Users::Gone).is_whole());
         assert!(tally.pages >= N);
         tally
+    }
+
+    #[test]
+    fn a_wait_that_cannot_be_is_none() {
+        let table = Table {
+            census: Census::new(1),
+            returned: AtomicUsize::new(10),
+            stamps: [0, 11, 3, 12].map(AtomicUsize::new).into(),
+            done: AtomicBool::new(false),
+        };
+        assert_eq!([0, 1, 2, 3].map(|number| table.waited(number)), [Some(0), Some(0), Some(8), None]);
     }
 
     #[test]

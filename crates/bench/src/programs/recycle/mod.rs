@@ -47,7 +47,7 @@ pub(crate) fn program() -> Program {
     Program {
         name: "recycle",
         about: "the drivers' schemes of page recycling, rebuilt over the same pages, under loads that hold packets as real receivers do",
-        answers: "slides \"Driver page recycling\", \"Need handle to page after leaving the driver\": will it work for many sockets that queue, and for TCP?",
+        answers: "slides \"Driver page recycling\", \"Need “handle” to page after leaving the driver\": will it work for many sockets that queue, and for TCP?",
         notes: vec![
             "the schemes are rebuilt from the talk's words and run over this project's pages and lists, on one CPU, without a device: they show what each idea does under a load, not \
              how fast the driver was that had it. Every scheme has a receive ring of 512 buffers, the same zone, and per-CPU lists as Linux has them today (high 1008, batch 63)",

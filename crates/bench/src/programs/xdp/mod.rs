@@ -29,6 +29,7 @@ const FAR_END: &str = "null:size=64 to a veth";
 struct Walk {
     name: &'static str,
     about: &'static str,
+    answers: &'static str,
     verdict: Verdict,
     /// What becomes of a packet.
     fate: &'static str,
@@ -38,6 +39,7 @@ pub(crate) fn drop_program() -> Program {
     program(Walk {
         name: "xdp_drop",
         about: "packets from a memory device, dropped by a program",
+        answers: "slides \"Mind-bugling speeds\" (67.2 ns), \"XDP - eXpress Data Path\" (XDP_DROP 17 Mpps); the kernel's sample xdp1; dpdk-testpmd rxonly",
         verdict: Verdict::Drop,
         fate: "dropped: its page is back in the pool in the same round",
     })
@@ -47,6 +49,7 @@ pub(crate) fn tx_program() -> Program {
     program(Walk {
         name: "xdp_tx",
         about: "packets from a memory device, sent back out of it with their Ethernet addresses swapped",
+        answers: "slides \"Mind-bugling speeds\" (67.2 ns), \"XDP - eXpress Data Path\" (XDP_TX 10 Mpps); the kernel's sample xdp2; dpdk-testpmd macswap",
         verdict: Verdict::Tx,
         fate: "sent out of the device it came from; its page comes home when it completes, in the next round",
     })
@@ -56,6 +59,7 @@ pub(crate) fn redirect_program() -> Program {
     program(Walk {
         name: "xdp_redirect",
         about: "packets from two memory devices, each sent out of the other one",
+        answers: "slides \"Mind-bugling speeds\" (67.2 ns), \"XDP “real” forwarding missing\"; the kernel's sample xdp_redirect; dpdk-testpmd io",
         verdict: Verdict::Redirect,
         fate: "sent out of the other device, the page itself; it comes home when it completes, in the next round",
     })
@@ -72,7 +76,7 @@ fn program(walk: Walk) -> Program {
     Program {
         name: walk.name,
         about: walk.about,
-        answers: "slides \"XDP_DROP\", \"67.2 ns\" (10 Gbit/s of smallest packets); the kernel's samples xdp1, xdp2, xdp_redirect; dpdk-testpmd over net_null",
+        answers: walk.answers,
         notes: vec![
             "one CPU; the loop, devices, pools and counters of the binary (xdp/poll.rs), whose own counters say how many packets there were; nothing is subtracted. null:size=64 \
              gives pages that nobody writes, as DPDK's net_null and the kernel's live frames do, and is what the peers are compared with; gen: writes every packet",
