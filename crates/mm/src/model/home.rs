@@ -154,7 +154,7 @@ fn the_end_against_the_last_put_by_the_lane_alone() {
 
 #[test]
 fn the_end_against_two_threads() {
-    explore(3, || {
+    explore(2, || {
         let (mut owner, fate, _) = register(false);
         let returners = [(); 2].map(|()| {
             let pages = bound::<1>(&mut owner);
