@@ -14,6 +14,9 @@ for feature in af_xdp gen null pcap tap; do
   cargo clippy -p waterwheel-dev --no-default-features --features "$feature" --locked -- -D warnings
 done
 
+say "loom: every interleaving of reference counts, rings, lanes and the end of owners"
+RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --release --locked -p waterwheel-mm --lib --test loom
+
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
