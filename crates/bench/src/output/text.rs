@@ -17,6 +17,8 @@ pub struct Text {
     has_heads: bool,
     case: String,
     pending: Option<Pending>,
+    /// Contenders of the bench and what they do, each once.
+    works: Vec<(String, String)>,
 }
 
 /// Ratios or counts of one contender of one case: they share lines, which are written when there are no more of them.
@@ -31,7 +33,7 @@ struct Pending {
 }
 
 impl Text {
-    /// Writes one event; of ratios and counts not before the next one, or [`finish`](Self::finish).
+    /// Writes one event; of ratios and counts not before the next one, or [`finish`](Self::finish); what a row's work is, at the end of its bench.
     ///
     /// # Errors
     /// Of `out`.
@@ -45,22 +47,26 @@ impl Text {
                 self.collect(out, false, [&count.bench, &count.case, &count.implementation], item)
             }
             Event::Machine(machine) => {
-                self.finish(out)?;
+                self.settle(out)?;
                 write_machine(out, machine)
             }
             Event::Row(row) => {
-                self.finish(out)?;
+                self.settle(out)?;
                 self.names(out, &row.bench, &row.case, &row.implementation)?;
+                let work = (row.implementation.clone(), row.work.clone());
+                if !work.1.is_empty() && !self.works.contains(&work) {
+                    self.works.push(work);
+                }
                 write_figures(out, row)
             }
             Event::Absent(absent) => {
-                self.finish(out)?;
+                self.settle(out)?;
                 self.names(out, &absent.bench, &absent.case, &absent.implementation)?;
                 let why = wrapped(&absent.why, CASE + CONTENDER + 20);
                 writeln!(out, "       {:>FIGURE$}  {}", "-", why.trim())
             }
             Event::Note(note) => {
-                self.finish(out)?;
+                self.settle(out)?;
                 self.heading(out, &note.bench)?;
                 let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
                 let text = wrapped(&format!("{case}{}", note.text), 4);
@@ -69,11 +75,23 @@ impl Text {
         }
     }
 
-    /// Writes what waits for more of its kind.
+    /// Writes what waits for the end of a bench.
     ///
     /// # Errors
     /// Of `out`.
     pub fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.settle(out)?;
+        for (i, (contender, work)) in std::mem::take(&mut self.works).iter().enumerate() {
+            if i == 0 {
+                writeln!(out, "  what is done per element:")?;
+            }
+            writeln!(out, "    {}", wrapped(&format!("{contender}: {work}"), 6).trim())?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits for more of its kind.
+    fn settle(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let Some(Pending { is_ratios, bench, case, contender, mut items }) = self.pending.take() else { return Ok(()) };
         if is_ratios {
             items[0].insert_str(0, &format!("{contender} takes "));
@@ -99,7 +117,7 @@ impl Text {
             pending.items.push(item);
             return Ok(());
         }
-        self.finish(out)?;
+        self.settle(out)?;
         let [bench, case, contender] = [bench, case, contender].map(String::clone);
         self.pending = Some(Pending { is_ratios, bench, case, contender, items: vec![item] });
         Ok(())
@@ -110,6 +128,7 @@ impl Text {
         if bench.is_empty() || bench == self.bench {
             return Ok(());
         }
+        self.finish(out)?;
         *self = Self { bench: bench.to_owned(), ..Self::default() };
         writeln!(out, "\n{bench}")
     }
@@ -227,6 +246,19 @@ mod tests {
         assert_eq!(ends, [ends[0]; 3], "{lines:#?}");
         assert_eq!(ends[0], lines[2].find("max").expect("the heads") + 3, "{lines:#?}");
         assert!(lines[4].contains("  peer ") && !lines[4].contains("short"), "a case is named once: {lines:#?}");
+    }
+
+    #[test]
+    fn what_a_row_does_is_said_once_at_the_end_of_its_bench() {
+        let doing = |bench: &str, work: &str| {
+            let Event::Row(row) = row("c", "pool", Side::Ours) else { unreachable!("a row") };
+            Event::Row(Row { bench: bench.into(), work: work.into(), ..row })
+        };
+        let lines = written(&[doing("b", "alloc + free"), doing("b", "alloc + free"), doing("d", "bulk")]);
+        let said: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| line.starts_with("pool: ")).collect();
+        assert_eq!(said, ["pool: alloc + free", "pool: bulk"]);
+        let next = lines.iter().position(|line| line == "d").expect("the next bench");
+        assert!(lines[next - 2].ends_with("pool: alloc + free"), "{lines:#?}");
     }
 
     #[test]
