@@ -12,6 +12,7 @@ pub mod output;
 mod peers;
 mod programs;
 pub mod report;
+pub mod soak;
 
 pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
 pub use harness::{Case, Group, Interrupted, Options, Program, Session, UnknownName};
