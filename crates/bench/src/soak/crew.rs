@@ -12,7 +12,7 @@ use waterwheel_mm::Account;
 use waterwheel_xdp::{Action, Context, DropReason, Host, PortId, Program, Worker, XdpBuff, XdpFrame};
 
 /// Packets that a host holds at most.
-const QUEUE: usize = 200;
+const QUEUE: usize = 64;
 
 /// One polling thread.
 pub(super) struct Crew {

@@ -96,11 +96,6 @@ impl Device for Rig {
         } else {
             homes.put_bulk(pages)
         }
-        match self.dice.below(20_000) {
-            0 => self.health = Health::Failed("by the dice".to_owned()),
-            1 => self.health = Health::Finished,
-            _ => {}
-        }
         count
     }
 
@@ -124,6 +119,11 @@ impl Device for Rig {
         self.actor.stage.tally.made.add(got as u64);
         batch.extend(pages.drain(..).map(|page| self.make(page)));
         self.pages = pages;
+        match self.dice.below(4000) {
+            0 if got > 0 => self.health = Health::Failed("by the dice".to_owned()),
+            1 if got > 0 => self.health = Health::Finished,
+            _ => {}
+        }
         got
     }
 

@@ -16,9 +16,9 @@ use waterwheel_mm::{Account, FrozenPage, Page};
 use waterwheel_page_pool::{Direction, PagePool};
 
 /// Packets that a hand holds at most, about.
-const FULL: usize = 300;
+const FULL: usize = 100;
 /// Threads that sleep with pages of one hand.
-const PARKED: usize = 4;
+const PARKED: usize = 3;
 
 pub(super) struct Hand {
     pub(super) actor: Arc<Actor>,
@@ -52,6 +52,9 @@ impl Hand {
     }
 
     fn step(&mut self) {
+        if !self.hoard.is_empty() && self.dice.below(32) == 0 {
+            self.hoard.clear();
+        }
         self.held.extend(self.inbox.try_iter().take(8));
         while self.held.len() > FULL {
             self.let_go();
@@ -65,7 +68,7 @@ impl Hand {
             94..110 => self.pass_on(),
             110..120 => self.put_back(),
             120 => self.pool_by_the_dice(),
-            121 if self.dice.below(64) == 0 => self.famine(),
+            121 if self.dice.below(16) == 0 => self.famine(),
             122 if self.dice.below(16) == 0 => self.end_a_thread(),
             123 if self.dice.below(16) == 0 => self.park_a_thread(),
             _ => {}
@@ -197,17 +200,13 @@ impl Hand {
         }
     }
 
-    /// Takes nearly everything from a zone, or gives it back.
+    /// Takes nearly everything from a zone, for a moment.
     fn famine(&mut self) {
-        if self.hoard.is_empty() {
-            let stage = &self.actor.stage;
-            let zone = &stage.zones[self.dice.below(2)];
-            let leave = self.dice.below(32);
-            zone.alloc_bulk(0, zone.stats().free.saturating_sub(leave), &mut self.hoard);
-            stage.tally.famines.add(1);
-        } else {
-            self.hoard.clear();
-        }
+        let stage = &self.actor.stage;
+        let zone = &stage.zones[self.dice.below(2)];
+        let leave = self.dice.below(32);
+        zone.alloc_bulk(0, zone.stats().free.saturating_sub(leave), &mut self.hoard);
+        stage.tally.famines.add(1);
     }
 
     /// A thread that ends with pages in hand.

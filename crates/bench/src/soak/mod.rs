@@ -49,7 +49,7 @@ pub const MAX_THREADS: usize = 64;
 /// Pages of each zone per polling thread: too few for everybody at the same time.
 const PAGES: usize = 1024;
 /// Packets on their way to a hand.
-const INBOX: usize = 256;
+const INBOX: usize = 64;
 
 /// What to run.
 #[derive(Debug, Clone)]

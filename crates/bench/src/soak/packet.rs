@@ -27,7 +27,7 @@ pub(super) struct Damage {
 impl Ident {
     /// The numbers that the packet's bytes are made of; the first one is the check word.
     fn pattern(self, seed: u64) -> SplitMix64 {
-        let name = u64::from(self.source) << 32 | u64::from(self.len);
+        let name = (u64::from(self.source) << 32) + u64::from(self.len);
         SplitMix64::new(seed ^ self.number.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ name.rotate_left(17))
     }
 

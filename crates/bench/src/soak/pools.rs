@@ -11,7 +11,7 @@ use waterwheel_page_pool::{DmaAddr, DmaError, DmaMap, PagePool, PoolError, PoolP
 /// A pool as the dice say.
 pub(super) fn pool(actor: &Arc<Actor>, dice: &mut SplitMix64) -> Result<PagePool, PoolError> {
     let tally = &actor.stage.tally;
-    let limit = 64 + dice.below(448);
+    let limit = 128 + dice.below(896);
     let order = [0, 0, 0, 0, 0, 0, 1, 2][dice.below(8)];
     let floors = dice.below(3) == 0;
     let mut floor = || if floors { dice.below(limit / 3) } else { 0 };
@@ -101,7 +101,7 @@ impl DmaMap for Iommu {
             self.actor.stage.tally.unmapped.add(1);
             return Err(DmaError("on purpose".to_owned()));
         }
-        let addr = u64::from(zone.node()) << 32 | u64::from(number) * PAGE_SIZE as u64;
+        let addr = (u64::from(zone.node()) << 32) + u64::from(number) * PAGE_SIZE as u64;
         if self.mapped.insert(addr, bytes).is_some() {
             self.broken(addr, "was mapped twice");
         }

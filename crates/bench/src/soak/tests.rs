@@ -32,9 +32,7 @@ fn one_flipped_bit_is_found() {
     let text = found.to_string();
     assert!(text.starts_with(&format!("corrupt packet: page {page} of zone {zone}: byte ")), "{text}");
     assert!(
-        found.step > 0
-            && text.contains(&format!("; seed 11, worker "))
-            && text.ends_with(&format!(", step {}", found.step)),
+        found.step > 0 && text.contains("; seed 11, worker ") && text.ends_with(&format!(", step {}", found.step)),
         "{text}"
     );
 }
