@@ -119,7 +119,7 @@ impl Device for Rig {
         self.actor.stage.tally.made.add(got as u64);
         batch.extend(pages.drain(..).map(|page| self.make(page)));
         self.pages = pages;
-        match self.dice.below(4000) {
+        match self.dice.below(2000) {
             0 if got > 0 => self.health = Health::Failed("by the dice".to_owned()),
             1 if got > 0 => self.health = Health::Finished,
             _ => {}
@@ -213,7 +213,7 @@ impl Device for Driver {
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
         let work = self.rig.complete(homes);
         if self.rig.health() != Health::Up {
-            if self.dice.below(8) == 0 {
+            if self.dice.below(3) == 0 {
                 self.failed = true;
             } else {
                 self.rig.shutdown(homes);
