@@ -152,8 +152,8 @@ impl Device for Rig {
     }
 
     fn account(&self, account: &mut Account) {
-        let pages = self.sent.iter().map(|(frame, _)| frame.page());
-        for page in pages.filter(|page| page.region_id() == account.zone().id()).collect::<Vec<_>>() {
+        let zone = account.zone().id();
+        for page in self.sent.iter().map(|(frame, _)| frame.page()).filter(|page| page.region_id() == zone) {
             account.held_by_device(page.number(), page.order());
         }
     }

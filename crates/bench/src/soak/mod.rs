@@ -1,11 +1,11 @@
 //! A soak: everything at once, by dice, for as long as one likes, and every page and every byte looked at.
 //!
-//! It does not measure; it asks whether what must hold holds. Polling threads ([`crew`]) drive real workers over devices in memory ([`driver`]), whose programs drop,
-//! send, redirect and pass on by the dice; devices fail and are made anew, workers with their pools are closed while pages are out and made anew ([`fabric`]). Other
-//! threads ([`hand`]) hold, share, rewrite and pass on what they are given, drop it anywhere ([`threads`]), and have pools of their own that come and go.
+//! It does not measure; it asks whether what must hold holds. Polling threads (`crew`) drive real workers over devices in memory (`driver`), whose programs drop,
+//! send, redirect and pass on by the dice; devices fail and are made anew, workers with their pools are closed while pages are out and made anew (`fabric`). Other
+//! threads (`hand`) hold, share, rewrite and pass on what they are given, drop it anywhere (`threads`), and have pools of their own that come and go.
 //!
-//! Every packet carries a pattern ([`packet`]) that is verified wherever it is received, sent, held or let go. And every now and then all threads stand still
-//! ([`conductor`]): each page must be free, in a cache, with a device or with a holder, and with one of them only.
+//! Every packet carries a pattern (`packet`) that is verified wherever it is received, sent, held or let go. And every now and then all threads stand still
+//! (`conductor`): each page must be free, in a cache, with a device or with a holder, and with one of them only.
 //!
 //! The dice of each thread follow from the seed; how the threads interleave does not.
 
