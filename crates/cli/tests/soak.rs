@@ -58,7 +58,7 @@ fn a_seed_that_was_not_given_is_printed_first() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let seed = text.strip_prefix("soak: seed ").and_then(|rest| rest.split(',').next()).expect("a seed");
     assert!(seed.parse::<u64>().is_ok() && text.contains(&format!("\nseed {seed}\n")), "{text}");
-    assert!(text.contains("\npages: 2048 of 2048 free\n"), "{text}");
+    assert!(text.contains("\npages: 12288 of 12288 free\n"), "{text}");
 }
 
 #[test]

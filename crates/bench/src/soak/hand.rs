@@ -5,7 +5,7 @@ use super::held::{Held, Hold};
 use super::packet::{HEADER, Ident};
 use super::pools;
 use super::stage::Actor;
-use super::threads::{Parked, end_with};
+use super::threads::{Parked, end_with, flood_with};
 use super::violation::Broken;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -13,10 +13,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use waterwheel_dev::generator::SplitMix64;
 use waterwheel_mm::{Account, FrozenPage, Page};
-use waterwheel_page_pool::{Direction, PagePool};
+use waterwheel_page_pool::{Direction, PagePool, PoolParams};
 
 /// Packets that a hand holds at most, about.
 const FULL: usize = 100;
+/// Threads of one hand that are about to end.
+const ENDING: usize = 16;
+/// Pages that come home at once: more than a lane has room for (4096).
+const FLOOD: usize = 4500;
 /// Threads that sleep with pages of one hand.
 const PARKED: usize = 3;
 
@@ -69,6 +73,7 @@ impl Hand {
             110..120 => self.put_back(),
             120 => self.pool_by_the_dice(),
             121 if self.dice.below(16) == 0 => self.famine(),
+            124 if self.dice.below(64) == 0 => self.flood(),
             122 if self.dice.below(16) == 0 => self.end_a_thread(),
             123 if self.dice.below(16) == 0 => self.park_a_thread(),
             _ => {}
@@ -209,9 +214,28 @@ impl Hand {
         stage.tally.famines.add(1);
     }
 
+    /// A pool whose pages all come home at once, while it is there or while it is being destroyed.
+    fn flood(&mut self) {
+        let stage = &self.actor.stage;
+        let params = PoolParams { limit: FLOOD, ..PoolParams::default() };
+        let Ok(mut pool) = PagePool::new(&stage.zones[self.dice.below(2)], params) else { return };
+        stage.tally.pools_made.add(1);
+        stage.tally.floods.add(1);
+        let mut pages = Vec::new();
+        pool.alloc_bulk(Direction::Rx, FLOOD, &mut pages);
+        self.ending.extend(flood_with(pages));
+        if self.dice.below(2) == 0 {
+            self.join();
+            self.actor.stage.tally.overflowed.add(pool.stats().recycle_ring_full);
+        }
+        pools::destroyed(&self.actor, pool.outstanding());
+    }
+
     /// A thread that ends with pages in hand.
     fn end_a_thread(&mut self) {
-        self.ending.retain(|thread| !thread.is_finished());
+        if self.ending.len() == ENDING {
+            self.join();
+        }
         let pages = self.pick_some();
         self.ending.extend(end_with(&self.actor, pages, self.dice.below(3)));
     }
@@ -229,12 +253,17 @@ impl Hand {
     /// Comes to rest: nothing is under way to it, and no thread of its own moves.
     pub(super) fn settle(&mut self) {
         self.held.extend(self.inbox.try_iter());
+        self.join();
+        self.parked.iter_mut().for_each(Parked::settle);
+    }
+
+    /// Waits for threads that are about to end.
+    fn join(&mut self) {
         for thread in self.ending.drain(..) {
             if thread.join().is_err() {
                 self.actor.report(Broken::Panic);
             }
         }
-        self.parked.iter_mut().for_each(Parked::settle);
     }
 
     /// Marks what it has. It has [settled](Self::settle).

@@ -46,8 +46,9 @@ use waterwheel_xdp::Drops;
 
 /// Most polling threads.
 pub const MAX_THREADS: usize = 64;
-/// Pages of each zone per polling thread: too few for everybody at the same time.
-const PAGES: usize = 1024;
+/// Pages of each zone: enough for a flood, and some per polling thread. Famines see to it that they are not always enough.
+const PAGES: usize = 5120;
+const PAGES_PER_THREAD: usize = 1024;
 /// Packets on their way to a hand.
 const INBOX: usize = 64;
 
@@ -107,7 +108,9 @@ pub enum Error {
 pub fn run(options: &Options, stop: &AtomicBool, output: &mut dyn FnMut(&Report)) -> Result<Report, Error> {
     let &Options { seed, threads, plant, .. } = options;
     options.check()?;
-    let zone = |node| Zone::new(&ZoneParams { pages: PAGES * threads, node: Some(node), ..ZoneParams::default() });
+    let zone = |node| {
+        Zone::new(&ZoneParams { pages: PAGES + PAGES_PER_THREAD * threads, node: Some(node), ..ZoneParams::default() })
+    };
     let zones = [zone(0)?, zone(1)?];
     let (inboxes, ends): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(INBOX)).unzip();
     let stage = Arc::new(Stage::new(seed, plant, zones, inboxes));

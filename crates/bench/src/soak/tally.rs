@@ -66,6 +66,10 @@ events! {
     unmapped,
     /// Moments in which somebody took what was left of a zone.
     famines,
+    /// Pools of which a thread dropped thousands of pages at once.
+    floods,
+    /// Pages that found no room on their way home and took the list that all threads share.
+    overflowed,
     /// Devices that failed or finished and were made anew under the same pool.
     resets,
     /// Devices that failed and stayed so until their pool was destroyed.

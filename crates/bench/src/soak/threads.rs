@@ -7,14 +7,15 @@ use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use waterwheel_mm::Account;
+use waterwheel_mm::{Account, Page};
 
 thread_local! {
     /// What a thread has in hand when its locals are destroyed.
     static LAST: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A thread that lets go of `pages`: before it ends (`how` 0), by its locals' destructors (1), or some so and some so (2).
+/// A thread that lets go of `pages`: before it ends (`how` 0), by its locals' destructors (1), or half so and half so (2):
+/// then they find the thread's ways home destroyed already.
 pub(super) fn end_with(actor: &Arc<Actor>, mut pages: Vec<Held>, how: usize) -> Option<JoinHandle<()>> {
     actor.stage.tally.threads_ended.add(1);
     let actor = actor.clone();
@@ -25,11 +26,16 @@ pub(super) fn end_with(actor: &Arc<Actor>, mut pages: Vec<Held>, how: usize) -> 
             1 => 0,
             _ => pages.len() / 2,
         };
-        let later = pages.split_off(later);
+        // First of all, so that the thread's ways home, which its first drop opens, are destroyed before these pages are.
+        LAST.with_borrow_mut(|last| last.extend(pages.split_off(later)));
         drop(pages);
-        LAST.with_borrow_mut(|last| last.extend(later));
     };
     thread::Builder::new().spawn(body).ok()
+}
+
+/// A thread that lets go of so many pages at once that no way home has room for all of them.
+pub(super) fn flood_with(pages: Vec<Page>) -> Option<JoinHandle<()>> {
+    thread::Builder::new().spawn(move || drop(pages)).ok()
 }
 
 /// A thread that sleeps.
