@@ -119,7 +119,7 @@ impl Device for Rig {
         self.actor.stage.tally.made.add(got as u64);
         batch.extend(pages.drain(..).map(|page| self.make(page)));
         self.pages = pages;
-        match self.dice.below(2000) {
+        match self.dice.below(600) {
             0 if got > 0 => self.health = Health::Failed("by the dice".to_owned()),
             1 if got > 0 => self.health = Health::Finished,
             _ => {}
