@@ -3,6 +3,8 @@
 //! The programs are named after the originals: `page_bench01` to `05` and `page_pool_*` measured the kernel's page allocator and page_pool (J. D. Brouer, "Memory vs.
 //! Networking", 2017, and `prototype-kernel`). Each is a list of [cases](Case); a case measures a [`Group`] of contenders, ours and peers, turn by turn in one run.
 //!
+//! [`soak`] does not measure: it runs the same layers to see whether what must hold holds.
+//!
 //! Read `harness/group.rs` first: how a figure comes about. Then any of `programs/`.
 
 pub mod compare;
@@ -12,6 +14,7 @@ pub mod output;
 mod peers;
 mod programs;
 pub mod report;
+pub mod soak;
 
 pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
 pub use harness::{Case, Group, Interrupted, Options, Program, Session, UnknownName};

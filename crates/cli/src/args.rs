@@ -59,6 +59,7 @@ pub(crate) enum Verb {
     Generate(Box<Generate>),
     Capture(Capture),
     Bench(Bench),
+    Soak(Soak),
     Devices(Devices),
     Help(Help),
 }
@@ -267,6 +268,36 @@ pub(crate) enum BenchSub {
         /// Output of 'bench --json' after
         new: PathBuf,
     },
+}
+
+/// Run everything at once, by dice, and look for every page and every byte
+///
+/// Packets are dropped, sent back, redirected within a thread and to others, held, shared, cut into fragments and let go anywhere; devices fail and
+/// are made anew; pools are destroyed while their pages are out, change their node, and find nothing. Every packet carries a pattern, which is
+/// verified wherever it is received, sent, held or let go, and many times a second everything stands still and every page must be found, once.
+///
+/// What is found ends the run: exit code 6 for leaked pages, 8 for anything else. It needs no device and no privilege.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel soak --duration 10m
+  waterwheel soak --seed 42 --threads 4 --json")]
+pub(crate) struct Soak {
+    /// How long: 5, 5s, 500ms, 2m
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "10m")]
+    pub(crate) duration: Duration,
+    /// What the dice begin with: each thread then does the same again, though not at the same moments [default: by the clock; it is printed]
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub(crate) seed: Option<u64>,
+    /// Threads that poll, up to 64; as many hold packets [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = units::positive)]
+    pub(crate) threads: Option<u64>,
+    /// How often to report: 1, 500ms
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "10s", help_heading = "Reporting")]
+    pub(crate) interval: Duration,
+    /// One JSON object for the start, one for each interval and one for the total, each on a line: counted from the start, stable keys
+    #[arg(long, help_heading = "Reporting")]
+    pub(crate) json: bool,
 }
 
 /// Show what this machine has, and what to do before it can be used

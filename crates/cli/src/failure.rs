@@ -22,6 +22,8 @@ pub(crate) enum Class {
     Leak,
     /// Something became slower.
     Slower,
+    /// Something that must hold does not.
+    Broken,
 }
 
 impl Class {
@@ -35,6 +37,7 @@ impl Class {
             Self::Device => 5,
             Self::Leak => 6,
             Self::Slower => 7,
+            Self::Broken => 8,
         }
     }
 }
@@ -48,8 +51,9 @@ Exit codes:
   3    config: a bad file, a value out of range, too few pages for the rings
   4    permission: a capability is missing (which one is said)
   5    device: unknown interface, taken by another process, or failed while running
-  6    pages leaked: the account after the run found pages that nobody holds
+  6    pages leaked: the account after the run (of 'soak': also during it) found pages that nobody holds
   7    slower: 'bench compare' found that something became slower
+  8    broken: 'soak' found a corrupt packet, a page with two holders, or another promise that does not hold
   130, 143  forced by a second SIGINT, SIGTERM while draining";
 
 /// A run that ends in an error.

@@ -27,14 +27,14 @@ fn printed(line: &str) -> String {
 #[test]
 fn help_names_every_verb_and_every_exit_code() {
     let help = printed("--help");
-    for verb in ["forward", "drop", "tx", "generate", "capture", "bench", "devices", "help"] {
+    for verb in ["forward", "drop", "tx", "generate", "capture", "bench", "soak", "devices", "help"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
         let own = printed(&format!("help {verb}"));
         if verb != "devices" {
             assert_eq!(own, printed(&format!("{verb} --help")), "help {verb} is {verb} --help");
         }
     }
-    for code in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "7  ", "130, 143"] {
+    for code in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "7  ", "8  ", "130, 143"] {
         assert!(help.contains(&format!("\n  {code}")), "{code}: {help}");
     }
     assert_eq!(printed("help"), help);
@@ -82,6 +82,9 @@ fn a_command_line_that_cannot_be_understood_is_usage() {
         ("drop afxdp:lo:one", "'one' is not a queue"),
         ("drop gen:size=64,,", "empty key"),
         ("generate null: --size 64 --gen size=65", "given twice"),
+        ("soak --seed x", "not a count"),
+        ("soak --threads 0", "1 or more"),
+        ("soak more", "'more'"),
         ("help devcies", "did you mean 'devices'?"),
     ] {
         let (code, message) = refused(line);
@@ -96,6 +99,7 @@ fn what_cannot_be_is_config() {
         ("drop null:", "nothing comes from there"),
         ("tx pcap:x", "receives and sends"),
         ("forward null: gen: --one-way", "did you mean 'forward gen: null:'?"),
+        ("soak --threads 65", "1 to 64"),
         ("drop afxdp:lo:99", "lo has only queue 0"),
     ] {
         let (code, message) = refused(line);

@@ -1,7 +1,7 @@
 //! The page account: where every page of a zone is, found by looking, never by subtraction.
 //!
 //! It is taken at a quiet moment: the buddy lists are read from the metadata, then everyone who holds pages marks each of them. A page that two mark is corruption;
-//! a page that nobody marks is out with a user, or, when there are no users any more, lost.
+//! a page that nobody marks is out with a user, or, when there are no users any more or all of them have marked theirs, lost.
 
 use crate::page::{FREE, FrozenPage, QUARANTINED};
 use crate::sync::Ordering::Relaxed;
@@ -22,7 +22,12 @@ enum Where {
     Free,
     Frozen,
     Device,
+    /// It has references, and nobody has said yet that one is his.
     Shared,
+    /// Found with a user who is its only one.
+    Owned,
+    /// Found with one of the users who share it.
+    Sharers,
     Quarantined,
 }
 
@@ -31,7 +36,7 @@ enum Where {
 pub enum Users {
     /// Somebody may: a page that was not found is with a user.
     Alive,
-    /// Nobody can: a page that was not found is lost.
+    /// Nobody can, or everybody who does has said so: a page that was not found is lost.
     Gone,
 }
 
@@ -98,6 +103,15 @@ impl Account {
         self.mark(number, order, Where::Device);
     }
 
+    /// A user holds the block of `1 << order` pages at `number`. Of a shared page each holder may say so; a page that has one owner can be marked once.
+    pub fn held_by_user(&mut self, number: u32, order: u8) {
+        match self.found.get(number as usize) {
+            Some(Where::Sharers) => {}
+            Some(Where::Shared) => self.mark(number, order, Where::Sharers),
+            _ => self.mark(number, order, Where::Owned),
+        }
+    }
+
     /// The zone whose pages are counted.
     pub fn zone(&self) -> &Zone {
         &self.zone
@@ -112,6 +126,7 @@ impl Account {
                 (Where::Frozen, _) => &mut account.frozen,
                 (Where::Device, _) => &mut account.held_by_devices,
                 (Where::Quarantined, _) => &mut account.quarantined,
+                (Where::Owned | Where::Sharers, _) => &mut account.held_by_users,
                 (Where::Shared | Where::Unknown, Users::Alive) => &mut account.held_by_users,
                 (Where::Shared | Where::Unknown, Users::Gone) => &mut account.leaked,
             } += 1;

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "byte ranges of one page that several holders write")]
 
 use crate::PAGE_SIZE;
+use crate::account::Account;
 use crate::page::{Page, put_page};
 use crate::word::PageWord;
 use std::fmt;
@@ -44,6 +45,13 @@ impl FragPage {
         Self { word, used: 0, taken: 0 }
     }
 
+    /// Marks the page: whoever cuts it shares it with those who have its fragments.
+    pub fn account(&self, account: &mut Account) {
+        if crate::RegionId::of(self.word.address()) == account.zone().id() {
+            account.held_by_user(crate::zone::number_of(self.word.address()), self.word.order());
+        }
+    }
+
     /// Bytes that are left.
     pub fn room(&self) -> usize {
         self.word.size() - self.used as usize
@@ -79,6 +87,16 @@ impl PageFrag {
     /// Index of the page in its region.
     pub fn number(&self) -> u32 {
         crate::zone::number_of(self.word.address())
+    }
+
+    /// log2 of the number of 4 KiB pages of the block that it lies in.
+    pub fn order(&self) -> u8 {
+        self.word.order()
+    }
+
+    /// Names the region that it lies in.
+    pub fn region_id(&self) -> crate::RegionId {
+        crate::RegionId::of(self.word.address())
     }
 }
 

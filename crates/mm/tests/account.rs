@@ -116,3 +116,26 @@ fn the_parts_add_up_to_the_whole() {
     drop((frozen, device, user, shared));
     assert_whole(&zone);
 }
+
+#[test]
+fn a_user_marks_its_own_page_once_and_a_shared_one_as_often_as_it_is_shared() {
+    let zone = zone(64);
+    let own = zone.alloc(1).unwrap().into_page();
+    let shared = zone.alloc(0).unwrap().into_page().share();
+    let other = shared.clone();
+    let lost = zone.alloc(0).unwrap().into_page();
+    let account = |times: usize| {
+        let mut open = Account::open(&zone);
+        (0..times).for_each(|_| open.held_by_user(own.number(), own.order()));
+        [&shared, &other].iter().for_each(|page| open.held_by_user(page.number(), page.order()));
+        open.close(Users::Gone)
+    };
+    let once = account(1);
+    assert_eq!((once.held_by_users, once.leaked, once.conflicts), (3, 1, 0), "{once:?}");
+    assert_eq!(account(2).conflicts, 2, "both of its pages");
+    let mut open = Account::open(&zone);
+    open.held_by_user(63, 0); // it is free
+    assert_eq!(open.close(Users::Alive).conflicts, 1);
+    drop((own, shared, other, lost));
+    assert!(Account::open(&zone).close(Users::Gone).is_whole());
+}

@@ -248,11 +248,14 @@ impl PagePool {
         }
     }
 
-    /// Marks the pages that the pool has at home. Those on the way are fetched first.
+    /// Marks the pages that the pool has at home, and the one that it is cutting into fragments. Those on the way are fetched first.
     pub fn account(&mut self, account: &mut Account) {
         let before = self.cache.len();
         self.fetch(usize::MAX);
         self.cache.iter().for_each(|page| account.frozen(page));
+        if let Some(page) = &self.frag {
+            page.account(account);
+        }
         self.tidy(before); // not earlier: what the zone gets now it did not have when the account was opened
     }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{RX, TX, assert_balance, assert_whole, node_zone, pool, take, zone};
-use waterwheel_page_pool::mm::Page;
+use waterwheel_page_pool::mm::{Account, Page, PageFrag, Users};
 use waterwheel_page_pool::{PagePool, PoolParams, REFILL};
 
 #[test]
@@ -222,7 +222,19 @@ fn fragments_end_with_the_limit() {
     let frags: Vec<_> = std::iter::from_fn(|| pool.alloc_frag(2048, 1)).collect();
     assert_eq!((frags.len(), pool.stats().alloc_failed), (6, 1));
     drop(frags);
-    assert!(pool.alloc_frag(2048, 1).is_some());
+    let frag = pool.alloc_frag(2048, 1).unwrap();
+    let account = |pool: &mut PagePool, frag: Option<&PageFrag>| {
+        let mut account = Account::open(&zone);
+        pool.account(&mut account);
+        frag.iter().for_each(|frag| account.held_by_user(frag.number(), frag.order()));
+        account.close(Users::Gone)
+    };
+    assert_eq!(frag.region_id(), zone.id());
+    let with_frag = account(&mut pool, Some(&frag));
+    drop(frag);
+    let alone = account(&mut pool, None);
+    assert_eq!(with_frag, alone, "the pool that cuts the page holds it, too");
+    assert_eq!((alone.held_by_users, alone.frozen, alone.leaked, alone.conflicts), (1, 2, 0, 0), "{alone:?}");
     drop(pool);
     assert_whole(&zone);
 }

@@ -72,8 +72,9 @@ impl Device for Veth {
     }
 
     fn account(&self, account: &mut Account) {
-        for frame in &self.frames {
-            account.held_by_device(frame.page().number(), frame.page().order());
+        let zone = account.zone().id();
+        for page in self.frames.iter().map(XdpFrame::page).filter(|page| page.region_id() == zone) {
+            account.held_by_device(page.number(), page.order());
         }
     }
 

@@ -138,8 +138,10 @@ impl Worker {
     pub fn account(&mut self, account: &mut Account) {
         self.ports.iter().for_each(|port| port.device.account(account));
         self.pools.iter_mut().for_each(|pool| pool.account(account));
-        for frame in self.bulk.iter().flat_map(|queue| &queue.frames) {
-            account.held_by_device(frame.page().number(), frame.page().order());
+        let zone = account.zone().id();
+        let queued = self.bulk.iter().flat_map(|queue| &queue.frames).map(XdpFrame::page);
+        for page in queued.filter(|page| page.region_id() == zone) {
+            account.held_by_device(page.number(), page.order());
         }
     }
 

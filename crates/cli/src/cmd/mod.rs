@@ -4,6 +4,7 @@ mod bench;
 pub(crate) mod devices;
 mod help;
 mod run;
+mod soak;
 
 use crate::args::Verb;
 use crate::config::Plan;
@@ -17,6 +18,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Tx(args) => run::run(&Plan::tx(&args)?),
         Verb::Generate(args) => run::run(&Plan::generate(&args)?),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Soak(args) => soak::run(&args),
         Verb::Capture(args) => run::run(&Plan::capture(&args)?),
         Verb::Devices(args) => devices::show(&args),
         Verb::Help(args) => help::show(args.topic.as_deref()),

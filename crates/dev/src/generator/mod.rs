@@ -22,6 +22,7 @@ use crate::sent::{Sent, room};
 use flows::Flows;
 use pace::Pace;
 pub use params::{GenParams, IMIX, IpVersion, MAX_SIZE, MIN_SIZE, Protocol, Size, Vary};
+pub use random::SplitMix64;
 pub use range::AddressRange;
 
 /// The generator: receives the packets that it makes, and is a sink for what is sent to it.

@@ -1,0 +1,59 @@
+//! What is planted is found; what is not is not.
+
+use super::{Broken, Error, Options, Plant, Report, Violation, run};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+fn soak(seed: u64, millis: u64, plant: Plant) -> Result<Report, Error> {
+    let (duration, interval) = (Some(Duration::from_millis(millis)), Duration::from_secs(1));
+    run(&Options { duration, seed, threads: 2, interval, plant }, &AtomicBool::new(false), &mut |_| {})
+}
+
+/// The violation that a run ends with, long before its time is over.
+fn violation(seed: u64, plant: Plant) -> Violation {
+    match soak(seed, 20_000, plant) {
+        Err(Error::Violation(violation)) => *violation,
+        other => panic!("it was not found: {other:?}"),
+    }
+}
+
+#[test]
+fn a_run_without_a_fault_ends_with_all_pages_free() {
+    let total = soak(3, 500, Plant::Nothing).unwrap();
+    assert!(total.pages.is_whole(), "{:?}", total.pages);
+    assert!(total.checks > 0 && total.packets > 0);
+}
+
+#[test]
+fn one_flipped_bit_is_found() {
+    let found = violation(11, Plant::Corruption(20));
+    let Broken::Bytes { zone, page, expected, found: byte, .. } = &found.broken else { panic!("{found}") };
+    assert!(*zone < 2 && *page < 7168 && (expected ^ byte).count_ones() == 1, "{found}");
+    let text = found.to_string();
+    assert!(text.starts_with(&format!("corrupt packet: page {page} of zone {zone}: byte ")), "{text}");
+    assert!(
+        found.step > 0 && text.contains("; seed 11, worker ") && text.ends_with(&format!(", step {}", found.step)),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_page_that_somebody_keeps_is_found() {
+    let found = violation(12, Plant::Leak(1000));
+    let Broken::Pages { account, .. } = &found.broken else { panic!("{found}") };
+    assert!(account.leaked > 0 && account.conflicts == 0 && found.broken.is_leak(), "{found}");
+    let text = found.to_string();
+    assert!(text.starts_with("pages leaked: zone ") && text.contains("; seed 12, conductor, step "), "{text}");
+}
+
+#[test]
+fn it_ends_when_it_is_asked_to() {
+    let options =
+        Options { duration: None, seed: 1, threads: 1, interval: Duration::from_secs(1), plant: Plant::Nothing };
+    let total = run(&options, &AtomicBool::new(true), &mut |_| {}).unwrap();
+    assert!(total.pages.is_whole());
+    assert!(matches!(
+        run(&Options { threads: 0, ..options }, &AtomicBool::new(true), &mut |_| {}),
+        Err(Error::Threads(0))
+    ));
+}
