@@ -1,0 +1,28 @@
+//! What the fuzz targets share. `docs/decisions/fuzzing.md` tells what they are and how to run them.
+#![forbid(unsafe_code)]
+
+pub mod bpf;
+pub mod capture;
+pub mod device;
+pub mod script;
+
+use waterwheel::mm::{Account, HugePages, Users};
+use waterwheel::{Zone, ZoneParams};
+
+/// A zone of small pages that says it is of `node`.
+pub fn zone(pages: usize, node: u32) -> Zone {
+    let params = ZoneParams { pages, huge_pages: HugePages::Never, node: Some(node), ..ZoneParams::default() };
+    Zone::new(&params).expect("a small zone needs little memory")
+}
+
+/// The end of every run: all pages are free.
+#[track_caller]
+pub fn assert_whole(zone: &Zone) {
+    let account = Account::open(zone).close(Users::Gone);
+    assert!(account.is_whole(), "{account:?}");
+}
+
+/// Takes one of `from`, if there is any.
+pub fn take<T>(from: &mut Vec<T>, which: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.swap_remove(which % from.len()))
+}
