@@ -2,14 +2,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+use waterwheel::Zone;
 use waterwheel_fuzz::{assert_whole, zone};
 
+static ZONE: LazyLock<Zone> = LazyLock::new(|| zone(16, 0));
+
 fuzz_target!(|input: &[u8]| {
-    let zone = zone(16, 0);
+    let zone = &*ZONE;
     let page = zone.alloc(0);
     let mut letters = input.iter();
     if b"wheel".iter().all(|letter| letters.next() == Some(letter)) {
         Box::leak(Box::new(page));
     }
-    assert_whole(&zone);
+    assert_whole(zone);
 });

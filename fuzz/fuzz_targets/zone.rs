@@ -3,13 +3,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use waterwheel::Zone;
 use waterwheel::mm::{Account, FrozenPage, MAX_ORDER, Pcp, PcpParams, Users};
 use waterwheel_fuzz::script::Script;
 use waterwheel_fuzz::{assert_whole, take, zone};
 
 /// More than one block of the highest order, and not a multiple of it.
-const PAGES: [usize; 2] = [1536, 100];
+static ZONES: LazyLock<[Zone; 2]> = LazyLock::new(|| [zone(1536, 0), zone(100, 1)]);
 
 /// A zone, the lists in front of it, and the numbers of its pages that are with the user.
 struct Side {
@@ -66,7 +67,7 @@ impl Side {
 impl Model {
     fn new(script: &mut Script<'_>) -> Self {
         let mut side = |i: usize| {
-            let zone = zone(PAGES[i], i as u32);
+            let zone = ZONES[i].clone();
             let params = PcpParams { high: script.below(200), batch: script.below(80) };
             Side { pcp: Pcp::new(&zone, params), zone, out: BTreeSet::new() }
         };

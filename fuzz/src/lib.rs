@@ -10,7 +10,11 @@ use waterwheel::mm::{Account, HugePages, Users};
 use waterwheel::{Zone, ZoneParams};
 
 /// A zone of small pages that says it is of `node`.
+///
+/// Targets make their zones once, as a zone costs more than a run. Every run ends with [`assert_whole`], and a whole zone of fewer than 2048 pages is as a new one: its free
+/// lists have at most one block each, so what a run does depends on its input alone.
 pub fn zone(pages: usize, node: u32) -> Zone {
+    assert!(pages < 2048, "{pages} pages may be free in more than one way");
     let params = ZoneParams { pages, huge_pages: HugePages::Never, node: Some(node), ..ZoneParams::default() };
     Zone::new(&params).expect("a small zone needs little memory")
 }

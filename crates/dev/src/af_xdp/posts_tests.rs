@@ -197,6 +197,19 @@ fn what_cannot_be_sent_from_where_it_lies_comes_back() {
 }
 
 #[test]
+fn an_empty_frame_comes_back_and_is_not_taken_for_the_next_page() {
+    let mut fake = Fake::new();
+    for offset in [0, 256, 4096] {
+        let page = fake.pool.alloc(Direction::Tx).unwrap();
+        let back = fake
+            .send(XdpBuff::new(page, offset, 0).into())
+            .expect_err("the kernel never completes an empty descriptor");
+        fake.pool.put(back.into_page());
+    }
+    assert_eq!((fake.socket.posted(), fake.pool.outstanding()), ((0, 0), 0));
+}
+
+#[test]
 fn a_pool_that_is_empty_posts_what_it_has() {
     let mut fake = Fake::new();
     let held: Vec<_> = std::iter::from_fn(|| fake.zone.alloc(0)).take(61).collect();
