@@ -10,7 +10,7 @@ use waterwheel::dev::af_xdp::unbound::{KernelEnds, Unbound};
 use waterwheel::mm::{Account, Users};
 use waterwheel::{Direction, PagePool, PoolParams, XdpBuff, Zone};
 use waterwheel_fuzz::script::Script;
-use waterwheel_fuzz::{assert_whole, take, zone};
+use waterwheel_fuzz::{all, assert_whole, take, zone};
 
 const PAGES: usize = 32;
 const SLOTS: u32 = 8;
@@ -53,7 +53,7 @@ fn fill_in(packet: &mut XdpBuff) {
 
 fn is_untouched(packet: &XdpBuff) -> bool {
     let tag = packet.page().number() as u8;
-    packet.data().iter().all(|byte| *byte == tag)
+    all(packet.data(), tag)
 }
 
 impl Model {
@@ -89,7 +89,10 @@ impl Model {
                 produce(&self.kernel.rx, Desc { addr, len, options });
             }
             195..215 => {
-                produce(&self.kernel.completion, script.below(PAGES + 2) as u64 * PAGE + u64::from(script.u16() % 4200));
+                produce(
+                    &self.kernel.completion,
+                    script.below(PAGES + 2) as u64 * PAGE + u64::from(script.u16() % 4200),
+                );
             }
             215..220 => produce(&self.kernel.completion, script.u64()),
             220..235 => {

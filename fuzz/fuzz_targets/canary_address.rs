@@ -1,5 +1,6 @@
 //! A planted bug: behind a word that only the coverage can lead to, a freed byte is read. It must be found, by AddressSanitizer.
 #![no_main]
+#![expect(unsafe_code, reason = "it is the bug")]
 
 use libfuzzer_sys::fuzz_target;
 

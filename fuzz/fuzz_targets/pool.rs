@@ -9,7 +9,7 @@ use waterwheel::mm::{Account, PAGE_SIZE, Page, PageFrag, PageRef, Users, Zone};
 use waterwheel::{Direction, PagePool, PoolParams};
 use waterwheel_fuzz::device::Device;
 use waterwheel_fuzz::script::Script;
-use waterwheel_fuzz::{assert_whole, take, zone};
+use waterwheel_fuzz::{all, assert_whole, take, zone};
 
 static ZONES: LazyLock<[Zone; 2]> = LazyLock::new(|| [zone(1024, 0), zone(200, 1)]);
 /// Threads cost more than all other steps.
@@ -103,7 +103,7 @@ impl Model {
             Held::Shared(page) => page,
             Held::Frag(frag) => frag,
         };
-        assert!(bytes.iter().all(|byte| *byte == tag(address)), "somebody else wrote into a page");
+        assert!(all(bytes, tag(address)), "somebody else wrote into a page");
         let out = self.out.get_mut(&address).expect("it is out");
         out.handles -= 1;
         if out.handles == 0 {
@@ -234,7 +234,7 @@ impl Model {
         let pool = &mut self.sides[which].1.pool;
         let own = pages.iter().filter(|page| pool.owns(page)).count();
         let (all, addresses) = (pages.len(), pages.iter().map(|page| page.as_ptr() as usize).collect::<Vec<_>>());
-        addresses.iter().for_each(|address| drop(self.out.remove(address)));
+        self.out.retain(|address, _| !addresses.contains(address));
         if script.flag() {
             pool.put_bulk(&mut pages);
             assert_eq!(pages.len(), all - own);

@@ -78,7 +78,7 @@ fn rule(script: &mut Script<'_>) -> Rule {
 }
 
 /// Rules as text up to a line break, or put together; behind them is the packet.
-fn rules<'a>(input: &'a [u8]) -> Option<(Rules, &'a [u8])> {
+fn rules(input: &[u8]) -> Option<(Rules, &[u8])> {
     let mut script = Script::new(input);
     if script.flag() {
         let text = input[1..].split(|byte| *byte == b'\n').next()?;

@@ -94,7 +94,8 @@ impl Model {
                 self.blocks.extend(block);
             }
             24..40 => {
-                let (order, count, before) = (script.u8() % (MAX_ORDER + 2), usize::from(script.u8()), self.blocks.len());
+                let (order, count, before) =
+                    (script.u8() % (MAX_ORDER + 2), usize::from(script.u8()), self.blocks.len());
                 let (got, order) = if action & 1 == 1 {
                     (side.pcp.alloc_bulk(count, &mut self.blocks), 0)
                 } else {
@@ -116,7 +117,11 @@ impl Model {
                 let taken: Vec<FrozenPage> = block.split(order).take(parts).collect();
                 assert_eq!(taken.first().map_or(block_number, FrozenPage::number), before.start);
                 let end = taken.last().map_or(before.start, |part| pages(part).end);
-                assert_eq!(taken.iter().flat_map(pages).count(), (end - before.start) as usize, "the parts lie side by side");
+                assert_eq!(
+                    taken.iter().flat_map(pages).count(),
+                    (end - before.start) as usize,
+                    "the parts lie side by side"
+                );
                 let side = self.sides.iter_mut().find(|side| side.zone.id() == region).expect("one of the zones");
                 (end..before.end).for_each(|page| assert!(side.out.remove(&page)));
                 self.blocks.extend(taken);

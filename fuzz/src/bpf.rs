@@ -59,7 +59,11 @@ pub fn check(program: &[u64]) {
         let insn = Insn::from(program[at]);
         let next = at + if insn.code == LD_IMM64 { 2 } else { 1 };
         if insn.code == LD_IMM64 {
-            assert_eq!((insn.src, program[at + 1]), (1, 0), "a map by its file descriptor, and nothing in the second half");
+            assert_eq!(
+                (insn.src, program[at + 1]),
+                (1, 0),
+                "a map by its file descriptor, and nothing in the second half"
+            );
         }
         if insn.is_jump() {
             let target = insn.target(at);
@@ -108,7 +112,11 @@ pub fn run(program: &[u64], packet: &[u8]) -> u64 {
                 at += 1;
             }
             CALL => {
-                assert_eq!((insn.imm, get(1), get(2), get(3)), (51, MAP, QUEUE, XDP_PASS), "bpf_redirect_map(map, queue, pass)");
+                assert_eq!(
+                    (insn.imm, get(1), get(2), get(3)),
+                    (51, MAP, QUEUE, XDP_PASS),
+                    "bpf_redirect_map(map, queue, pass)"
+                );
                 registers[..6].fill(None);
                 registers[0] = Some(XDP_REDIRECT);
             }

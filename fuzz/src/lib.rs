@@ -30,3 +30,8 @@ pub fn assert_whole(zone: &Zone) {
 pub fn take<T>(from: &mut Vec<T>, which: usize) -> Option<T> {
     (!from.is_empty()).then(|| from.swap_remove(which % from.len()))
 }
+
+/// Whether all of `bytes` are `byte`: by one comparison of memory with itself, as a loop here would be watched byte by byte.
+pub fn all(bytes: &[u8], byte: u8) -> bool {
+    bytes.is_empty() || bytes[0] == byte && bytes[1..] == bytes[..bytes.len() - 1]
+}
