@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::LazyLock;
 use waterwheel::Zone;
 use waterwheel::mm::{Account, FrozenPage, MAX_ORDER, Pcp, PcpParams, Users};
@@ -12,11 +13,11 @@ use waterwheel_fuzz::{assert_whole, take, zone};
 /// More than one block of the highest order, and not a multiple of it.
 static ZONES: LazyLock<[Zone; 2]> = LazyLock::new(|| [zone(1536, 0), zone(100, 1)]);
 
-/// A zone, the lists in front of it, and the numbers of its pages that are with the user.
+/// A zone, the lists in front of it, and the blocks that are with the user: number of the first page, and order.
 struct Side {
     zone: Zone,
     pcp: Pcp,
-    out: BTreeSet<u32>,
+    out: BTreeMap<u32, u8>,
 }
 
 struct Model {
@@ -25,7 +26,7 @@ struct Model {
     blocks: Vec<FrozenPage>,
 }
 
-fn pages(block: &FrozenPage) -> std::ops::Range<u32> {
+fn pages(block: &FrozenPage) -> Range<u32> {
     block.number()..block.number() + (1 << block.order())
 }
 
@@ -35,24 +36,38 @@ impl Side {
         assert_eq!((block.order(), block.number() % (1 << order)), (order, 0));
         assert_eq!(block.region_id(), self.zone.id());
         assert!(block.number() as usize + (1 << order) <= self.zone.region().pages());
-        for page in pages(block) {
-            assert!(self.out.insert(page), "page {page} was out already");
-        }
+        assert!(self.is_home(&pages(block)), "a page of {block:?} was out already");
+        self.out.insert(block.number(), order);
+    }
+
+    /// The block leaves the user's hands.
+    fn gone(&mut self, block: &FrozenPage) {
+        assert_eq!(self.out.remove(&block.number()), Some(block.order()));
+    }
+
+    /// None of these pages is with the user.
+    fn is_home(&self, pages: &Range<u32>) -> bool {
+        self.out.range(..pages.end).next_back().is_none_or(|(first, order)| first + (1 << order) <= pages.start)
     }
 
     /// There is no such block: none that is whole is free. What is in the lists is not free; who has nothing there knows exactly what is.
     fn refused(&self, order: u8) {
-        let (size, pages) = (1usize << order.min(MAX_ORDER + 1), self.zone.region().pages());
-        let whole = |first: usize| (first..first + size).all(|page| !self.out.contains(&(page as u32)));
         if order <= MAX_ORDER && self.pcp.pages() == 0 {
-            let free = (0..pages).step_by(size).find(|&first| first + size <= pages && whole(first));
+            let (size, pages) = (1 << order, self.zone.region().pages() as u32);
+            let mut whole = (0..pages).step_by(size as usize).map(|first| first..first + size);
+            let free = whole.find(|block| block.end <= pages && self.is_home(block));
             assert_eq!(free, None, "refused a block of order {order}, and had it");
         }
     }
 
+    /// Pages with the user.
+    fn pages_out(&self) -> usize {
+        self.out.values().map(|order| 1 << order).sum()
+    }
+
     fn check(&self) {
         let free = self.zone.stats().free;
-        assert_eq!(free + self.pcp.pages() + self.out.len(), self.zone.region().pages(), "a page is lost");
+        assert_eq!(free + self.pcp.pages() + self.pages_out(), self.zone.region().pages(), "a page is lost");
     }
 
     fn account(&self) {
@@ -60,7 +75,7 @@ impl Side {
         self.pcp.account(&mut account);
         let account = account.close(Users::Alive);
         let known = (account.held_by_users, account.frozen, account.conflicts);
-        assert_eq!(known, (self.out.len(), self.pcp.pages(), 0), "{account:?}");
+        assert_eq!(known, (self.pages_out(), self.pcp.pages(), 0), "{account:?}");
     }
 }
 
@@ -69,15 +84,14 @@ impl Model {
         let mut side = |i: usize| {
             let zone = ZONES[i].clone();
             let params = PcpParams { high: script.below(200), batch: script.below(80) };
-            Side { pcp: Pcp::new(&zone, params), zone, out: BTreeSet::new() }
+            Side { pcp: Pcp::new(&zone, params), zone, out: BTreeMap::new() }
         };
         Self { sides: [side(0), side(1)], blocks: Vec::new() }
     }
 
-    /// The block leaves the user's hands.
-    fn gone(&mut self, block: &FrozenPage) {
-        let side = self.sides.iter_mut().find(|side| side.zone.id() == block.region_id()).expect("one of the zones");
-        pages(block).for_each(|page| assert!(side.out.remove(&page)));
+    /// The side that the block is of.
+    fn side_of(&mut self, block: &FrozenPage) -> &mut Side {
+        self.sides.iter_mut().find(|side| side.zone.id() == block.region_id()).expect("one of the zones")
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
@@ -109,38 +123,33 @@ impl Model {
             }
             40..60 => {
                 let Some(block) = take(&mut self.blocks, script.u16().into()) else { return };
-                let (before, order) = (pages(&block), script.u8().min(block.order()));
+                let (whole, order) = (pages(&block), script.u8().min(block.order()));
+                let side = self.side_of(&block);
+                side.gone(&block);
                 // Those parts that nobody takes out are freed.
-                let parts = usize::from(script.u8());
-                let block_number = block.number();
-                let region = block.region_id();
-                let taken: Vec<FrozenPage> = block.split(order).take(parts).collect();
-                assert_eq!(taken.first().map_or(block_number, FrozenPage::number), before.start);
-                let end = taken.last().map_or(before.start, |part| pages(part).end);
-                assert_eq!(
-                    taken.iter().flat_map(pages).count(),
-                    (end - before.start) as usize,
-                    "the parts lie side by side"
-                );
-                let side = self.sides.iter_mut().find(|side| side.zone.id() == region).expect("one of the zones");
-                (end..before.end).for_each(|page| assert!(side.out.remove(&page)));
-                self.blocks.extend(taken);
+                let parts: Vec<FrozenPage> = block.split(order).take(script.u8().into()).collect();
+                for (i, part) in parts.iter().enumerate() {
+                    assert_eq!(part.number(), whole.start + ((i as u32) << order), "the parts lie side by side");
+                    assert!(part.number() < whole.end);
+                    side.came_out(part, order);
+                }
+                self.blocks.extend(parts);
             }
             60..84 => {
                 if let Some(block) = take(&mut self.blocks, script.u16().into()) {
-                    self.gone(&block);
+                    self.side_of(&block).gone(&block);
                 }
             }
             84..108 => {
                 if let Some(block) = take(&mut self.blocks, script.u16().into()) {
-                    self.gone(&block);
+                    self.side_of(&block).gone(&block);
                     self.sides[usize::from(action >> 7)].pcp.free(block); // also one of the other zone
                 }
             }
             108..120 => {
                 let rest = self.blocks.len() - usize::from(script.u8()).min(self.blocks.len());
                 let mut freed = self.blocks.split_off(rest);
-                freed.iter().for_each(|block| self.gone(block));
+                freed.iter().for_each(|block| self.side_of(block).gone(block));
                 let side = &mut self.sides[usize::from(action >> 7)];
                 if action & 1 == 1 { side.pcp.free_bulk(&mut freed) } else { side.zone.free_bulk(freed.drain(..)) }
             }
