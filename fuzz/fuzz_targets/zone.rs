@@ -18,6 +18,7 @@ struct Side {
     zone: Zone,
     pcp: Pcp,
     out: BTreeMap<u32, u8>,
+    pages_out: usize,
 }
 
 struct Model {
@@ -38,11 +39,13 @@ impl Side {
         assert!(block.number() as usize + (1 << order) <= self.zone.region().pages());
         assert!(self.is_home(&pages(block)), "a page of {block:?} was out already");
         self.out.insert(block.number(), order);
+        self.pages_out += 1 << order;
     }
 
     /// The block leaves the user's hands.
     fn gone(&mut self, block: &FrozenPage) {
         assert_eq!(self.out.remove(&block.number()), Some(block.order()));
+        self.pages_out -= 1 << block.order();
     }
 
     /// None of these pages is with the user.
@@ -54,20 +57,20 @@ impl Side {
     fn refused(&self, order: u8) {
         if order <= MAX_ORDER && self.pcp.pages() == 0 {
             let (size, pages) = (1 << order, self.zone.region().pages() as u32);
-            let mut whole = (0..pages).step_by(size as usize).map(|first| first..first + size);
-            let free = whole.find(|block| block.end <= pages && self.is_home(block));
-            assert_eq!(free, None, "refused a block of order {order}, and had it");
+            let mut gap = 0; // where the pages begin that are not out
+            for (first, taken) in self.out.iter().chain([(&pages, &0)]) {
+                assert!(
+                    u32::next_multiple_of(gap, size) + size > *first,
+                    "refused a block of order {order}, and had it"
+                );
+                gap = first + (1 << taken);
+            }
         }
-    }
-
-    /// Pages with the user.
-    fn pages_out(&self) -> usize {
-        self.out.values().map(|order| 1 << order).sum()
     }
 
     fn check(&self) {
         let free = self.zone.stats().free;
-        assert_eq!(free + self.pcp.pages() + self.pages_out(), self.zone.region().pages(), "a page is lost");
+        assert_eq!(free + self.pcp.pages() + self.pages_out, self.zone.region().pages(), "a page is lost");
     }
 
     fn account(&self) {
@@ -75,7 +78,7 @@ impl Side {
         self.pcp.account(&mut account);
         let account = account.close(Users::Alive);
         let known = (account.held_by_users, account.frozen, account.conflicts);
-        assert_eq!(known, (self.pages_out(), self.pcp.pages(), 0), "{account:?}");
+        assert_eq!(known, (self.pages_out, self.pcp.pages(), 0), "{account:?}");
     }
 }
 
@@ -84,7 +87,7 @@ impl Model {
         let mut side = |i: usize| {
             let zone = ZONES[i].clone();
             let params = PcpParams { high: script.below(200), batch: script.below(80) };
-            Side { pcp: Pcp::new(&zone, params), zone, out: BTreeMap::new() }
+            Side { pcp: Pcp::new(&zone, params), zone, out: BTreeMap::new(), pages_out: 0 }
         };
         Self { sides: [side(0), side(1)], blocks: Vec::new() }
     }
