@@ -56,6 +56,13 @@ fn is_untouched(packet: &XdpBuff) -> bool {
     all(packet.data(), tag)
 }
 
+/// One of `posted`, or any page, also one that is not there.
+fn page(script: &mut Script<'_>, posted: &BTreeSet<u64>) -> u64 {
+    let which = script.below(PAGES + 2);
+    let page = posted.iter().nth(which).copied().filter(|_| script.u8() < 192);
+    page.unwrap_or(which as u64)
+}
+
 impl Model {
     fn new(script: &mut Script<'_>) -> Self {
         let zone = ZONE.clone();
@@ -80,19 +87,18 @@ impl Model {
                 }
             }
             150..180 => {
-                // Mostly near the truth: a page that there is, a packet that may fit.
-                let addr = script.below(PAGES + 2) as u64 * PAGE + u64::from(script.u16() % 4200);
-                produce(&self.kernel.rx, Desc { addr, len: script.u16().into(), options: (script.u8() == 1).into() });
+                // Near the truth: mostly a page that waits, and a packet that may fit.
+                let page = page(script, &self.rx);
+                let (addr, len) = (page * PAGE + u64::from(script.u16() % 4200), u32::from(script.u16() % 4200));
+                produce(&self.kernel.rx, Desc { addr, len, options: (script.u8() < 32).into() });
             }
             180..195 => {
                 let (addr, len, options) = (script.u64(), script.u32(), script.u32());
                 produce(&self.kernel.rx, Desc { addr, len, options });
             }
             195..215 => {
-                produce(
-                    &self.kernel.completion,
-                    script.below(PAGES + 2) as u64 * PAGE + u64::from(script.u16() % 4200),
-                );
+                let page = page(script, &self.tx);
+                produce(&self.kernel.completion, page * PAGE + u64::from(script.u16() % 4200));
             }
             215..220 => produce(&self.kernel.completion, script.u64()),
             220..235 => {

@@ -5,6 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use std::path::Path;
 use std::sync::LazyLock;
 use waterwheel::dev::pcap::{PcapParams, PcapReader, PcapWriter};
+use waterwheel::mm::PAGE_SIZE;
 use waterwheel::xdp::{Drops, HEADROOM, Health, Homes};
 use waterwheel::{Device, PagePool, PoolParams, XdpBuff, XdpFrame, Zone};
 use waterwheel_fuzz::capture::Capture;
@@ -47,6 +48,23 @@ fn play(zone: &Zone, path: &Path, loops: u64, mut each: impl FnMut(XdpBuff)) -> 
     }
 }
 
+/// The packets of a plain pcap file (draft-ietf-opsawg-pcap), in microseconds or nanoseconds, of either byte order: a reader that knows nothing else.
+fn plain(input: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let word = |bytes: &[u8], at: usize, big: bool| {
+        let word = *bytes.get(at..)?.first_chunk()?;
+        Some(if big { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) })
+    };
+    let is_magic = |big| matches!(word(input, 0, big), Some(0xa1b2_c3d4 | 0xa1b2_3c4d));
+    let big = is_magic(true);
+    let mut rest = input.get(24..).filter(|_| big || is_magic(false))?;
+    Some(std::iter::from_fn(move || {
+        let len = word(rest, 8, big)? as usize;
+        let data = rest.get(16..)?.get(..len)?;
+        rest = &rest[16 + len..];
+        Some(data)
+    }))
+}
+
 fn says_where(line: &str, path: &Path) {
     assert!(line.contains(path.to_str().expect("text")) && !line.contains(['\n', '\r']), "{line:?}");
 }
@@ -62,6 +80,10 @@ fuzz_target!(|input: &[u8]| {
         // A record has a header of 16 bytes.
         assert!(packets.len() * 16 <= input.len(), "more packets than the file can have");
     });
+    if let Some(expected) = plain(input) {
+        let fit = expected.filter(|data| data.len() <= PAGE_SIZE - HEADROOM);
+        assert!(packets.iter().zip(fit).all(|((_, data), expected)| data == expected), "other bytes than the file has");
+    }
     if health == Some(Health::Finished) {
         let mut again = packets.iter().cycle();
         let mut count = 0;
