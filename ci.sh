@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold beside the tests, for people and for CI alike. Needs Rust only; cargo-deny is installed if it is missing.
+# Everything that has to hold beside the tests, for people and for CI alike. Needs Rust only; cargo-deny, a nightly toolchain and a C++ compiler are
+# installed if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
@@ -16,6 +17,11 @@ done
 
 say "loom: every interleaving of reference counts, rings, lanes and the end of owners"
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --release --locked -p waterwheel-mm --lib --test loom
+
+say "fuzzing: each target for 30 seconds, and two canaries that must be found"
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+RUSTFLAGS="--cfg fuzzing" cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/fuzz-clippy" --all-targets --locked -- -D warnings
+fuzz/run.sh 30
 
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

@@ -272,7 +272,16 @@ pub enum Problem {
 }
 
 impl fmt::Display for SpecError {
+    /// One line, also where the spec was more: line breaks become spaces.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.explain(&mut text)?;
+        f.write_str(&text.replace(['\n', '\r'], " "))
+    }
+}
+
+impl SpecError {
+    fn explain(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let Self { spec, problem } = self;
         match problem {
             Problem::NoKind if Kind::from_name(spec).is_some_and(|kind| !matches!(kind.arg(), Arg::Required(_))) => {
@@ -436,6 +445,9 @@ mod tests {
         assert!(message("gen:size=64,").contains("empty key"));
         assert!(message("gen:,size=64").contains("empty key"));
         assert!(message("").contains("names no device"));
+        for text in ["\n", "a\r\nb:", "gen:,\n", "afxdp:"] {
+            assert_eq!(message(text).lines().count(), 1, "{text:?}");
+        }
     }
 
     #[test]

@@ -20,8 +20,10 @@ use crate::DevError;
 
 /// Empty pages are posted when there is room for this many: one look at the kernel's index for all of them.
 const FILL_BATCH: u32 = 64;
+/// Bytes that every frame has.
+const ETHERNET_HEADER: usize = 14;
 /// Ethernet header and one VLAN tag: what a frame has beyond the MTU.
-const FRAME_OVERHEAD: usize = 18;
+const FRAME_OVERHEAD: usize = ETHERNET_HEADER + 4;
 /// How often a waiting loop looks for what no file descriptor tells: completions, pages that came home to an empty pool.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long [`AfXdp::shutdown`] waits for packets on their way out.
@@ -209,8 +211,9 @@ impl Device for AfXdp {
                 break;
             }
             for frame in frames.drain(..count) {
-                if frame.len() > self.max_frame {
-                    drops.add(DropReason::FrameTooLong, 1);
+                if !(ETHERNET_HEADER..=self.max_frame).contains(&frame.len()) {
+                    let short = frame.len() < ETHERNET_HEADER;
+                    drops.add(if short { DropReason::Malformed } else { DropReason::FrameTooLong }, 1);
                     pool.put(frame.into_page());
                     continue;
                 }

@@ -39,6 +39,8 @@ mod queue;
 pub mod rings;
 mod socket;
 mod sys;
+#[cfg(any(test, fuzzing))]
+pub mod unbound;
 
 #[cfg(test)]
 mod posts_tests;
@@ -47,6 +49,8 @@ mod queue_tests;
 #[cfg(test)]
 mod testing;
 
+#[cfg(fuzzing)]
+pub use bpf::assemble;
 pub use bpf::{AttachMode, Ports, Prefix, Rule, Rules, Steering, XdpMode};
 pub use device::AfXdp;
 pub use params::{AfXdpParams, BusyPoll, ZeroCopy};

@@ -110,12 +110,12 @@ impl Posts {
     }
 
     /// Posts one packet to send; a slot must be free. Answers its length, or the frame when it cannot be sent from where it lies: another region, or across the
-    /// end of a chunk.
+    /// end of a chunk. Nor is an empty one sent: the kernel takes such a descriptor out of the ring and never completes it.
     #[inline]
     pub(super) fn send(&mut self, slots: &mut Reserve<'_, Desc>, frame: XdpFrame) -> Result<usize, XdpFrame> {
         let (offset, len) = (frame.offset(), frame.len());
         let (within, into) = (offset % CHUNK, offset / CHUNK);
-        if frame.page().region_id() != self.zone.id() || len > CHUNK - within || slots.room() == 0 {
+        if len == 0 || frame.page().region_id() != self.zone.id() || len > CHUNK - within || slots.room() == 0 {
             return Err(frame);
         }
         let page = frame.into_page();

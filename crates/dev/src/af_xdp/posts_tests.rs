@@ -3,22 +3,18 @@
 use waterwheel_xdp::mm::{PageAccount, Users, ZoneParams};
 use waterwheel_xdp::{Account, Direction, PagePool, PoolParams, XdpBuff, XdpFrame, Zone};
 
-use super::posts::Posts;
-use super::rings::{Consumer, Desc, Producer, RingMemory};
+use super::rings::{Consumer, Desc, Producer};
 use super::socket::CHUNK;
+use super::unbound::{KernelEnds, Unbound};
 
 const RING: u32 = 16;
 const PAGE: u64 = CHUNK as u64;
 
-/// Our ends of four rings, and the kernel's.
+/// Our side, with a pool, and the kernel's.
 struct Fake {
     zone: Zone,
     pool: PagePool,
-    posts: Posts,
-    fill: Producer<u64>,
-    rx: Consumer<Desc>,
-    tx: Producer<Desc>,
-    completion: Consumer<u64>,
+    socket: Unbound,
     kernel: Kernel,
 }
 
@@ -47,36 +43,23 @@ impl Fake {
     fn new() -> Self {
         let zone = Zone::new(&ZoneParams::pages(64)).unwrap();
         let pool = PagePool::new(&zone, PoolParams::default()).unwrap();
-        let (fill, kernel_fill) = RingMemory::pair(RING);
-        let (rx, kernel_rx) = RingMemory::pair(RING);
-        let (tx, kernel_tx) = RingMemory::pair(RING);
-        let (completion, kernel_completion) = RingMemory::pair(RING);
-        Self {
-            posts: Posts::new(&zone),
-            zone,
-            pool,
-            fill: Producer::new(fill),
-            rx: Consumer::new(rx),
-            tx: Producer::new(tx),
-            completion: Consumer::new(completion),
-            kernel: Kernel {
-                fill: Consumer::new(kernel_fill),
-                rx: Producer::new(kernel_rx),
-                tx: Consumer::new(kernel_tx),
-                completion: Producer::new(kernel_completion),
-            },
-        }
+        let (socket, KernelEnds { fill, rx, tx, completion }) = Unbound::new(&zone, RING, 0);
+        let kernel = Kernel {
+            fill: Consumer::new(fill),
+            rx: Producer::new(rx),
+            tx: Consumer::new(tx),
+            completion: Producer::new(completion),
+        };
+        Self { zone, pool, socket, kernel }
     }
 
     fn fill(&mut self, count: u32) -> Vec<u64> {
-        self.posts.fill(&mut self.fill, &mut self.pool, count);
+        self.socket.fill(&mut self.pool, count);
         self.kernel.fill.peek(u32::MAX).collect()
     }
 
     fn receive(&mut self) -> Vec<XdpBuff> {
-        let mut batch = Vec::with_capacity(64);
-        self.posts.receive(&mut self.rx, &mut self.pool, &mut batch, 64);
-        batch
+        self.socket.receive(&mut self.pool, 64)
     }
 
     fn frame(&mut self, bytes: &[u8]) -> XdpFrame {
@@ -87,21 +70,19 @@ impl Fake {
     }
 
     fn send(&mut self, frame: XdpFrame) -> Result<Desc, XdpFrame> {
-        let mut slots = self.tx.reserve(1);
-        self.posts.send(&mut slots, frame)?;
-        slots.submit();
+        self.socket.send(frame)?;
         Ok(self.kernel.tx.peek(1).next().unwrap())
     }
 
     fn complete(&mut self) -> usize {
         let pool = &mut self.pool;
-        self.posts.complete(&mut self.completion, |page| pool.put(page))
+        self.socket.complete(|page| pool.put(page))
     }
 
     fn account(&mut self) -> PageAccount {
         let mut account = Account::open(&self.zone);
         self.pool.account(&mut account);
-        self.posts.account(&mut account);
+        self.socket.account(&mut account);
         account.close(Users::Gone)
     }
 }
@@ -110,7 +91,7 @@ impl Fake {
 fn pages_go_out_and_come_back_by_their_number() {
     let mut fake = Fake::new();
     let addresses = fake.fill(8);
-    assert_eq!((addresses.len(), fake.posts.rx_count()), (8, 8));
+    assert_eq!((addresses.len(), fake.socket.posts.rx_count()), (8, 8));
     assert!(addresses.iter().all(|addr| addr % PAGE == 0 && addr / PAGE < 64), "{addresses:?}");
     assert_eq!(fake.account().held_by_devices, 8);
 
@@ -124,7 +105,7 @@ fn pages_go_out_and_come_back_by_their_number() {
     expected.reverse();
     assert_eq!(numbers, expected);
     assert!(batch.iter().all(|packet| packet.offset() == 256 && packet.len() == 60));
-    assert_eq!((fake.posts.rx_count(), fake.posts.bad_rx), (0, 0));
+    assert_eq!((fake.socket.posts.rx_count(), fake.socket.posts.bad_rx), (0, 0));
     batch.into_iter().for_each(|packet| fake.pool.put(packet.into_page()));
     let account = fake.account();
     assert_eq!((account.held_by_devices, account.leaked, account.conflicts), (0, 0, 0), "{account:?}");
@@ -137,10 +118,10 @@ fn frames_go_out_from_where_they_lie_and_their_pages_come_home() {
     let number = u64::from(frame.page().number());
     let desc = fake.send(frame).unwrap();
     assert_eq!(desc, Desc { addr: number * PAGE + 256, len: 100, options: 0 });
-    assert_eq!((fake.posts.tx_count(), fake.account().held_by_devices), (1, 1));
+    assert_eq!((fake.socket.posts.tx_count(), fake.account().held_by_devices), (1, 1));
     fake.kernel.says_sent(desc.addr);
     assert_eq!(fake.complete(), 1);
-    assert_eq!((fake.posts.tx_count(), fake.pool.outstanding()), (0, 0));
+    assert_eq!((fake.socket.posts.tx_count(), fake.pool.outstanding()), (0, 0));
 }
 
 #[test]
@@ -159,17 +140,17 @@ fn what_a_hostile_kernel_says_costs_a_counter() {
         (addresses[2] + 4095, 2, 0, "out of its page by one"),
         (addresses[3], u32::MAX, 0, "a length that wraps"),
     ] {
-        let before = fake.posts.bad_rx;
+        let before = fake.socket.posts.bad_rx;
         fake.kernel.says_received(addr, len, options);
         let batch = fake.receive();
-        assert_eq!(batch.len() as u64 + fake.posts.bad_rx - before, 1, "{what}");
+        assert_eq!(batch.len() as u64 + fake.socket.posts.bad_rx - before, 1, "{what}");
         batch.into_iter().for_each(|packet| fake.pool.put(packet.into_page()));
     }
-    assert_eq!(fake.posts.bad_rx, 7);
+    assert_eq!(fake.socket.posts.bad_rx, 7);
     let addr = fake.fill(1)[0];
     fake.kernel.says_received(addr, 60, 1);
     assert_eq!(fake.receive().len(), 0, "a packet that goes on in the next descriptor");
-    assert_eq!((fake.posts.bad_rx, fake.posts.rx_count(), fake.pool.outstanding()), (8, 0, 0));
+    assert_eq!((fake.socket.posts.bad_rx, fake.socket.posts.rx_count(), fake.pool.outstanding()), (8, 0, 0));
 }
 
 #[test]
@@ -181,17 +162,17 @@ fn a_completion_cannot_take_what_was_not_sent() {
     for addr in [waiting, 64 * PAGE, u64::MAX, sent ^ PAGE] {
         fake.kernel.says_sent(addr);
     }
-    assert_eq!((fake.complete(), fake.posts.bad_completions), (0, 4));
+    assert_eq!((fake.complete(), fake.socket.posts.bad_completions), (0, 4));
     // The kernel names the page, whatever the offset in it.
     fake.kernel.says_sent(sent & !(PAGE - 1));
     fake.kernel.says_sent(sent);
-    assert_eq!((fake.complete(), fake.posts.bad_completions), (1, 5));
+    assert_eq!((fake.complete(), fake.socket.posts.bad_completions), (1, 5));
     // And a descriptor cannot take what is being sent.
     let frame = fake.frame(&[1; 60]);
     let sent = fake.send(frame).unwrap().addr;
     fake.kernel.says_received(sent, 60, 0);
-    assert_eq!((fake.receive().len(), fake.posts.bad_rx, fake.posts.tx_count()), (0, 1, 1));
-    assert_eq!(fake.posts.abandon(), 2);
+    assert_eq!((fake.receive().len(), fake.socket.posts.bad_rx, fake.socket.posts.tx_count()), (0, 1, 1));
+    assert_eq!(fake.socket.posts.abandon(), 2);
 }
 
 #[test]
@@ -212,7 +193,20 @@ fn what_cannot_be_sent_from_where_it_lies_comes_back() {
     assert!(fake.send(across.into()).is_err(), "a packet across the end of its chunk");
     fake.kernel.says_sent(desc.addr);
     assert_eq!(fake.complete(), 1);
-    fake.posts.abandon();
+    fake.socket.posts.abandon();
+}
+
+#[test]
+fn an_empty_frame_comes_back_and_is_not_taken_for_the_next_page() {
+    let mut fake = Fake::new();
+    for offset in [0, 256, 4096] {
+        let page = fake.pool.alloc(Direction::Tx).unwrap();
+        let back = fake
+            .send(XdpBuff::new(page, offset, 0).into())
+            .expect_err("the kernel never completes an empty descriptor");
+        fake.pool.put(back.into_page());
+    }
+    assert_eq!((fake.socket.posted(), fake.pool.outstanding()), ((0, 0), 0));
 }
 
 #[test]
@@ -230,7 +224,7 @@ fn what_is_given_up_is_quarantined_and_counted() {
     fake.fill(5);
     let frame = fake.frame(&[1; 60]);
     fake.send(frame).unwrap();
-    assert_eq!(fake.posts.abandon(), 6);
+    assert_eq!(fake.socket.posts.abandon(), 6);
     assert_eq!(fake.account().quarantined, 6);
-    assert_eq!(fake.posts.rx_count() + fake.posts.tx_count(), 0);
+    assert_eq!(fake.socket.posts.rx_count() + fake.socket.posts.tx_count(), 0);
 }

@@ -126,6 +126,41 @@ fn a_sleeping_worker_wakes_up_for_every_packet() {
 }
 
 #[test]
+fn what_has_no_ethernet_header_never_reaches_the_kernel() {
+    if !root("what_has_no_ethernet_header_never_reaches_the_kernel") {
+        return;
+    }
+    let _net = Net::new();
+    let far = stranger("far");
+    let zone = zone();
+    let mut pools = [pool(&zone)];
+    let mut device = AfXdp::open(&zone, &params("near")).unwrap();
+    let mut packet = |offset: usize, bytes: &[u8]| {
+        let mut packet = XdpBuff::new(pools[0].alloc(Direction::Tx).unwrap(), offset, bytes.len());
+        packet.data_mut().copy_from_slice(bytes);
+        XdpFrame::from(packet)
+    };
+    // The kernel takes an empty one out of the ring and never gives its page back. One at the end of its page would have the address of the next page.
+    let mut frames =
+        vec![packet(256, &[]), packet(4096, &[]), packet(256, &frame(13 + 1, 1)[..13]), packet(256, &frame(60, 1))];
+    let mut drops = Drops::default();
+    let sent = device.tx(&mut pools[0], &mut frames, &mut drops);
+    device.flush();
+    assert_eq!((sent.packets, sent.bytes, frames.len()), (1, 60, 0));
+    assert_eq!((drops.get(DropReason::Malformed), drops.total()), (3, 3));
+    assert_eq!(far.recv().unwrap(), frame(60, 1));
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while device.in_flight() > 0 && Instant::now() < deadline {
+        device.complete(&mut Homes::new(&mut pools));
+        device.flush();
+    }
+    assert_eq!((device.in_flight(), pools[0].outstanding()), (0, 0), "every page came home");
+    device.counters(&mut |name, value| assert!(!name.starts_with("tx_invalid") || value == 0, "{name}={value}"));
+    drop((device, pools));
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+}
+
+#[test]
 fn frames_of_another_region_are_copied_and_counted() {
     if !root("frames_of_another_region_are_copied_and_counted") {
         return;

@@ -19,5 +19,14 @@ pub(super) fn attach_anew(link: &super::link::Link, mode: AttachMode) -> Result<
     attach::attach_anew(link, &Steering::All, None, mode)
 }
 
+/// The steering program for `rules`, instruction by instruction as the kernel gets it: for a fuzzer that runs it on an interpreter of its own.
+///
+/// # Errors
+/// The rules are too many for one program.
+#[cfg(fuzzing)]
+pub fn assemble(rules: &Rules, xskmap: std::os::fd::BorrowedFd<'_>) -> Result<Vec<u64>, crate::DevError> {
+    steer::assemble(Some(rules), xskmap)
+}
+
 #[cfg(test)]
 mod tests;
