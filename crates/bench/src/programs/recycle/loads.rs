@@ -1,6 +1,7 @@
 //! The loads: how long real receivers hold what they are given.
 
 use super::plan::{Hold, Plan};
+use waterwheel_dev::generator::SplitMix64;
 
 /// A load.
 pub(super) struct Load {
@@ -65,7 +66,7 @@ fn tcp(round_trip: usize) -> Plan {
     const CONNECTIONS: usize = 64;
     const LOST_PER_CENT: usize = 1;
     let period = (4 * round_trip).max(4096);
-    let mut random = Random(0x7c90 + round_trip as u64);
+    let mut random = SplitMix64::new(0x7c90 + round_trip as u64);
     // Of each packet its connection, and how long its own acknowledgement takes: up to an eighth longer than the round trip, and one more when it has to be sent again.
     let packets: Vec<(usize, usize)> = (0..period)
         .map(|_| {
@@ -96,7 +97,7 @@ fn sockets() -> Plan {
     for (socket, &weight) in weights.iter().enumerate() {
         lottery.extend(std::iter::repeat_n(socket, weight));
     }
-    let mut random = Random(0x50c7);
+    let mut random = SplitMix64::new(0x50c7);
     let mut arrivals = vec![Vec::new(); depths.len()];
     (0..PERIOD).for_each(|step| arrivals[lottery[random.below(lottery.len())]].push(step));
 
@@ -133,20 +134,6 @@ fn slow_reader() -> Plan {
 fn second_holder() -> Plan {
     let of = |step: usize| Hold { steps: 16, second: step.is_multiple_of(4).then_some(64) };
     Plan::new((0..1024).map(of).collect())
-}
-
-/// SplitMix64: the same seed gives the same numbers.
-struct Random(u64);
-
-impl Random {
-    /// A number from 0 to `end` - 1.
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
-    }
 }
 
 #[cfg(test)]
