@@ -38,6 +38,8 @@ if ! advisories=$(cargo deny --locked check advisories 2>&1); then
 fi
 
 say "every crate can be packaged"
+# cargo keeps what it unpacked the last time under the same version, and would build against that.
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/waterwheel*
 cargo package --workspace --locked --allow-dirty
 
 say "ci.sh: all well"
