@@ -27,8 +27,10 @@ fn a_run_without_a_fault_ends_with_all_pages_free() {
 #[test]
 fn one_flipped_bit_is_found() {
     let found = violation(11, Plant::Corruption(20));
-    let Broken::Bytes { zone, page, expected, found: byte, .. } = &found.broken else { panic!("{found}") };
-    assert!(*zone < 2 && *page < 7168 && (expected ^ byte).count_ones() == 1, "{found}");
+    let Broken::Bytes { zone, page, expected, found: byte, packet, .. } = &found.broken else { panic!("{found}") };
+    // Where the bit lies in what says which packet it is, another packet's bytes are expected.
+    let is_known = !packet.contains("cannot be read");
+    assert!(*zone < 2 && *page < 7168 && (!is_known || (expected ^ byte).count_ones() == 1), "{found}");
     let text = found.to_string();
     assert!(text.starts_with(&format!("corrupt packet: page {page} of zone {zone}: byte ")), "{text}");
     assert!(
