@@ -1,11 +1,10 @@
 //! A lane: the way home from one thread to one owner. See [`owner`](crate::owner).
 
-use crate::owner::{MAX_OWNERS, Slot};
+use crate::owner::Slot;
 use crate::page::FrozenPage;
 use crate::ptr_ring::{Consumer, Producer, ptr_ring};
 use crate::remote::RemoteList;
-use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Ordering, local};
-use std::cell::OnceCell;
+use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Ordering};
 
 /// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom a burst is two pages.)
 const LANE: usize = if cfg!(loom) { 2 } else { 4096 };
@@ -143,34 +142,4 @@ impl LaneEnds {
         }
         got
     }
-}
-
-/// A thread's lanes by owner id, in two steps of 64 so that a thread pays for what it uses.
-struct Lanes([OnceCell<Box<[OnceCell<Lane>; 64]>>; 64]);
-
-local! {
-    static LANES: Lanes = Lanes([const { OnceCell::new() }; 64]);
-}
-
-impl Lanes {
-    #[inline]
-    fn open(&self, owner: u16) -> Option<&Lane> {
-        let id = usize::from(owner) & MAX_OWNERS;
-        self.0[id / 64].get()?[id % 64].get()
-    }
-}
-
-/// Runs `f` with the calling thread's lane to `owner`, if it has one open.
-#[inline]
-pub(crate) fn with_open(owner: u16, f: impl FnOnce(&Lane)) {
-    let _ = LANES.try_with(|lanes| lanes.open(owner).map(f));
-}
-
-/// Runs `f` with the calling thread's lane to `slot`, opening it the first time; not at all where the thread's locals are gone already.
-pub(crate) fn with(slot: &'static Slot, f: impl FnOnce(&Lane)) {
-    let id = usize::from(slot.id());
-    let _ = LANES.try_with(|lanes| {
-        let chunk = lanes.0[id / 64].get_or_init(|| Box::new([const { OnceCell::new() }; 64]));
-        f(chunk[id % 64].get_or_init(|| slot.open_lane()));
-    });
 }

@@ -24,6 +24,7 @@ mod bulk;
 pub mod cpu;
 mod frag;
 mod lane;
+mod lanes;
 #[cfg(all(test, loom))]
 mod model;
 mod owner;

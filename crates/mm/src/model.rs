@@ -9,7 +9,7 @@ mod home;
 use crate::page::{FROZEN, FrozenPage, Page, PageMeta};
 use crate::refcount::Refcount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, UnsafeCell};
-use crate::word::PageWord;
+use crate::word::{Mark, PageWord};
 use std::cell;
 use std::ptr::{self, NonNull};
 
@@ -75,7 +75,7 @@ fn write(page: FrozenPage) -> FrozenPage {
 /// As its holder.
 fn write_held(page: Page) -> Page {
     let owner = page.owner_id();
-    write(page.unbind()).bind(owner)
+    write(page.unbind()).bind(Mark::of(owner))
 }
 
 pub(crate) fn meta_of(page: *mut u8) -> *const PageMeta {

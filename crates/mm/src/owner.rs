@@ -20,10 +20,12 @@
 //! Slots and lanes are reused, never freed while somebody could look at them: a late look is harmless.
 
 use crate::bulk::move_tail;
-use crate::lane::{self, Lane, LaneEnds};
+use crate::lane::{Lane, LaneEnds};
+use crate::lanes;
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, asymmetric, global, lock};
+use crate::word::Mark;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -119,6 +121,8 @@ pub struct TooManyOwners;
 /// Dropping it seals the slot: pages that come back later are freed to their zone.
 pub struct Owner {
     slot: &'static Slot,
+    /// The slot's id, as its pages carry it.
+    mark: Mark,
     lanes: LaneEnds,
     /// Pages ever bound, ever since the slot exists.
     bound: u64,
@@ -154,7 +158,15 @@ impl Owner {
         slot.new_lanes.store(0, Ordering::Relaxed);
         let lanes = std::mem::take(&mut state.lanes);
         let overflowed_before = slot.overflowed.load(Ordering::Relaxed); // nobody adds to it now
-        Ok(Self { slot, lanes, bound: state.bound, unbound: 0, base: state.bound, overflowed_before })
+        Ok(Self {
+            slot,
+            mark: Mark::of(id),
+            lanes,
+            bound: state.bound,
+            unbound: 0,
+            base: state.bound,
+            overflowed_before,
+        })
     }
 
     /// The id that its pages carry.
@@ -167,13 +179,13 @@ impl Owner {
     #[inline]
     pub fn bind(&mut self, page: FrozenPage) -> Page {
         self.bound += 1;
-        page.bind(self.slot.id)
+        page.bind(self.mark)
     }
 
     /// Takes a page back without calling the destructor; a page of somebody else is refused.
     #[inline]
     pub fn unbind(&mut self, page: Page) -> Result<FrozenPage, Page> {
-        if page.owner_id() != self.slot.id {
+        if !page.word().has(self.mark) {
             return Err(page);
         }
         self.unbound += 1;
@@ -183,17 +195,17 @@ impl Owner {
     /// As [`bind`](Self::bind), for many: the last `count` of `pages` go to the end of `out`.
     #[inline]
     pub fn bind_bulk(&mut self, pages: &mut Vec<FrozenPage>, count: usize, out: &mut Vec<Page>) {
-        let (id, before) = (self.slot.id, out.len());
-        move_tail(pages, count, out, |page| page.bind(id));
+        let (mark, before) = (self.mark, out.len());
+        move_tail(pages, count, out, |page| page.bind(mark));
         self.bound += (out.len() - before) as u64;
     }
 
     /// As [`unbind`](Self::unbind), for many: the pages of this owner go to the end of `out`, those of others stay.
     #[inline]
     pub fn unbind_bulk(&mut self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
-        let (id, before) = (self.slot.id, out.len());
+        let (mark, before) = (self.mark, out.len());
         // Two loops without a branch per page are faster than one with.
-        if pages.iter().fold(0, |differ, page| differ | (page.owner_id() ^ id)) == 0 {
+        if pages.iter().fold(0, |differ, page| differ | page.word().differs(mark)) == 0 {
             move_tail(pages, usize::MAX, out, Page::unbind);
         } else {
             self.unbind_some(pages, out);
@@ -204,7 +216,7 @@ impl Owner {
     #[cold]
     fn unbind_some(&self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
         out.reserve(pages.len()); // nothing may fail half-way
-        out.extend(pages.extract_if(.., |page| page.owner_id() == self.slot.id).map(Page::unbind));
+        out.extend(pages.extract_if(.., |page| page.word().has(self.mark)).map(Page::unbind));
     }
 
     /// Moves up to `max` pages that were [sent home](Home::send) to the end of `out`, and tells how many. (The pages beside the lanes, if it
@@ -293,7 +305,7 @@ impl Slot {
     #[cold]
     fn last_put(&'static self, page: FrozenPage) {
         let mut page = Some(page);
-        lane::with(self, |lane| {
+        lanes::with(self, |lane| {
             if let Some(page) = page.take() {
                 self.destructor.call(page, Home { slot: self, lane: Some(lane) });
                 lane.add_released(1);
@@ -352,8 +364,8 @@ impl Slot {
 #[inline]
 pub(crate) fn last_put(owner: u16, page: FrozenPage) {
     let mut page = Some(page);
-    // Mostly this thread has sent pages to that owner before, and nothing but sending is to be done.
-    lane::with_open(owner, |lane| {
+    // Mostly this thread has sent pages to that owner lately, and nothing but sending is to be done.
+    lanes::with_recent(owner, |lane| {
         if lane.slot().only_sends_home.load(Ordering::Relaxed)
             && let Some(sent) = page.take()
         {
@@ -363,12 +375,18 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
             }
         }
     });
-    if let Some(page) = page
-        && let Some(slot) = TABLE[usize::from(owner) & MAX_OWNERS].get()
-    {
-        slot.last_put(page);
+    if let Some(page) = page {
+        last_put_elsewhere(owner, page);
     }
-    // Owner 0 has no slot: the page is dropped, which frees it.
+}
+
+#[cold]
+#[inline(never)]
+fn last_put_elsewhere(owner: u16, page: FrozenPage) {
+    match TABLE[usize::from(owner) & MAX_OWNERS].get() {
+        Some(slot) => slot.last_put(page),
+        None => drop(page), // owner 0: this frees it
+    }
 }
 
 #[expect(unsafe_code, reason = "the destructor is read without a lock by those who hold a page of its slot")]

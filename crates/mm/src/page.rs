@@ -13,7 +13,7 @@
 use crate::model as zone;
 use crate::refcount::Refcount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
-use crate::word::PageWord;
+use crate::word::{Mark, PageWord};
 #[cfg(not(all(test, loom)))]
 use crate::zone;
 use crate::{owner, prefetch};
@@ -163,10 +163,10 @@ impl FrozenPage {
         Page(self.into_word())
     }
 
-    /// Makes it a page of the pool `owner`.
+    /// Makes it a page of the pool with that mark.
     #[inline]
-    pub(crate) fn bind(self, owner: u16) -> Page {
-        Page(self.into_word().with_owner(owner))
+    pub(crate) fn bind(self, mark: Mark) -> Page {
+        Page(self.into_word().marked(mark))
     }
 
     /// Cuts the block into blocks of a lower order, in order of address. No claim and no metadata is needed: who has the whole has the parts.
@@ -256,6 +256,11 @@ impl Page {
     #[inline]
     pub(crate) fn unbind(self) -> FrozenPage {
         FrozenPage(into_word!(self).unowned())
+    }
+
+    #[inline]
+    pub(crate) fn word(&self) -> PageWord {
+        self.0
     }
 
     #[inline]

@@ -10,15 +10,18 @@ use crate::sync::{Arc, AtomicUsize, CachePadded, Ordering, UnsafeCell};
 use std::cell::Cell;
 use std::fmt;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 struct Ring<T> {
     /// How many values were ever produced, modulo 2^64. Written by the producer only.
     head: CachePadded<AtomicUsize>,
     /// How many values were ever consumed. Written by the consumer only. `head - tail <= slots.len()` at all times.
     tail: CachePadded<AtomicUsize>,
-    mask: usize,
-    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    slots: Box<[Slot<T>]>,
 }
+
+/// Whether it is full is said by the indices.
+type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
 // SAFETY: a slot is touched by the producer while it is free and by the consumer while it is full; the release stores of
 // `head` and `tail` hand it over. Values move between threads, hence `T: Send`.
@@ -26,11 +29,39 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 // SAFETY: as above; the ring owns the values in it.
 unsafe impl<T: Send> Send for Ring<T> {}
 
-impl<T> Ring<T> {
+/// The slots of the ring, at hand: going through the ring would be one more load, which waits for another, on the way of every page.
+struct Slots<T>(NonNull<[Slot<T>]>);
+
+// SAFETY: a pointer into the ring, which is Sync if `T` is Send.
+unsafe impl<T: Send> Send for Slots<T> {}
+
+impl<T> Slots<T> {
+    /// # Safety
+    /// `ring` outlives it.
+    unsafe fn of(ring: &Ring<T>) -> Self {
+        Self(NonNull::from(&*ring.slots))
+    }
+
+    #[inline]
+    fn all(&self) -> &[Slot<T>] {
+        // SAFETY: the ring is there, as `of` was promised, and its slots are shared by cells.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn at(&self, index: usize) -> &Slot<T> {
+        &self.all()[index & (self.len() - 1)]
+    }
+
     /// The `count` slots from `index` on: up to the end of the array, and what is left from its begin.
     #[inline]
-    fn slots(&self, index: usize, count: usize) -> [&[UnsafeCell<MaybeUninit<T>>]; 2] {
-        let (front, back) = self.slots.split_at(index & self.mask);
+    fn run(&self, index: usize, count: usize) -> [&[Slot<T>]; 2] {
+        let (front, back) = self.all().split_at(index & (self.len() - 1));
         let straight = count.min(back.len());
         [&back[..straight], &front[..count - straight]]
     }
@@ -41,7 +72,7 @@ impl<T> Drop for Ring<T> {
         let (mut tail, head) = (self.tail.0.load(Ordering::Relaxed), self.head.0.load(Ordering::Relaxed));
         while tail != head {
             // SAFETY: both sides are gone, and the slots from tail to head are full.
-            self.slots[tail & self.mask].with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+            self.slots[tail & (self.slots.len() - 1)].with_mut(|slot| unsafe { (*slot).assume_init_drop() });
             tail = tail.wrapping_add(1);
         }
     }
@@ -50,6 +81,7 @@ impl<T> Drop for Ring<T> {
 /// The side that puts values in. One thread at a time has it.
 pub struct Producer<T> {
     ring: Arc<Ring<T>>,
+    slots: Slots<T>,
     /// Our own index, and the last one seen of the consumer. `Cell` also makes the producer `!Sync`.
     head: Cell<usize>,
     tail: Cell<usize>,
@@ -58,27 +90,30 @@ pub struct Producer<T> {
 /// The side that takes values out. One thread at a time has it.
 pub struct Consumer<T> {
     ring: Arc<Ring<T>>,
+    slots: Slots<T>,
     head: Cell<usize>,
     tail: Cell<usize>,
 }
 
 /// A ring with room for at least `capacity` values, as its two sides.
 pub fn ptr_ring<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    let slots = capacity.max(1).next_power_of_two();
+    let capacity = capacity.max(1).next_power_of_two();
     let ring = Arc::new(Ring {
         head: CachePadded(AtomicUsize::new(0)),
         tail: CachePadded(AtomicUsize::new(0)),
-        mask: slots - 1,
-        slots: (0..slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+        slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
     });
-    let producer = Producer { ring: ring.clone(), head: Cell::new(0), tail: Cell::new(0) };
-    (producer, Consumer { ring, head: Cell::new(0), tail: Cell::new(0) })
+    // SAFETY: each side keeps the ring beside its pointer to the slots.
+    let slots = || unsafe { Slots::of(&ring) };
+    let producer = Producer { ring: ring.clone(), slots: slots(), head: Cell::new(0), tail: Cell::new(0) };
+    let consumer = Consumer { ring: ring.clone(), slots: slots(), head: Cell::new(0), tail: Cell::new(0) };
+    (producer, consumer)
 }
 
 impl<T: Send> Producer<T> {
     /// How many values the ring can hold.
     pub fn capacity(&self) -> usize {
-        self.ring.mask + 1
+        self.slots.len()
     }
 
     /// Room for at least `wanted` values if there is that much, else all the room there is. Asks the other side only when its last known index does not do.
@@ -97,7 +132,7 @@ impl<T: Send> Producer<T> {
     #[inline]
     fn write(&self, index: usize, value: T) {
         // SAFETY: `index` is in [head, tail + capacity): free, and ours until `head` passes it.
-        self.ring.slots[index & self.ring.mask].with_mut(|slot| unsafe { (*slot).write(value) });
+        self.slots.at(index).with_mut(|slot| unsafe { (*slot).write(value) });
     }
 
     #[inline]
@@ -127,7 +162,7 @@ impl<T: Send> Producer<T> {
             return 0;
         }
         let (head, rest) = (self.head.get(), values.len() - count);
-        let slots = self.ring.slots(head, count);
+        let slots = self.slots.run(head, count);
         // SAFETY: the vector gives its values up before they are read, each once; the first `count` go into slots in [head, tail + capacity), which are
         // free, and ours until `head` passes them; the rest moves to the front and is the vector's again.
         unsafe {
@@ -172,7 +207,7 @@ impl<T: Send> Consumer<T> {
     #[inline]
     fn read(&self, index: usize) -> T {
         // SAFETY: `index` is in [tail, head): full, and ours until `tail` passes it; it is read once, as the caller passes it now.
-        self.ring.slots[index & self.ring.mask].with(|slot| unsafe { (*slot).assume_init_read() })
+        self.slots.at(index).with(|slot| unsafe { (*slot).assume_init_read() })
     }
 
     #[inline]
@@ -203,7 +238,7 @@ impl<T: Send> Consumer<T> {
         }
         out.reserve(count); // the only step that could panic comes before anything is moved
         let tail = self.tail.get();
-        for slots in self.ring.slots(tail, count) {
+        for slots in self.slots.run(tail, count) {
             // SAFETY: these slots are in [tail, head): full, and ours until `tail` passes them; each is read once, as it does now.
             out.extend(slots.iter().map(|slot| slot.with(|slot| unsafe { (*slot).assume_init_read() })));
         }

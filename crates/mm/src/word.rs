@@ -50,16 +50,40 @@ impl PageWord {
         (self.0.addr().get() >> OWNER_SHIFT) as u16
     }
 
+    /// The word of a page without an owner, for this one.
     #[inline]
-    pub(crate) fn with_owner(self, owner: u16) -> Self {
-        let word = self.0.as_ptr().map_addr(|a| (a & ((1 << OWNER_SHIFT) - 1)) | (usize::from(owner) << OWNER_SHIFT));
-        // SAFETY: the address, which is kept, is not null.
-        Self(unsafe { NonNull::new_unchecked(word) })
+    pub(crate) fn marked(self, mark: Mark) -> Self {
+        debug_assert_eq!(self.owner(), 0);
+        Self(self.0.map_addr(|a| a | mark.0))
+    }
+
+    /// Whether the page is of the owner with that mark.
+    #[inline]
+    pub(crate) fn has(self, mark: Mark) -> bool {
+        self.differs(mark) == 0
+    }
+
+    /// 0 if it is; something else if not. For many words the answers can be or-ed.
+    #[inline]
+    pub(crate) fn differs(self, mark: Mark) -> usize {
+        (self.0.addr().get() ^ mark.0) >> OWNER_SHIFT
     }
 
     #[inline]
     pub(crate) fn unowned(self) -> Self {
-        self.with_owner(0)
+        let word = self.0.as_ptr().map_addr(|a| a & ((1 << OWNER_SHIFT) - 1));
+        // SAFETY: the address, which is kept, is not null.
+        Self(unsafe { NonNull::new_unchecked(word) })
+    }
+}
+
+/// An owner's id in the place where words have it, so that the fast paths need not move it there.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark(usize);
+
+impl Mark {
+    pub(crate) fn of(owner: u16) -> Self {
+        Self(usize::from(owner) << OWNER_SHIFT)
     }
 }
 
