@@ -14,9 +14,13 @@ pub const REFILL: usize = 64;
 /// The cache is one stack, last in first out. Its top is what the kernel calls the direct cache; as it may grow to the pool's limit, the part below is
 /// the reserve that takes a burst of returns. In the steady state the stack is as deep as the traffic needs, since the zone is only asked when it is empty and
 /// nothing has come home. On cache lines of its own (two, as x86 fetches them in pairs): the next one may be another thread's.
-#[repr(align(128))]
+#[repr(C, align(128))] // what the fast paths touch comes first
 pub struct PagePool {
     cache: Vec<FrozenPage>,
+    /// Up to here the cache takes pages without a second look: the high mark; 0 while pages of another zone may come.
+    room: usize,
+    /// There are floors, and `tx`.
+    floors: bool,
     rx: Owner,
     /// Pages of the transmit direction, where floors ask to tell them apart.
     tx: Option<Owner>,
@@ -59,6 +63,8 @@ impl PagePool {
         let floors = floor_rx > 0 || floor_tx > 0;
         Ok(Self {
             cache: Vec::with_capacity(blocks + REFILL),
+            room: high.unwrap_or(blocks).min(blocks),
+            floors,
             rx: Owner::register(Recycle)?,
             tx: if floors { Some(Owner::register(Recycle)?) } else { None },
             high: high.unwrap_or(blocks).min(blocks),
@@ -76,7 +82,19 @@ impl PagePool {
     /// A page, or `None` when the limit, a floor or the zone says no: a normal answer, which costs a counter.
     #[inline]
     pub fn alloc(&mut self, direction: Direction) -> Option<Page> {
-        if self.tx.is_some() && self.allowed(direction, 1) == 0 {
+        if self.floors {
+            return self.alloc_above_floors(direction);
+        }
+        let page = match self.cache.pop() {
+            Some(page) => page,
+            None => self.refill_one()?,
+        };
+        Some(self.rx.bind(page))
+    }
+
+    #[inline(never)]
+    fn alloc_above_floors(&mut self, direction: Direction) -> Option<Page> {
+        if self.allowed(direction, 1) == 0 {
             self.stats.alloc_failed += 1;
             return None;
         }
@@ -90,7 +108,7 @@ impl PagePool {
     /// Moves up to `count` pages to the end of `out` and tells how many.
     #[inline]
     pub fn alloc_bulk(&mut self, direction: Direction, count: usize, out: &mut Vec<Page>) -> usize {
-        let wanted = if self.tx.is_some() { self.allowed(direction, count) } else { count };
+        let wanted = if self.floors { self.allowed(direction, count) } else { count };
         let before = out.len();
         loop {
             let left = wanted - (out.len() - before);
@@ -135,7 +153,7 @@ impl PagePool {
         {
             tx.unbind_bulk(pages, &mut self.cache);
         }
-        if self.mixed || self.cache.len() > self.high {
+        if self.cache.len() > self.room {
             self.tidy(before);
         }
     }
@@ -199,6 +217,7 @@ impl PagePool {
         let blocks = self.limit().min(zone.region().pages() >> self.limits.order);
         self.cache.reserve(blocks + REFILL); // it does not grow while packets pass
         self.high = self.high_wanted.unwrap_or(blocks).min(blocks);
+        self.room = 0;
         Ok(())
     }
 
@@ -281,6 +300,15 @@ impl PagePool {
 
     #[inline]
     fn keep(&mut self, page: FrozenPage) {
+        if self.cache.len() < self.room {
+            self.cache.push(page);
+        } else {
+            self.keep_or_let_go(page);
+        }
+    }
+
+    #[cold]
+    fn keep_or_let_go(&mut self, page: FrozenPage) {
         if self.mixed && page.region_id() != self.zone.id() {
             self.stats.alloc_waive += 1;
             self.let_go(page);
