@@ -106,7 +106,7 @@ impl Device for Null {
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let Some(size) = self.size else { return 0 };
         let before = batch.len();
-        batch.extend(pool.hand_out(Direction::Rx, budget).map(|page| XdpBuff::new(page, HEADROOM, size)));
+        batch.extend(pool.hand_out(Direction::Rx, budget).map(|page| XdpBuff::with_len(page, size)));
         batch.len() - before
     }
 

@@ -14,6 +14,8 @@ use waterwheel_page_pool::mm::{PAGE_SIZE, Page};
 
 /// Room in front of a packet that devices leave for programs (the kernel's `XDP_PACKET_HEADROOM`).
 pub const HEADROOM: usize = 256;
+/// Packets begin at one of so many places, a cache line (64 bytes) apart: see [`XdpBuff::with_len`].
+const COLOURS: usize = 16;
 /// A packet is never shortened below an Ethernet header (as in `bpf_xdp_adjust_tail`).
 const MIN_LEN: usize = 14;
 /// Longest metadata, in bytes; its length is a multiple of 4 (`xdp_metalen_invalid` of Linux 6.3 and later).
@@ -86,6 +88,20 @@ impl XdpBuff {
     #[inline]
     pub fn whole(page: Page) -> Self {
         Self::new(page, HEADROOM, 0)
+    }
+
+    /// A packet of `len` bytes behind at least [`HEADROOM`], for devices to write.
+    ///
+    /// Where the page has room it begins up to 15 cache lines further on, by the page's number: in pages of 4 KiB, lines at equal offsets share one set of a level 1
+    /// cache, so that of the first lines of a batch all but 8 would evict each other. (Slab colouring; Bonwick, "The Slab Allocator", 1994.)
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[inline]
+    pub fn with_len(page: Page, len: usize) -> Self {
+        let coloured = HEADROOM + (page.number() >> page.order()) as usize % COLOURS * 64;
+        let offset = if len <= PAGE_SIZE - HEADROOM - COLOURS * 64 { coloured } else { HEADROOM };
+        Self::new(page, offset, len)
     }
 
     /// The bytes of the packet.

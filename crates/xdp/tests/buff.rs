@@ -108,3 +108,38 @@ fn what_does_not_lie_in_the_page_is_a_bug_of_the_driver() {
     drop(XdpBuff::new(whole(0), 4096, 0));
     assert_whole(&zone);
 }
+
+#[test]
+fn packets_of_a_batch_begin_at_different_cache_lines_where_there_is_room() {
+    let zone = zone(64);
+    let mut offsets = [0; 4096 / 64];
+    let mut packets = Vec::new();
+    for _ in 0..64 {
+        let page = zone.alloc(0).unwrap().into_page();
+        let number = page.number();
+        let mut packet = XdpBuff::with_len(page, 1514);
+        assert!(
+            packet.headroom() >= HEADROOM && packet.len() == 1514 && packet.offset().is_multiple_of(64),
+            "{number}"
+        );
+        packet.data_mut().fill(1);
+        offsets[packet.offset() / 64] += 1;
+        packets.push(packet);
+    }
+    drop(packets);
+    assert_eq!(offsets.iter().filter(|&&packets| packets == 4).count(), 16, "{offsets:?}");
+    assert_whole(&zone);
+}
+
+#[test]
+fn a_packet_that_needs_the_page_begins_behind_the_head_room() {
+    let zone = zone(4);
+    for len in [4096 - HEADROOM - 1024 + 1, 4096 - HEADROOM] {
+        let packet = XdpBuff::with_len(zone.alloc(0).unwrap().into_page(), len);
+        assert_eq!((packet.offset(), packet.len()), (HEADROOM, len));
+    }
+    let packet = XdpBuff::with_len(zone.alloc(1).unwrap().into_page(), 6000);
+    assert_eq!((packet.offset(), packet.len()), (HEADROOM, 6000));
+    drop(packet);
+    assert_whole(&zone);
+}

@@ -82,9 +82,8 @@ fn page(touch: bool) -> impl FnMut(&mut PagePool, u64) -> Option<Page> {
 
 fn frame(touch: bool) -> impl FnMut(&mut PagePool, u64) -> Option<XdpBuff> {
     move |pool, i| {
-        let mut buff = XdpBuff::whole(pool.alloc(Direction::Rx)?);
+        let mut buff = XdpBuff::with_len(pool.alloc(Direction::Rx)?, 64);
         if touch {
-            buff.set_len(64);
             buff.data_mut()[..8].copy_from_slice(&i.to_ne_bytes());
         }
         Some(buff)

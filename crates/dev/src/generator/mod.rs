@@ -13,8 +13,7 @@ mod template;
 use std::time::Instant;
 
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff,
-    XdpFrame,
+    Account, Capabilities, Device, Direction, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
 };
 
 use crate::error::DevError;
@@ -97,9 +96,11 @@ impl Device for Gen {
         }
         let flows = &mut self.flows;
         let before = batch.len();
-        batch.extend(pool.hand_out(Direction::Rx, wanted).map(|mut page| {
-            let len = flows.write_next(&mut page.as_mut_slice()[HEADROOM..]);
-            XdpBuff::new(page, HEADROOM, len)
+        batch.extend(pool.hand_out(Direction::Rx, wanted).map(|page| {
+            let mut packet = XdpBuff::with_len(page, longest);
+            let len = flows.write_next(packet.data_mut());
+            packet.set_len(len);
+            packet
         }));
         let made = batch.len() - before;
         self.left -= made as u64;

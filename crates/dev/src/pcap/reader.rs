@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use waterwheel_xdp::{
-    Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff,
-    XdpFrame,
+    Capabilities, Device, Direction, DropReason, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
 };
 
 use super::file::{CaptureFile, Record};
@@ -130,9 +129,9 @@ impl Device for PcapReader {
             if data.len() > room {
                 self.too_long += 1;
             } else {
-                let Some(mut page) = pool.alloc(Direction::Rx) else { break };
-                page.as_mut_slice()[HEADROOM..HEADROOM + data.len()].copy_from_slice(data);
-                let mut packet = XdpBuff::new(page, HEADROOM, data.len());
+                let Some(page) = pool.alloc(Direction::Rx) else { break };
+                let mut packet = XdpBuff::with_len(page, data.len());
+                packet.data_mut().copy_from_slice(data);
                 if let Some(time) = record.time {
                     let original = (record.original as usize != data.len()).then_some(record.original);
                     Stamp { time, original }.write(&mut packet);
