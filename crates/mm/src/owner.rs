@@ -185,11 +185,9 @@ impl Owner {
     /// Takes a page back without calling the destructor; a page of somebody else is refused.
     #[inline]
     pub fn unbind(&mut self, page: Page) -> Result<FrozenPage, Page> {
-        if !page.word().has(self.mark) {
-            return Err(page);
-        }
+        let page = page.unbind_from(self.mark)?;
         self.unbound += 1;
-        Ok(page.unbind())
+        Ok(page)
     }
 
     /// As [`bind`](Self::bind), for many: the last `count` of `pages` go to the end of `out`.
@@ -216,7 +214,7 @@ impl Owner {
     #[cold]
     fn unbind_some(&self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
         out.reserve(pages.len()); // nothing may fail half-way
-        out.extend(pages.extract_if(.., |page| page.word().has(self.mark)).map(Page::unbind));
+        out.extend(pages.extract_if(.., |page| page.word().differs(self.mark) == 0).map(Page::unbind));
     }
 
     /// Moves up to `max` pages that were [sent home](Home::send) to the end of `out`, and tells how many. (The pages beside the lanes, if it

@@ -258,6 +258,18 @@ impl Page {
         FrozenPage(into_word!(self).unowned())
     }
 
+    /// The same, if it is of the pool with that mark.
+    #[inline]
+    pub(crate) fn unbind_from(self, mark: Mark) -> Result<FrozenPage, Page> {
+        match self.0.unmarked(mark) {
+            Some(word) => {
+                std::mem::forget(self);
+                Ok(FrozenPage(word))
+            }
+            None => Err(self),
+        }
+    }
+
     #[inline]
     pub(crate) fn word(&self) -> PageWord {
         self.0

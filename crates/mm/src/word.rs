@@ -57,13 +57,15 @@ impl PageWord {
         Self(self.0.map_addr(|a| a | mark.0))
     }
 
-    /// Whether the page is of the owner with that mark.
+    /// The word without its owner, if that is the one with the mark.
     #[inline]
-    pub(crate) fn has(self, mark: Mark) -> bool {
-        self.differs(mark) == 0
+    pub(crate) fn unmarked(self, mark: Mark) -> Option<Self> {
+        let word = self.0.as_ptr().map_addr(|a| a ^ mark.0);
+        // SAFETY: the address, which is kept, is not null.
+        (word.addr() >> OWNER_SHIFT == 0).then_some(Self(unsafe { NonNull::new_unchecked(word) }))
     }
 
-    /// 0 if it is; something else if not. For many words the answers can be or-ed.
+    /// 0 if the page is of the owner with the mark, something else if not. For many words the answers can be or-ed.
     #[inline]
     pub(crate) fn differs(self, mark: Mark) -> usize {
         (self.0.addr().get() ^ mark.0) >> OWNER_SHIFT

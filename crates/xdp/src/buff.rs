@@ -92,14 +92,14 @@ impl XdpBuff {
 
     /// A packet of `len` bytes behind at least [`HEADROOM`], for devices to write.
     ///
-    /// Where the page has room it begins up to 15 cache lines further on, by the page's number: in pages of 4 KiB, lines at equal offsets share one set of a level 1
+    /// Where the page has room it begins up to 15 cache lines further on, by the page's address: in pages of 4 KiB, lines at equal offsets share one set of a level 1
     /// cache, so that of the first lines of a batch all but 8 would evict each other. (Slab colouring; Bonwick, "The Slab Allocator", 1994.)
     ///
     /// # Panics
     /// As [`new`](Self::new).
     #[inline]
     pub fn with_len(page: Page, len: usize) -> Self {
-        let coloured = HEADROOM + (page.number() >> page.order()) as usize % COLOURS * 64;
+        let coloured = HEADROOM + page.as_slice().as_ptr().addr() / PAGE_SIZE % COLOURS * 64;
         let offset = if len <= PAGE_SIZE - HEADROOM - COLOURS * 64 { coloured } else { HEADROOM };
         Self::new(page, offset, len)
     }

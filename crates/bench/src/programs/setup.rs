@@ -24,18 +24,27 @@ pub(crate) fn pool_with(group: &mut Group<'_, '_>, name: &str, params: PoolParam
 /// The loop of most programs: in each iteration `n` things are taken from `source`, then all given back in the same order. `source` has more than `n`.
 ///
 /// The compiler has to take `source` for changed at the beginning of every iteration, and the things when they are given back. `take` is told the number of the iteration.
+/// The things are kept as the peers' loops keep theirs: stored and loaded once, with no length or mark that would be written for each.
+///
+/// # Panics
+/// The loop does, if `source` has not as many.
 pub(crate) fn outstanding<S: 'static, T: 'static>(
     mut source: S,
     n: usize,
     mut take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
     mut give: impl FnMut(&mut S, T) + 'static,
 ) -> impl FnMut(u64) + 'static {
-    let mut store: Box<[Option<T>]> = (0..n).map(|_| None).collect(); // no vector: its length would be one more number that is stored and loaded back
+    let mut store = Vec::with_capacity(n);
     move |loops| {
         for i in 0..loops {
             let source = black_box(&mut source);
-            store.iter_mut().for_each(|place| *place = take(source, i));
-            black_box(&mut store).iter_mut().filter_map(Option::take).for_each(|thing| give(source, thing));
+            store.extend((0..n).map(|_| take(source, i).unwrap_or_else(|| exhausted(n))));
+            black_box(&mut store).drain(..).for_each(|thing| give(source, thing));
         }
     }
+}
+
+#[cold]
+fn exhausted<T>(n: usize) -> T {
+    panic!("a source that should have more than {n} has fewer")
 }
