@@ -6,6 +6,7 @@
 //! the producer, so no lock is needed to be the only one. (For several producers put it behind a mutex, which is what the kernel's `producer_lock` is.)
 #![expect(unsafe_code, reason = "slots are handed from one thread to another by index")]
 
+use crate::prefetch::prefetchw;
 use crate::sync::{Arc, AtomicUsize, CachePadded, Ordering, UnsafeCell};
 use std::cell::Cell;
 use std::fmt;
@@ -56,6 +57,13 @@ impl<T> Slots<T> {
     #[inline]
     fn at(&self, index: usize) -> &Slot<T> {
         &self.all()[index & (self.len() - 1)]
+    }
+
+    /// Asks for the lines of `count` slots from `index` on, to write.
+    #[inline]
+    fn prefetchw(&self, index: usize, count: usize) {
+        let per_line = (64 / size_of::<Slot<T>>().max(1)).max(1);
+        (0..count).step_by(per_line).for_each(|i| prefetchw(self.at(index.wrapping_add(i))));
     }
 
     /// The `count` slots from `index` on: up to the end of the array, and what is left from its begin.
@@ -178,6 +186,7 @@ impl<T: Send> Producer<T> {
             values.set_len(rest);
         }
         self.publish(head.wrapping_add(count));
+        self.slots.prefetchw(head.wrapping_add(count), count);
         count
     }
 
