@@ -67,6 +67,13 @@ pub struct AdjustError {
     pub delta: i32,
 }
 
+/// Takes the numbers by value: an `assert` would keep them in memory for its message, stored anew for every packet.
+#[cold]
+#[inline(never)]
+fn outside(size: usize, offset: usize, len: usize) -> ! {
+    panic!("a packet of {len} bytes at {offset} does not lie in a page of {size}")
+}
+
 impl XdpBuff {
     /// The packet of `len` bytes at `offset` of `page`.
     ///
@@ -76,11 +83,9 @@ impl XdpBuff {
     pub fn new(page: Page, offset: usize, len: usize) -> Self {
         // What fits into the smallest page needs no look at this one: mostly the compiler decides.
         let fits = |size: usize| offset <= size && len <= size - offset;
-        assert!(
-            fits(PAGE_SIZE) || offset.max(len) <= usize::from(u16::MAX) && fits(page.size()),
-            "a packet of {len} bytes at {offset} does not lie in a page of {}",
-            page.size()
-        );
+        if !(fits(PAGE_SIZE) || offset.max(len) <= usize::from(u16::MAX) && fits(page.size())) {
+            outside(page.size(), offset, len);
+        }
         Self { page, place: Place::new(offset as u16, len as u16, 0) }
     }
 
@@ -164,7 +169,9 @@ impl XdpBuff {
     /// If the page has no such room.
     #[inline]
     pub fn set_len(&mut self, len: usize) {
-        assert!(len <= self.page.size() - self.offset() && len <= usize::from(u16::MAX), "{len} bytes do not fit");
+        if len > self.page.size() - self.offset() || len > usize::from(u16::MAX) {
+            outside(self.page.size(), self.offset(), len);
+        }
         self.place = Place::new(self.place.offset(), len as u16, self.place.meta());
     }
 
