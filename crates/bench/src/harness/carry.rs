@@ -154,7 +154,8 @@ pub(crate) fn consume<T>(
     got
 }
 
-/// One end of the way: a thread with its side of a ring.
+/// One end of the way: a thread with its side of a ring. On cache lines of its own, as what a thread has would be: the ends lie one beside the other here.
+#[repr(align(128))]
 pub(crate) struct End<R, W, T> {
     pub(crate) cpu: usize,
     pub(crate) ring: R,
