@@ -18,6 +18,27 @@ pub enum Event {
     Absent(Absent),
     /// Something that a reader of the rows has to know.
     Note(Note),
+    /// A figure held against what is to be reached; the last events of a run.
+    Target(Target),
+}
+
+impl Event {
+    /// The program that it is of.
+    pub(crate) fn bench(&self) -> Option<&str> {
+        match self {
+            Self::Machine(_) => None,
+            Self::Row(row) => Some(&row.bench),
+            Self::Ratio(ratio) => Some(&ratio.bench),
+            Self::Count(count) => Some(&count.bench),
+            Self::Absent(absent) => Some(&absent.bench),
+            Self::Note(note) => Some(&note.bench),
+            Self::Target(target) => Some(&target.bench),
+        }
+    }
+
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        if let Self::Machine(machine) = self { Some(machine) } else { None }
+    }
 }
 
 /// Whose code a row measures.
@@ -62,6 +83,10 @@ pub struct Row {
     pub median_ns: f64,
     /// Slowest run.
     pub max_ns: f64,
+    /// A quarter of the runs took less.
+    pub q1_ns: f64,
+    /// A quarter of the runs took more.
+    pub q3_ns: f64,
     /// How many runs.
     pub runs: usize,
     /// Elements per run.
@@ -90,6 +115,10 @@ pub struct Ratio {
     pub ratio_min: f64,
     /// Greatest of them.
     pub ratio_max: f64,
+    /// A quarter of them are less.
+    pub ratio_q1: f64,
+    /// A quarter of them are greater.
+    pub ratio_q3: f64,
 }
 
 /// A figure that is no time.
@@ -135,6 +164,67 @@ pub struct Note {
     pub case: String,
     /// One or more sentences.
     pub text: String,
+}
+
+/// A figure held against what is to be reached; lower is better.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// What is done.
+    pub work: String,
+    /// Beside what: a peer of the same run, or somebody else's figure from elsewhere.
+    pub beside: String,
+    /// Unit of the figures: `x` (ours / the other's), `LOCKed` increments of the run, or what was counted.
+    pub unit: String,
+    /// Program.
+    pub bench: String,
+    /// Case; empty where the worst of all is meant.
+    pub case: String,
+    /// Our contender.
+    #[serde(rename = "impl")]
+    pub implementation: String,
+    /// The median; none where it was not measured.
+    pub value: Option<f64>,
+    /// Where its spread begins: a quarter of the rounds are below (of several processes: the least of their medians).
+    pub low: Option<f64>,
+    /// Where it ends.
+    pub high: Option<f64>,
+    /// To be reached.
+    pub reach: f64,
+    /// To be aimed at, if there is more to be had.
+    pub aim: Option<f64>,
+    /// Whether it is.
+    pub verdict: Verdict,
+    /// What has to be read with it.
+    pub remark: Option<String>,
+}
+
+/// What a figure says of its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// What was aimed at, also at the end of the spread.
+    Aim,
+    /// What was to be reached, also at the end of the spread.
+    Reached,
+    /// Not reached, nor at the beginning of the spread.
+    Missed,
+    /// The spread lies on both sides of what was to be reached.
+    Unresolved,
+    /// Not measured.
+    Absent,
+}
+
+impl Verdict {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aim => "aim",
+            Self::Reached => "reached",
+            Self::Missed => "missed",
+            Self::Unresolved => "not resolvable above the noise",
+            Self::Absent => "not measured",
+        }
+    }
 }
 
 /// What the figures were taken on.

@@ -14,15 +14,17 @@ pub mod output;
 mod peers;
 mod programs;
 pub mod report;
+mod results;
 pub mod soak;
+pub mod targets;
 
-pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side};
+pub use event::{Absent, Count, Event, Machine, Note, Ratio, Row, Side, Target, Verdict};
 pub use harness::{Case, Group, Interrupted, Options, Program, Session, UnknownName};
 pub use programs::programs;
 
 use std::sync::atomic::AtomicBool;
 
-/// Runs what `options` selects on the calling thread, which it pins, and gives every result to `output` as soon as there is one.
+/// Runs what `options` selects on the calling thread, which it pins, and gives every result to `output` as soon as there is one; at the end what the [`targets`] say of them.
 ///
 /// Ends early, with what is finished, once `stop` is set.
 ///
@@ -30,12 +32,18 @@ use std::sync::atomic::AtomicBool;
 /// A bench or case is not known; nothing has run then.
 pub fn run(options: &Options, stop: &AtomicBool, output: &mut dyn FnMut(&Event)) -> Result<(), UnknownName> {
     let programs = harness::select(programs(), &options.names)?;
-    let mut session = Session::start(options, stop, output);
+    let mut events = Vec::new();
+    let mut keep = |event: &Event| {
+        events.push(event.clone());
+        output(event);
+    };
+    let mut session = Session::start(options, stop, &mut keep);
     for program in &programs {
         if program.run(&mut session).is_err() {
             session.note("", "", "interrupted: what is not here was not run");
             break;
         }
     }
+    targets::evaluate(&events).into_iter().for_each(|target| output(&Event::Target(target)));
     Ok(())
 }

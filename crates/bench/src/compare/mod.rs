@@ -13,8 +13,10 @@ mod text;
 
 use crate::event::{Count, Event, Machine, Row, Side};
 use crate::harness::Summary;
+use crate::results;
+pub use crate::results::BadResults;
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 /// A median that differs by less, as a share, is no change, however quiet the runs were.
 const LEAST_CHANGE: f64 = 0.05;
@@ -39,25 +41,6 @@ pub struct Results {
     counts: BTreeMap<Key, Count>,
 }
 
-/// Why a file is no run's output.
-#[derive(Debug, thiserror::Error)]
-pub enum BadResults {
-    /// It cannot be read.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A line is no result.
-    #[error("line {line}: not a result of 'bench --json': {why}")]
-    Line {
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// There are no lines, or none of them says what the machine is.
-    #[error("no results of 'bench --json' in it")]
-    Empty,
-}
-
 impl Results {
     /// Reads what `--json` wrote, once or several times.
     ///
@@ -66,19 +49,9 @@ impl Results {
     pub fn read(input: impl BufRead) -> Result<Self, BadResults> {
         let mut machines: Vec<Machine> = Vec::new();
         let (mut rows, mut counts) = (BTreeMap::<Key, Vec<Row>>::new(), BTreeMap::new());
-        for (n, line) in input.lines().enumerate() {
-            let line = line?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let bad = |why: String| BadResults::Line { line: n + 1, why };
-            match serde_json::from_str(&line).map_err(|error| bad(error.to_string()))? {
-                Event::Machine(new) => {
-                    if machines.first().is_some_and(|old| (&old.cpu, &old.kernel) != (&new.cpu, &new.kernel)) {
-                        return Err(bad("here begins a run of another machine than above".to_owned()));
-                    }
-                    machines.push(new);
-                }
+        for event in results::read(input)? {
+            match event {
+                Event::Machine(machine) => machines.push(machine),
                 Event::Row(row) => {
                     let key = (row.bench.clone(), row.case.clone(), row.implementation.clone(), String::new());
                     rows.entry(key).or_default().push(row);
@@ -87,7 +60,7 @@ impl Results {
                     let Count { bench, case, implementation, what, .. } = count.clone();
                     counts.insert((bench, case, implementation, what), count);
                 }
-                Event::Ratio(_) | Event::Absent(_) | Event::Note(_) => {}
+                Event::Ratio(_) | Event::Absent(_) | Event::Note(_) | Event::Target(_) => {}
             }
         }
         let processes = machines.len();
@@ -186,6 +159,8 @@ mod tests {
             min_ns,
             median_ns,
             max_ns,
+            q1_ns: median_ns,
+            q3_ns: median_ns,
             runs: 11,
             elements: 1000,
             empty_ns: 0.2,

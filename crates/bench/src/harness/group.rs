@@ -62,8 +62,8 @@ pub struct Group<'g, 'a> {
     bench: &'static str,
     case: &'g Case,
     contenders: Vec<Contender>,
-    /// Of the contenders measured last: name, median nanoseconds per element.
-    medians: Vec<(String, f64)>,
+    /// Of the contenders measured last: name, and nanoseconds per element run by run.
+    measured: Vec<(String, Vec<f64>)>,
 }
 
 /// A loop that is this long and still takes no time does nothing.
@@ -71,7 +71,7 @@ const LONGEST_LOOP: u64 = 1 << 36;
 
 impl<'g, 'a> Group<'g, 'a> {
     pub(crate) fn new(session: &'g mut Session<'a>, bench: &'static str, case: &'g Case) -> Self {
-        Self { session, bench, case, contenders: Vec::new(), medians: Vec::new() }
+        Self { session, bench, case, contenders: Vec::new(), measured: Vec::new() }
     }
 
     /// The run as a whole.
@@ -200,7 +200,19 @@ impl<'g, 'a> Group<'g, 'a> {
 
     /// Median nanoseconds per element of a contender that was measured by the last [`measure`](Self::measure).
     pub(crate) fn median_ns(&self, name: &str) -> Option<f64> {
-        self.medians.iter().find(|(measured, _)| measured == name).map(|(_, ns)| *ns)
+        self.samples(name).map(|samples| Summary::of(samples).median)
+    }
+
+    fn samples(&self, name: &str) -> Option<&[f64]> {
+        self.measured.iter().find(|(measured, _)| measured == name).map(|(_, samples)| samples.as_slice())
+    }
+
+    /// Gives out the ratio of two contenders that were measured by the last [`measure`](Self::measure), under the given names: for two of ours, which are not compared else.
+    pub(crate) fn compare(&mut self, [ours, other]: [&str; 2], [name, other_name]: [&str; 2]) {
+        if let (Some(ours), Some(other)) = (self.samples(ours), self.samples(other)) {
+            let ratio = self.ratio([name, other_name], ours, other);
+            self.session.emit(&Event::Ratio(ratio));
+        }
     }
 
     /// Measures the contenders, gives out their rows and ratios, and lets them go.
@@ -222,19 +234,19 @@ impl<'g, 'a> Group<'g, 'a> {
         for contender in contenders.extract_if(.., |contender| contender.failure.is_some()) {
             self.absent(contender.implementation, contender.failure.unwrap_or_default());
         }
-        self.medians.clear();
         for contender in &contenders {
             let row = self.row(contender);
-            self.medians.push((row.implementation.clone(), row.ns));
             self.session.emit(&Event::Row(row));
         }
         let of = |side| contenders.iter().filter(move |contender| contender.side == side);
         for ours in of(Side::Ours) {
             for peer in of(Side::Peer) {
-                let ratio = self.ratio(ours, peer);
+                let names = [ours, peer].map(|contender| contender.implementation.as_str());
+                let ratio = self.ratio(names, &ours.samples, &peer.samples);
                 self.session.emit(&Event::Ratio(ratio));
             }
         }
+        self.measured = contenders.into_iter().map(|contender| (contender.implementation, contender.samples)).collect();
         Ok(())
     }
 
@@ -299,6 +311,8 @@ impl<'g, 'a> Group<'g, 'a> {
             min_ns: summary.min,
             median_ns: summary.median,
             max_ns: summary.max,
+            q1_ns: summary.q1,
+            q3_ns: summary.q3,
             runs: contender.samples.len(),
             elements: contender.elements,
             empty_ns: if contender.is_loop {
@@ -310,17 +324,19 @@ impl<'g, 'a> Group<'g, 'a> {
         }
     }
 
-    fn ratio(&self, ours: &Contender, peer: &Contender) -> Ratio {
-        let ratios: Vec<f64> = std::iter::zip(&ours.samples, &peer.samples).map(|(ours, peer)| ours / peer).collect();
+    fn ratio(&self, [ours, peer]: [&str; 2], samples: &[f64], peers: &[f64]) -> Ratio {
+        let ratios: Vec<f64> = std::iter::zip(samples, peers).map(|(ours, peer)| ours / peer).collect();
         let summary = Summary::of(&ratios);
         Ratio {
             bench: self.bench.to_owned(),
             case: self.case.name.clone(),
-            implementation: ours.implementation.clone(),
-            peer: peer.implementation.clone(),
+            implementation: ours.to_owned(),
+            peer: peer.to_owned(),
             ratio_median: summary.median,
             ratio_min: summary.min,
             ratio_max: summary.max,
+            ratio_q1: summary.q1,
+            ratio_q3: summary.q3,
         }
     }
 }

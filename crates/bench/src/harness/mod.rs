@@ -7,6 +7,7 @@ mod group;
 mod machine;
 mod program;
 pub(crate) mod session;
+pub(crate) mod steps;
 mod summary;
 
 pub(crate) use clock::Clock;
@@ -16,3 +17,8 @@ pub(crate) use program::select;
 pub use program::{Case, Program, UnknownName};
 pub use session::{Interrupted, Options, Session};
 pub(crate) use summary::{Summary, quantile};
+
+/// A number of things in words: `1 CPU`, `2 CPUs`.
+pub(crate) fn number(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}

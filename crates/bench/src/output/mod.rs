@@ -4,7 +4,7 @@ mod text;
 
 pub use text::Text;
 
-use crate::event::Event;
+use crate::event::{Event, Target};
 use crate::harness::Program;
 use std::io::{self, Write};
 
@@ -87,6 +87,30 @@ pub(crate) fn figure(value: f64) -> String {
         v if v >= 1000.0 => format!("{value:.0}"),
         v if v >= 100.0 => format!("{value:.1}"),
         v if v >= 0.01 || v == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.5}"),
+    }
+}
+
+/// A figure or limit of a target with its unit; a dash where there is none.
+pub(crate) fn limit(value: Option<f64>, target: &Target) -> String {
+    let unit = if matches!(target.unit.as_str(), "x" | "LOCKed") { target.unit.as_str() } else { "" };
+    value.map_or_else(|| "-".to_owned(), |value| format!("{} {unit}", significant(value)).trim_end().to_owned())
+}
+
+/// From where to where a target's figure lies; nothing for what is exact.
+pub(crate) fn spread(target: &Target) -> String {
+    match (target.low, target.high) {
+        (Some(low), Some(high)) if low < high => format!("{} .. {}", significant(low), significant(high)),
+        _ => String::new(),
+    }
+}
+
+/// Three significant digits or two, as limits are told.
+fn significant(value: f64) -> String {
+    match value.abs() {
+        v if v >= 10.0 => format!("{value:.1}"),
+        v if v >= 0.01 => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+        v if v == 0.0 => "0".to_owned(),
         _ => format!("{value:.5}"),
     }
 }

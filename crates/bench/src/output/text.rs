@@ -1,7 +1,7 @@
 //! Aligned text, line by line as results come in.
 
-use super::{figure, filled, wrapped};
-use crate::event::{Event, Machine, Ratio, Row, Side};
+use super::{figure, filled, limit, spread, wrapped};
+use crate::event::{Event, Machine, Ratio, Row, Side, Target};
 use std::io::{self, Write};
 
 /// Columns: case and contender to the left, figures to the right.
@@ -17,6 +17,8 @@ pub struct Text {
     has_heads: bool,
     case: String,
     pending: Option<Pending>,
+    /// The section of targets has begun.
+    has_targets: bool,
     /// Contenders of the bench and what they do, each once.
     works: Vec<(String, String)>,
 }
@@ -71,6 +73,14 @@ impl Text {
                 let case = if note.case.is_empty() { String::new() } else { format!("{}: ", note.case) };
                 let text = wrapped(&format!("{case}{}", note.text), 4);
                 writeln!(out, "  # {}", text.trim())
+            }
+            Event::Target(target) => {
+                if !self.has_targets {
+                    self.finish(out)?;
+                    self.has_targets = true;
+                    write_target_heads(out)?;
+                }
+                write_target(out, target)
             }
         }
     }
@@ -178,6 +188,34 @@ fn ratio_item(ratio: &Ratio) -> String {
     format!("{}{median:.3} x {}", if is_undecided { "~" } else { "" }, ratio.peer)
 }
 
+/// Columns of the targets: what is done, beside what, the figure, its spread.
+const WORK: usize = 44;
+const BESIDE: usize = 29;
+
+fn write_target_heads(out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\ntargets (lower is better; the spread is the middle half of the rounds)")?;
+    let heads = ["figure", "spread", "reach", "aim"];
+    writeln!(
+        out,
+        "  {:WORK$} {:BESIDE$} {:>12} {:>16} {:>12} {:>8}  verdict",
+        "work", "beside", heads[0], heads[1], heads[2], heads[3]
+    )
+}
+
+/// A work that is too long for its column gets a line of its own.
+fn write_target(out: &mut dyn Write, target: &Target) -> io::Result<()> {
+    let mut work = target.work.as_str();
+    if work.chars().count() > WORK {
+        writeln!(out, "  {work}")?;
+        work = "";
+    }
+    let (value, reach, aim) =
+        (limit(target.value, target), limit(Some(target.reach), target), limit(target.aim, target));
+    let (beside, spread, verdict) = (&target.beside, spread(target), target.verdict.name());
+    writeln!(out, "  {work:WORK$} {beside:BESIDE$} {value:>12} {spread:>16} {reach:>12} {aim:>8}  {verdict}")?;
+    target.remark.as_ref().map_or(Ok(()), |remark| writeln!(out, "  {:WORK$} {remark}", ""))
+}
+
 fn write_machine(out: &mut dyn Write, machine: &Machine) -> io::Result<()> {
     let cpus: Vec<String> = machine.cpus.iter().map(usize::to_string).collect();
     let tsc = machine.tsc_ghz.map_or_else(|| "not invariant".to_owned(), |ghz| format!("{ghz:.3} GHz, invariant"));
@@ -219,6 +257,8 @@ mod tests {
             min_ns: 12.25,
             median_ns: 12.5,
             max_ns: 123.4,
+            q1_ns: 12.3,
+            q3_ns: 12.6,
             runs: 5,
             elements: 1,
             empty_ns: 0.0,
@@ -274,7 +314,18 @@ mod tests {
     fn ratios_of_a_contender_share_a_line_and_say_where_runs_disagree() {
         let ratio = |contender: &str, peer: &str, ratio_min, ratio_max| {
             let (bench, case, implementation, peer) = ("b".into(), "c".into(), contender.into(), peer.into());
-            Event::Ratio(Ratio { bench, case, implementation, peer, ratio_median: 0.75, ratio_min, ratio_max })
+            let [ratio_median, ratio_q1, ratio_q3] = [0.75, 0.7, 0.8];
+            Event::Ratio(Ratio {
+                bench,
+                case,
+                implementation,
+                peer,
+                ratio_median,
+                ratio_min,
+                ratio_max,
+                ratio_q1,
+                ratio_q3,
+            })
         };
         let lines = written(&[
             ratio("pool", "mempool", 0.5, 0.9),

@@ -84,7 +84,8 @@ impl Peer {
         }
     }
 
-    fn looped(self, cpu: usize, work: Work) -> Result<Loop, String> {
+    /// Its loop, on the calling thread, which is pinned to `cpu`.
+    pub(crate) fn looped(self, cpu: usize, work: Work) -> Result<Loop, String> {
         match self {
             Self::Mempool => dpdk::pool_loop(cpu, dpdk::Object::Bare, work),
             Self::Mbuf => dpdk::pool_loop(cpu, dpdk::Object::Mbuf, work),

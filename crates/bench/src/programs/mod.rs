@@ -1,6 +1,7 @@
 //! The programs, in the order in which they run.
 
 mod baseline;
+mod instructions;
 mod iova;
 mod latency;
 mod page_bench01;
@@ -35,6 +36,7 @@ pub fn programs() -> Vec<Program> {
         latency::program(),
         recycle::program(),
         pinning::program(),
+        instructions::program(),
     ]
 }
 

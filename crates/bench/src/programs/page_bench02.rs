@@ -3,6 +3,9 @@
 use crate::harness::{Case, Group, Interrupted, Program};
 use crate::peers::{self, Peer, Work};
 use crate::programs::setup::{self, outstanding};
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::rc::Rc;
 use waterwheel_mm::{Pcp, PcpParams};
 use waterwheel_page_pool::{Direction, PagePool};
 
@@ -17,8 +20,9 @@ const SETTINGS: [(&str, PcpParams); 3] = [
 ];
 
 pub(crate) fn program() -> Program {
-    let sizes = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n <= MOST);
     let case = |n: usize| Case::new(format!("N={n}"), "outstanding", n as u32, move |group| measure(group, n));
+    let mut cases: Vec<Case> = sizes().map(case).collect();
+    cases.push(Case::new("flatness", "flatness", 0, flatness));
     Program {
         name: "page_bench02",
         about: "N single pages allocated, then all freed in the same order, for N up to 16384",
@@ -29,9 +33,46 @@ pub(crate) fn program() -> Program {
              zone and shows none; the pool keeps as many pages as its limit and shows none either",
             "no page is touched here. rte_pktmbuf sets up a header in each buffer, which is work that the others do not do: above some thousand out it no longer fits the caches. \
              mimalloc links free blocks through themselves",
+            "flatness: one pool whose limit is the largest N; all N in turn, so that they meet the same noise. The ratio is that of the N with the highest median to that with the lowest",
         ],
-        cases: sizes.map(case).collect(),
+        cases,
     }
+}
+
+/// 1, 2, 4 ... [`MOST`].
+fn sizes() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n <= MOST)
+}
+
+/// One pool, all N: how much the worst differs from the best.
+fn flatness(group: &mut Group<'_, '_>) -> Result<(), Interrupted> {
+    let Some(pool) = setup::pool(group, "pool, put", MOST) else { return Ok(()) };
+    let pool = Rc::new(RefCell::new(pool));
+    let name = |n: usize| format!("pool, put, N={n}");
+    for n in sizes() {
+        // The pool goes from loop to loop, and not through a `RefCell` for each page.
+        let (shared, mut store) = (pool.clone(), Vec::with_capacity(n));
+        group.ours(
+            name(n),
+            "page from the pool and back by its owner; the same pool for all N",
+            n as u64,
+            move |loops| {
+                let pool = &mut *shared.borrow_mut();
+                for _ in 0..loops {
+                    let pool = black_box(&mut *pool);
+                    store.extend((0..n).map_while(|_| pool.alloc(Direction::Rx)));
+                    black_box(&mut store).drain(..).for_each(|page| pool.put(page));
+                }
+            },
+        );
+    }
+    group.measure()?;
+    let median = |n: &usize| group.median_ns(&name(*n)).unwrap_or_default();
+    let by_median = |a: &usize, b: &usize| median(a).total_cmp(&median(b));
+    let (Some(worst), Some(best)) = (sizes().max_by(by_median), sizes().min_by(by_median)) else { return Ok(()) };
+    group.note(&format!("the worst N is {worst}, the best {best}"));
+    group.compare([&name(worst), &name(best)], ["worst N", "best N"]);
+    Ok(())
 }
 
 fn measure(group: &mut Group<'_, '_>, n: usize) -> Result<(), Interrupted> {

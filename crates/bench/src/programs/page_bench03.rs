@@ -2,7 +2,7 @@
 
 use crate::event::Side;
 use crate::harness::crew::{self, Crew, Stretch};
-use crate::harness::{Case, Clock, Group, Interrupted, Lap, Program};
+use crate::harness::{Case, Clock, Group, Interrupted, Lap, Program, number};
 use crate::programs::setup;
 use std::hint::black_box;
 use waterwheel_mm::stats::{Count, Off, PerCpu, Shared, SharedCounter};
@@ -21,7 +21,9 @@ pub(crate) fn program() -> Program {
     let mut numbers: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < all).collect();
     numbers.push(all);
     let case = |cpus: usize, out: usize, series: &'static str| {
-        Case::new(format!("{cpus} CPUs, {out} out"), series, cpus as u32, move |group| measure(group, cpus, out))
+        Case::new(format!("{}, {out} out", number(cpus, "CPU")), series, cpus as u32, move |group| {
+            measure(group, cpus, out)
+        })
     };
     let single = numbers.iter().map(|&cpus| case(cpus, 1, "parallel, 1 out"));
     let many = numbers.iter().map(|&cpus| case(cpus, 64, "parallel, 64 out"));

@@ -70,7 +70,7 @@ fn zone_bulk(mut zone: Zone, n: usize) -> impl FnMut(u64) {
     }
 }
 
-fn pcp_bulk(mut pcp: Pcp, n: usize) -> impl FnMut(u64) {
+pub(super) fn pcp_bulk(mut pcp: Pcp, n: usize) -> impl FnMut(u64) {
     let mut store = Vec::with_capacity(n);
     move |loops| {
         for _ in 0..loops {
@@ -81,7 +81,7 @@ fn pcp_bulk(mut pcp: Pcp, n: usize) -> impl FnMut(u64) {
     }
 }
 
-fn pool_bulk(mut pool: PagePool, n: usize) -> impl FnMut(u64) {
+pub(super) fn pool_bulk(mut pool: PagePool, n: usize) -> impl FnMut(u64) {
     let mut store = Vec::with_capacity(n);
     move |loops| {
         for _ in 0..loops {

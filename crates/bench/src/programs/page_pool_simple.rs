@@ -42,19 +42,19 @@ pub(crate) fn program() -> Program {
 }
 
 /// What a page carries on its way, and how it comes home.
-struct Way {
-    name: &'static str,
+pub(super) struct Way {
+    pub(super) name: &'static str,
     work: &'static str,
     /// A loop with so many pages out, with or without a write to each.
-    body: fn(PagePool, usize, bool) -> Loop,
+    pub(super) body: fn(PagePool, usize, bool) -> Loop,
 }
 
-const PAGE_PUT: Way = Way {
+pub(super) const PAGE_PUT: Way = Way {
     name: "page, put",
     work: "PagePool::alloc + put: the bare page, back by its owner",
     body: |pool, n, touch| Box::new(outstanding(pool, n, page(touch), |pool, page| pool.put(page))),
 };
-const PAGE_DROP: Way = Way {
+pub(super) const PAGE_DROP: Way = Way {
     name: "page, Drop",
     work: "PagePool::alloc + drop: the bare page, back through the return path of this thread",
     body: |pool, n, touch| Box::new(outstanding(pool, n, page(touch), |_, page| drop(page))),

@@ -24,6 +24,7 @@ pub(super) fn page(command: &str, machine: &Machine, sections: &[Section], event
     how_to_read(&mut out);
     whole_run_notes(&mut out, events);
     contents(&mut out, sections);
+    tables::targets(&mut out, events);
     let programs = crate::programs();
     for section in sections.iter().filter(|section| !section.figures.is_empty()) {
         let program = programs.iter().find(|program| program.name == section.bench);
@@ -95,7 +96,9 @@ fn contents(out: &mut String, sections: &[Section]) {
     for Section { bench, title, .. } in there {
         let _ = write!(out, "<a href=\"#{0}\">{1} <small>{0}</small></a> ", Escaped(bench), Escaped(title));
     }
-    out.push_str("<a href=\"#ratios\">Ratios</a> <a href=\"#rows\">All rows</a></nav>\n");
+    out.push_str(
+        "<a href=\"#targets\">Targets</a> <a href=\"#ratios\">Ratios</a> <a href=\"#rows\">All rows</a></nav>\n",
+    );
     if !missing.is_empty() {
         let names: Vec<String> =
             missing.iter().map(|section| format!("{} ({})", section.title, section.bench)).collect();

@@ -1,8 +1,8 @@
 //! The tables at the end of the page: all that a run gave out.
 
 use super::svg::Escaped;
-use crate::event::{Absent, Count, Event, Ratio, Row, Side};
-use crate::output::figure;
+use crate::event::{Absent, Count, Event, Ratio, Row, Side, Target};
+use crate::output::{figure, limit, spread};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -29,6 +29,26 @@ pub(super) fn write(out: &mut String, events: &[Event]) {
     section(out, "counts", "All counts", &["case", "contender", "", "what"], &counts);
     let absents = of(events, |event| if let Event::Absent(absent) = event { Some(absent_line(absent)) } else { None });
     section(out, "absent", "What could not be measured", &["case", "contender", "why"], &absents);
+}
+
+/// What was to be reached, and whether it is.
+pub(super) fn targets(out: &mut String, events: &[Event]) {
+    out.push_str("<h2 id=\"targets\">Targets</h2>\n");
+    let targets = of(events, |event| if let Event::Target(target) = event { Some(target) } else { None });
+    if targets.is_empty() {
+        out.push_str("<p>None of what was run has a target.</p>\n");
+        return;
+    }
+    out.push_str("<p>Lower is better; the spread is the middle half of the rounds.</p>\n");
+    let line = |target: &&Target| {
+        let Target { work, beside, remark, verdict, .. } = *target;
+        let work = remark.as_ref().map_or_else(|| work.clone(), |remark| format!("{work} ({remark})"));
+        let [value, reach, aim] = [target.value, Some(target.reach), target.aim].map(|value| limit(value, target));
+        vec![work, beside.clone(), value, spread(target), reach, aim, verdict.name().to_owned()]
+    };
+    let rows: Vec<Vec<String>> = targets.iter().map(line).collect();
+    let heads = ["work", "beside", "figure", "spread", "reach", "aim", "verdict"];
+    table(out, &heads, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
 }
 
 fn of<'e, T>(events: &'e [Event], pick: impl Fn(&'e Event) -> Option<T>) -> Vec<T> {

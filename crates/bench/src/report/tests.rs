@@ -34,6 +34,8 @@ fn row(bench: &str, series: &str, x: f64, implementation: &str, side: Side) -> E
         min_ns: 0.0,
         median_ns: 3.0,
         max_ns: 1000.0,
+        q1_ns: 1.0,
+        q3_ns: 1.0,
         runs: 5,
         elements: 1000,
         empty_ns: 0.25,
@@ -96,6 +98,8 @@ fn every_text_is_escaped() {
             ratio_median: 0.5,
             ratio_min: 0.4,
             ratio_max: 0.6,
+            ratio_q1: 0.45,
+            ratio_q3: 0.55,
         }),
     ]);
     assert!(page.contains("1 &lt; 2 &amp; 3") && page.contains("p&amp;q"), "{page}");

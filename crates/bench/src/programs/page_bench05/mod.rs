@@ -12,11 +12,13 @@ use crate::harness::{Case, Group, Interrupted, Program};
 
 /// Values that are put in and taken out at a time: one, as in the original; and a NAPI budget.
 const BATCHES: [usize; 2] = [1, 64];
+/// The same of the ring alone; and DPDK's usual burst.
+const RING_BATCHES: [usize; 3] = [1, 32, 64];
 
 pub(crate) fn program() -> Program {
     let mut cases = vec![line::case(), pages::single_cpu()];
-    cases.extend(BATCHES.map(ring::one_thread));
-    cases.extend(BATCHES.iter().flat_map(|&batch| ring::cases(batch)));
+    cases.extend(RING_BATCHES.map(ring::one_thread));
+    cases.extend(RING_BATCHES.iter().flat_map(|&batch| ring::cases(batch)));
     cases.extend(BATCHES.iter().flat_map(|&batch| pages::cases(batch)));
     cases.push(delay::case());
     cases.extend(mpsc::cases());

@@ -5,7 +5,7 @@ use super::{crossing, ring};
 use crate::event::Side;
 use crate::harness::carry::{End, whole};
 use crate::harness::crew;
-use crate::harness::{Case, Group, Interrupted};
+use crate::harness::{Case, Group, Interrupted, number};
 use crate::peers::dpdk::{Crossing, Load, RingKind};
 use crate::programs::rings::{Lanes, PtrRing};
 use waterwheel_mm::ptr_ring;
@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
     let most = waterwheel_mm::cpu::allowed_cpus().len().saturating_sub(1).max(1);
     let numbers = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(move |n| *n <= most);
     let case = |producers: usize| {
-        let name = format!("mpsc, {producers} producers, bulk {BATCH}");
+        let name = format!("mpsc, {}, bulk {BATCH}", number(producers, "producer"));
         crossing(name, "mpsc across CPUs", producers, move |group, cpus| measure(group, cpus, producers))
     };
     std::iter::once(alone).chain(numbers.map(case)).collect()
@@ -53,7 +53,7 @@ fn measure(group: &mut Group<'_, '_>, [consumer, _]: [usize; 2], producers: usiz
         let crossing =
             Crossing { clock, consumers: vec![cpus[0]], batch: BATCH, slots: SLOTS, load: Load::Numbers(MANY) };
         let work = format!("one word; one ring of {SLOTS} slots, bursts of {BATCH}; {waits}");
-        dpdk_crossing(group, consumer, "rte_ring MP/SC", work, crossing);
+        dpdk_crossing(group, consumer, "rte_ring MP/SC, one producer", work, crossing);
     } else {
         group.absent("rte_ring MP/SC", "this peer's loop has one producer");
     }

@@ -7,7 +7,7 @@ mod wait;
 use crate::event::Side;
 use crate::harness::carry::{End, Sink, Source, whole};
 use crate::harness::crew;
-use crate::harness::{Case, Group, Interrupted, Program};
+use crate::harness::{Case, Group, Interrupted, Program, number};
 use crate::peers::dpdk::{self, Crossing, Load, Object};
 use crate::programs::rings::InTurn;
 use schemes::{Numbered, Way, counted, plain};
@@ -24,9 +24,8 @@ const ONE_RING: &str = "one ring, one lock, as the kernel's";
 pub(crate) fn program() -> Program {
     let case = |returners: usize, batch: usize| {
         let series = if batch == 1 { "returners, batch 1" } else { "returners, batch 64" };
-        Case::new(format!("{returners} returners, batch {batch}"), series, returners as u32, move |group| {
-            measure(group, returners, batch)
-        })
+        let name = format!("{}, batch {batch}", number(returners, "returner"));
+        Case::new(name, series, returners as u32, move |group| measure(group, returners, batch))
     };
     Program {
         name: "page_pool_cross_cpu",

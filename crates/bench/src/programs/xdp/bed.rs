@@ -128,9 +128,7 @@ impl Bed {
         let before = self.received();
         let begin = clock.now();
         let ticks = loop {
-            for _ in 0..rounds {
-                self.worker.poll(self.program.as_mut());
-            }
+            self.round(rounds);
             let ticks = clock.now() - begin;
             if ticks >= least {
                 break ticks;
@@ -142,8 +140,15 @@ impl Bed {
         }
     }
 
+    /// So many rounds of the loop.
+    pub(super) fn round(&mut self, rounds: u64) {
+        for _ in 0..rounds {
+            self.worker.poll(self.program.as_mut());
+        }
+    }
+
     /// Packets of a round, if every source gives as many as it is asked for.
-    fn per_round(&self) -> u64 {
+    pub(super) fn per_round(&self) -> u64 {
         (self.sources * self.budget) as u64
     }
 

@@ -5,7 +5,7 @@ mod deciders;
 
 use crate::event::Side;
 use crate::harness::{Case, Group, Interrupted, Program};
-use crate::peers::{kernel, testpmd};
+use crate::peers::{Loop, kernel, testpmd};
 use bed::{Bed, Source};
 use deciders::Decider;
 use std::cell::RefCell;
@@ -83,6 +83,14 @@ fn program(walk: Walk) -> Program {
         ],
         cases,
     }
+}
+
+/// Rounds of `budget` packets through the loop of the binary, between devices in memory; and how many packets a round has.
+pub(crate) fn rounds(verdict: Verdict, budget: usize) -> Result<(Loop, u64), String> {
+    let bed = Bed::new(Source::Null, verdict, budget, deciders::of_the_binary(verdict));
+    let mut bed = bed.map_err(|error| error.to_string())?;
+    let packets = bed.per_round();
+    Ok((Box::new(move |rounds| bed.round(rounds)), packets))
 }
 
 /// The program that the binary runs, by budget.

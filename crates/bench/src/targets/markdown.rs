@@ -1,0 +1,36 @@
+//! The table as Markdown: what `docs/performance.md` is made of.
+
+use super::{evaluate, machine};
+use crate::event::{Event, Target};
+use crate::output::{limit, spread};
+use std::fmt::Write as _;
+
+/// Machine and table of a saved run, or of several.
+pub fn markdown(events: &[Event]) -> String {
+    let mut out = String::new();
+    if let Some(machine) = machine(events) {
+        let processes = events.iter().filter(|event| event.machine().is_some()).count();
+        let runs = if processes == 1 { "one process".to_owned() } else { format!("{processes} processes") };
+        let _ = writeln!(
+            out,
+            "{} CPUs of {}, Linux {}, waterwheel {}, {}; a LOCKed increment takes {:.2} ns; {runs}.\n",
+            machine.cpus.len(),
+            machine.cpu,
+            machine.kernel,
+            machine.version,
+            machine.target,
+            machine.locked_ns,
+        );
+    }
+    out.push_str("| work | beside | figure | spread | reach | aim | verdict |\n|---|---|---:|---|---:|---:|---|\n");
+    evaluate(events).iter().for_each(|target| line(&mut out, target));
+    out
+}
+
+fn line(out: &mut String, target: &Target) {
+    let Target { work, beside, verdict, .. } = target;
+    let remark = target.remark.as_ref().map_or_else(String::new, |remark| format!(" ({remark})"));
+    let cells =
+        [limit(target.value, target), spread(target), limit(Some(target.reach), target), limit(target.aim, target)];
+    let _ = writeln!(out, "| {work}{remark} | {beside} | {} | {} |", cells.join(" | "), verdict.name());
+}

@@ -1,0 +1,209 @@
+//! What is to be reached, as data: which figures of a run are held against which limits. Lower is better everywhere.
+
+/// Which figure of a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Figure {
+    /// Time of ours / time of the peer.
+    Ratio { ours: &'static str, peer: &'static str },
+    /// Time of ours in LOCKed increments of the same run.
+    Locked { ours: &'static str },
+    /// Count of one contender / count of another one.
+    Counts { ours: &'static str, other: &'static str, what: &'static str },
+    /// The greatest of one contender's counts in all cases of the bench, of which none is named.
+    Most { ours: &'static str, what: &'static str },
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Goal {
+    /// What is done.
+    pub(super) work: &'static str,
+    /// Beside what.
+    pub(super) beside: &'static str,
+    /// `BENCH/CASE`.
+    pub(super) at: &'static str,
+    pub(super) figure: Figure,
+    /// To be reached.
+    pub(super) reach: f64,
+    /// To be aimed at, where there is more to be had than to reach it.
+    pub(super) aim: Option<f64>,
+    /// A count that has to be read with it: in the same case, of the same contender.
+    pub(super) with: Option<&'static str>,
+}
+
+impl Goal {
+    pub(super) fn bench(&self) -> &'static str {
+        self.at.split_once('/').map_or(self.at, |(bench, _)| bench)
+    }
+
+    pub(super) fn case(&self) -> &'static str {
+        self.at.split_once('/').map_or("", |(_, case)| case)
+    }
+
+    /// Our contender.
+    pub(super) fn ours(&self) -> &'static str {
+        match self.figure {
+            Figure::Ratio { ours, .. }
+            | Figure::Locked { ours }
+            | Figure::Counts { ours, .. }
+            | Figure::Most { ours, .. } => ours,
+        }
+    }
+}
+
+/// Against a peer, in time.
+const fn peer(
+    work: &'static str,
+    at: &'static str,
+    ours: &'static str,
+    peer: &'static str,
+    reach: f64,
+    aim: f64,
+) -> Goal {
+    let figure = Figure::Ratio { ours, peer };
+    Goal { work, beside: peer, at, figure, reach, aim: Some(aim), with: None }
+}
+
+/// Against the kernel's own code, which cannot run in this process, in LOCKed increments.
+const fn kernel(work: &'static str, at: &'static str, ours: &'static str, linux: &'static str, reach: f64) -> Goal {
+    Goal { work, beside: linux, at, figure: Figure::Locked { ours }, reach, aim: None, with: None }
+}
+
+const MBUF: &str = "rte_pktmbuf";
+const MEMPOOL: &str = "rte_mempool";
+const MIMALLOC: &str = "mimalloc";
+const CROSSING: &str = "rte_pktmbuf + rte_ring";
+const TESTPMD: &str = "dpdk-testpmd";
+const WAIT: Option<&str> = Some("us, longest from given back to in hand again");
+
+/// All of them, in the order in which they are shown.
+pub(super) const GOALS: &[Goal] = &[
+    peer(
+        "page and back by put, 64 out, first line touched",
+        "page_pool_simple/64 pages",
+        "page, put",
+        MBUF,
+        0.50,
+        0.30,
+    ),
+    peer("the same", "page_pool_simple/64 pages", "page, put", MEMPOOL, 0.70, 0.50),
+    peer("the same, back by Drop", "page_pool_simple/64 pages", "page, Drop", MBUF, 0.80, 0.50),
+    peer("bulk 32, per page", "page_bench04/bulk 32", "pool, bulk", MBUF, 0.25, 0.12),
+    peer("bulk 32, per page", "page_bench04/bulk 32", "pool, bulk", MEMPOOL, 1.3, 1.0),
+    peer("1024 outstanding", "page_bench02/N=1024", "pool, put", MBUF, 0.50, 0.30),
+    peer("16384 outstanding", "page_bench02/N=16384", "pool, put", MBUF, 0.50, 0.30),
+    peer("flatness, N = 1 .. pool size", "page_bench02/flatness", "worst N", "best N", 1.5, 1.2),
+    peer(
+        "dropped on another core and home, batch 64",
+        "page_pool_cross_cpu/1 returner, batch 64",
+        "pool, Drop",
+        CROSSING,
+        0.50,
+        0.25,
+    ),
+    Goal {
+        with: WAIT,
+        ..peer("the same, one at a time", "page_pool_cross_cpu/1 returner, batch 1", "pool, Drop", CROSSING, 0.50, 0.30)
+    },
+    peer(
+        "ptr_ring SPSC, bulk 32, one thread",
+        "page_bench05/ring, one thread, batch 32",
+        "ptr_ring",
+        "rte_ring SP/SC",
+        1.0,
+        0.6,
+    ),
+    peer(
+        "ptr_ring SPSC, bulk 32, CPU to CPU",
+        "page_bench05/ring, both, batch 32",
+        "ptr_ring",
+        "rte_ring SP/SC",
+        1.0,
+        0.6,
+    ),
+    peer(
+        "ptr_ring MPSC, bulk 32, one thread",
+        "page_bench05/mpsc, one thread, bulk 32",
+        "ptr_ring",
+        "rte_ring MP/SC",
+        0.7,
+        0.4,
+    ),
+    peer(
+        "ptr_ring MPSC, bulk 32, CPU to CPU",
+        "page_bench05/mpsc, 1 producer, bulk 32",
+        "ptr_ring each",
+        "rte_ring MP/SC, one producer",
+        0.7,
+        0.4,
+    ),
+    Goal {
+        work: "contended read-modify-writes per returned page, worst of 1 to 8 returners",
+        beside: "the kernel's ring: >= 1",
+        at: "page_pool_cross_cpu",
+        figure: Figure::Most { ours: "pool, Drop", what: "contended rmw/page" },
+        reach: 1.0 / 16.0,
+        aim: Some(1.0 / 64.0),
+        with: None,
+    },
+    peer("zone order 0 through the PCP lists, one page", "page_bench01/order 0", "pcp", MIMALLOC, 0.7, 0.4),
+    peer("the same, 64 out", "page_bench02/N=64", "pcp 1008/63", MIMALLOC, 0.7, 0.4),
+    Goal {
+        work: "statistics on / off, PCP lists, instructions",
+        beside: "the talk: 1.47",
+        at: "instructions/statistics",
+        figure: Figure::Counts { ours: "pcp, counting per CPU", other: "pcp, counting off", what: "instructions/page" },
+        reach: 1.05,
+        aim: Some(1.01),
+        with: None,
+    },
+    peer("forward between memory devices, bursts of 32", "xdp_redirect/batch 32", "null:size=64", TESTPMD, 1.0, 0.6),
+    peer("the same, bursts of 64", "xdp_redirect/batch 64", "null:size=64", TESTPMD, 1.0, 0.6),
+    peer("drop on a memory device, bursts of 32", "xdp_drop/batch 32", "null:size=64", TESTPMD, 1.0, 0.6),
+    peer("the same, bursts of 64", "xdp_drop/batch 64", "null:size=64", TESTPMD, 1.0, 0.6),
+    peer(
+        "forward veth to veth, AF_XDP, overload, busy polling as the peer's",
+        "af_xdp_forward/busy poll 64",
+        "forward",
+        TESTPMD,
+        0.9,
+        0.7,
+    ),
+    kernel("page and back by put, one page", "page_pool_simple/fast", "page, put", "Linux 6.19: 0.97", 0.40),
+    kernel("the same, 64 out", "page_bench02/N=64", "pool, put", "Linux 6.19: 0.97 (one page)", 0.40),
+    kernel(
+        "back by the return path, one CPU, one page",
+        "page_pool_simple/ring",
+        "page, Drop",
+        "Linux 6.19: 1.85",
+        0.8,
+    ),
+    kernel(
+        "to another CPU and home, batch 64",
+        "page_pool_cross_cpu/1 returner, batch 64",
+        "pool, Drop",
+        "Linux 6.19: 3.8",
+        0.6,
+    ),
+    Goal {
+        with: WAIT,
+        ..kernel(
+            "the same, one at a time",
+            "page_pool_cross_cpu/1 returner, batch 1",
+            "pool, Drop",
+            "Linux 6.19: 3.8",
+            2.5,
+        )
+    },
+    kernel(
+        "pool miss, from the zone and given back to it, 64 under one lock",
+        "page_pool_simple/slow",
+        "64 pages",
+        "Linux 6.19: 8.1",
+        3.0,
+    ),
+    kernel("zone order 0 through the PCP lists, one page", "page_bench01/order 0", "pcp", "Linux 6.19: 6.7", 1.5),
+    kernel("the same, 64 out", "page_bench02/N=64", "pcp 1008/63", "Linux 6.19: 6.7", 1.5),
+    kernel("bulk 64 through the PCP lists, per page", "page_bench04/bulk 64", "pcp, bulk", "Linux 6.19: 4.3", 0.4),
+    kernel("bulk 64 from the pool, per page", "page_bench04/bulk 64", "pool, bulk", "Linux 6.19: 4.3 (its zone)", 0.4),
+];
