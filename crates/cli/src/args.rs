@@ -222,7 +222,8 @@ Examples:
   waterwheel bench page_bench02/N=64 --json
   waterwheel bench --peers --report out
   waterwheel bench --json > old.json
-  waterwheel bench compare old.json new.json")]
+  waterwheel bench compare old.json new.json
+  waterwheel bench targets new.json")]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Bench {
     /// What to run, e.g. page_bench02 or page_bench02/N=64 [default: everything]
@@ -267,6 +268,14 @@ pub(crate) enum BenchSub {
         old: PathBuf,
         /// Output of 'bench --json' after
         new: PathBuf,
+    },
+    /// Print what is to be reached and what a run with --json reaches, as a Markdown table: the last section of a run
+    ///
+    /// A limit is kept or broken if three quarters of the rounds agree, and else not resolvable above the noise. The file may hold the output
+    /// of several runs, one after the other: the figure is then the median of theirs, and the spread reaches from the least to the greatest.
+    Targets {
+        /// Output of 'bench --peers --json'
+        run: PathBuf,
     },
 }
 

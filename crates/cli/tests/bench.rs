@@ -171,7 +171,7 @@ fn results(ns: f64) -> String {
     });
     let row = serde_json::json!({
         "event": "row", "bench": "page_bench02", "case": "N=64", "impl": "pool, put", "side": "ours", "series": "s", "x": 64.0, "work": "w", "ns": ns,
-        "cycles": 2.0 * ns, "locked": ns / 5.0, "min_ns": 0.98 * ns, "median_ns": ns, "max_ns": 1.02 * ns, "runs": 11, "elements": 1000, "empty_ns": 0.2,
+        "cycles": 2.0 * ns, "locked": ns / 5.0, "min_ns": 0.98 * ns, "median_ns": ns, "max_ns": 1.02 * ns, "q1_ns": 0.99 * ns, "q3_ns": 1.01 * ns, "runs": 11, "elements": 1000, "empty_ns": 0.2,
         "noisy": false,
     });
     format!("{machine}\n{row}\n")
@@ -214,6 +214,18 @@ fn a_file_may_hold_several_runs() {
 fn another_machine_is_warned_of() {
     let (_, out, _) = compare(&results(10.0), &results(10.0).replace("\"kernel\":\"k\"", "\"kernel\":\"other\""));
     assert!(out.contains("warning: the machines differ: kernel: k before, other now"), "{out}");
+}
+
+#[test]
+fn the_targets_of_a_run_are_its_last_results_and_a_table() {
+    let run_of_it = text(&bench("bench --quick --runs 1 --json page_bench02/N=64"));
+    let last = objects(&run_of_it).pop().expect("results");
+    assert_eq!((&last["event"], &last["bench"]), (&"target".into(), &"page_bench02".into()), "{last}");
+    let saved = file("targets.json", &run_of_it);
+    let table = text(&run(&format!("bench targets {}", saved.display())));
+    let line = table.lines().find(|line| line.contains("Linux 6.19: 0.97")).expect(&table);
+    assert!(line.contains(" LOCKed | ") && !line.contains("not measured"), "{line}");
+    assert_eq!(run("bench targets /nowhere/run.json").status.code(), Some(3));
 }
 
 #[test]

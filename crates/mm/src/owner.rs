@@ -178,7 +178,7 @@ impl Owner {
     /// Makes `page` a page of this owner.
     #[inline]
     pub fn bind(&mut self, page: FrozenPage) -> Page {
-        self.bound += 1;
+        tally(&mut self.bound, 1);
         page.bind(self.mark)
     }
 
@@ -186,7 +186,7 @@ impl Owner {
     #[inline]
     pub fn unbind(&mut self, page: Page) -> Result<FrozenPage, Page> {
         let page = page.unbind_from(self.mark)?;
-        self.unbound += 1;
+        tally(&mut self.unbound, 1);
         Ok(page)
     }
 
@@ -195,7 +195,7 @@ impl Owner {
     pub fn bind_bulk(&mut self, pages: &mut Vec<FrozenPage>, count: usize, out: &mut Vec<Page>) {
         let (mark, before) = (self.mark, out.len());
         move_tail(pages, count, out, |page| page.bind(mark));
-        self.bound += (out.len() - before) as u64;
+        tally(&mut self.bound, out.len() - before);
     }
 
     /// As [`unbind`](Self::unbind), for many: the pages of this owner go to the end of `out`, those of others stay.
@@ -208,7 +208,7 @@ impl Owner {
         } else {
             self.unbind_some(pages, out);
         }
-        self.unbound += (out.len() - before) as u64;
+        tally(&mut self.unbound, out.len() - before);
     }
 
     #[cold]
@@ -248,6 +248,14 @@ impl Owner {
             self.slot.new_lanes.store(0, Ordering::Relaxed);
             self.lanes.append(&mut state.lanes);
         }
+    }
+}
+
+/// The only counting on the fast paths. (Left out of `waterwheel-mm-uncounted`, whose owners so never get their ids back: it shows what this costs.)
+#[inline(always)]
+fn tally(number: &mut u64, pages: usize) {
+    if !cfg!(feature = "uncounted") {
+        *number += pages as u64;
     }
 }
 

@@ -14,6 +14,9 @@ const ARROW: &[(&str, &[&str])] = &[
     ("waterwheel-count", &[]),
     ("waterwheel-mm-counted", &["waterwheel-count"]),
     ("waterwheel-page-pool-counted", &["waterwheel-mm-counted"]),
+    // The same sources without what counts on their fast paths, for the benchmarks.
+    ("waterwheel-mm-uncounted", &[]),
+    ("waterwheel-page-pool-uncounted", &["waterwheel-mm-uncounted"]),
     ("waterwheel-xdp", &["waterwheel-page-pool"]),
     ("waterwheel-dev", &["waterwheel-xdp"]),
     ("waterwheel-prog", &["waterwheel-xdp"]),
@@ -29,6 +32,8 @@ const ARROW: &[(&str, &[&str])] = &[
             "waterwheel-count",
             "waterwheel-mm-counted",
             "waterwheel-page-pool-counted",
+            "waterwheel-mm-uncounted",
+            "waterwheel-page-pool-uncounted",
         ],
     ),
     ("waterwheel-cli", &["waterwheel-bench", "waterwheel-dev", "waterwheel-prog", "waterwheel-xdp"]),

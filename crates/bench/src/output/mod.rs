@@ -110,7 +110,7 @@ fn significant(value: f64) -> String {
     match value.abs() {
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 0.01 => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-        v if v == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         _ => format!("{value:.5}"),
     }
 }

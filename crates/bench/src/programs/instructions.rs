@@ -8,6 +8,7 @@ use crate::programs::page_pool_simple::{PAGE_DROP, PAGE_PUT, Way};
 use crate::programs::setup::outstanding;
 use crate::programs::xdp::{self, Verdict};
 use std::hint::black_box;
+use std::num::NonZero;
 use waterwheel_mm::stats::{Count, Off, PerCpu};
 use waterwheel_mm::{Pcp, PcpParams, Zone, ZoneParams, ptr_ring};
 use waterwheel_page_pool::{PagePool, PoolParams};
@@ -36,6 +37,8 @@ pub(crate) fn program() -> Program {
         notes: vec![
             "counted, not estimated: the loop runs in a process of its own, which is stepped one instruction at a time. The loop itself is in it (the same for all contenders, some 3 to 6 \
              instructions per page); instructions of the kernel are not. The same program on the same machine gives the same numbers each time",
+            "`without any count`: the pool's sources built a second time without the two numbers (pages bound, pages unbound) from which its statistics follow, and by which it knows when nothing is \
+             out any more: statistics alone cost it nothing",
         ],
         cases: vec![
             case("64 pages, touched", |counting| pages(counting, true)),
@@ -57,7 +60,7 @@ impl Counting<'_, '_, '_> {
     /// Gives out the instructions of one of `step` elements, or says why they cannot be counted.
     fn add(&mut self, name: &str, what: &str, step: usize, make: impl FnOnce() -> Made) -> Result<(), Interrupted> {
         self.group.session().check()?;
-        let loops = if self.group.session().options().quick { 4 } else { 32 };
+        let loops = if self.group.session().options().quick { 1 } else { 2 };
         match steps::per_iteration(make, loops) {
             Ok(instructions) => self.group.count(name, what, instructions / step as f64),
             Err(why) => self.group.absent(name, why),
@@ -77,6 +80,9 @@ fn pages(counting: &mut Counting<'_, '_, '_>, touch: bool) -> Result<(), Interru
         counting.add(name, PER_PAGE, BUDGET, || Ok(body(pool()?, BUDGET, touch)))?;
     }
     if !touch {
+        counting.add("the loop alone", PER_PAGE, BUDGET, || {
+            Ok(Box::new(outstanding((), BUDGET, |(), i| NonZero::new(i + 1), |(), number| _ = black_box(number))))
+        })?;
         counting.add("pcp", PER_PAGE, BUDGET, || lists(PerCpu::default))?;
     }
     let work = Work { count: BUDGET, bulk: false, touch };
@@ -109,11 +115,42 @@ fn ring(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
     Ok(())
 }
 
-/// What counting costs: in the lists, where it can be left out, and in the pool.
+/// What counting costs: in the lists, where it can be left out, and in the pool, where only other sources can leave it out.
 fn statistics(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
     counting.add("pcp, counting off", PER_PAGE, BUDGET, || lists(|| Off))?;
-    counting.add("pcp, counting per CPU", PER_PAGE, BUDGET, || lists(PerCpu::default))
+    counting.add("pcp, counting per CPU", PER_PAGE, BUDGET, || lists(PerCpu::default))?;
+    counting.add("pool, put", PER_PAGE, BUDGET, || Ok(Box::new(real::put(BUDGET)?)))?;
+    counting.add("pool, put, without any count", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::put(BUDGET)?)))?;
+    counting.add("pool, Drop", PER_PAGE, BUDGET, || Ok(Box::new(real::dropped(BUDGET)?)))?;
+    counting.add("pool, Drop, without any count", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::dropped(BUDGET)?)))
 }
+
+/// The pool's loops over either build of the same sources.
+macro_rules! pools {
+    ($module:ident, $mm:ident, $page_pool:ident) => {
+        mod $module {
+            use super::{LIMIT, outstanding};
+            use $mm::{Zone, ZoneParams};
+            use $page_pool::{Direction, PagePool, PoolParams};
+
+            fn pool() -> Result<PagePool, String> {
+                let zone = Zone::new(&ZoneParams::pages(2 * LIMIT)).map_err(|error| error.to_string())?;
+                let params = PoolParams { limit: LIMIT, ..PoolParams::default() };
+                PagePool::new(&zone, params).map_err(|error| error.to_string())
+            }
+
+            pub(super) fn put(n: usize) -> Result<impl FnMut(u64) + 'static, String> {
+                Ok(outstanding(pool()?, n, |pool, _| pool.alloc(Direction::Rx), PagePool::put))
+            }
+
+            pub(super) fn dropped(n: usize) -> Result<impl FnMut(u64) + 'static, String> {
+                Ok(outstanding(pool()?, n, |pool, _| pool.alloc(Direction::Rx), |_, page| drop(page)))
+            }
+        }
+    };
+}
+pools!(real, waterwheel_mm, waterwheel_page_pool);
+pools!(uncounted, waterwheel_mm_uncounted, waterwheel_page_pool_uncounted);
 
 /// Packets through the loop of the binary.
 fn walk(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {

@@ -62,7 +62,9 @@ fn measure(group: &mut Group<'_, '_>, cpus: usize, out: usize) -> Result<(), Int
             zones,
         );
     }
-    group.measure()
+    group.measure()?;
+    group.compare(["pcp, counting per CPU", "pcp, counting off"], ["counting per CPU", "counting off"]);
+    Ok(())
 }
 
 /// The two contenders, one node and fake ones, that count in one way.

@@ -1,6 +1,6 @@
 //! The table as Markdown: what `docs/performance.md` is made of.
 
-use super::{evaluate, machine};
+use super::evaluate;
 use crate::event::{Event, Target};
 use crate::output::{limit, spread};
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// Machine and table of a saved run, or of several.
 pub fn markdown(events: &[Event]) -> String {
     let mut out = String::new();
-    if let Some(machine) = machine(events) {
+    if let Some(machine) = events.iter().find_map(Event::machine) {
         let processes = events.iter().filter(|event| event.machine().is_some()).count();
         let runs = if processes == 1 { "one process".to_owned() } else { format!("{processes} processes") };
         let _ = writeln!(

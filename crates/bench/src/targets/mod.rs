@@ -1,19 +1,22 @@
 //! What is to be reached, and whether a run reaches it: the last section of `waterwheel bench`, and `waterwheel bench targets`.
 //!
-//! **The rule.** A limit is kept if three quarters of the rounds keep it (of a peer's round and ours beside it), and broken if three quarters break it; in between it cannot be resolved
-//! above the noise. A file may hold the output of several processes: the figure is then the median of theirs, and the spread reaches from the least to the greatest of theirs, as
+//! **The rule.** A limit is kept if three quarters of the rounds keep it (a round: ours and the peer's, one after the other), and broken if three quarters break it; in between it cannot
+//! be resolved above the noise. A file may hold the output of several processes: the figure is then the median of theirs, and the spread reaches from the least to the greatest, as
 //! where memory happens to lie differs from process to process and not from round to round.
 
 mod markdown;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use markdown::markdown;
 
-use crate::event::{Event, Machine, Target, Verdict};
+use crate::event::{Event, Ratio, Target, Verdict};
 use crate::harness::Summary;
+use crate::output::figure;
 use crate::results::{self, BadResults};
 use std::io::BufRead;
-use table::{Figure, GOALS, Goal};
+use table::{Figure, GOALS, Goal, With, place};
 
 /// A figure with the ends of its spread.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,37 +30,57 @@ impl Reading {
     fn exact(value: f64) -> Self {
         Self { low: value, value, high: value }
     }
+
+    fn of(ratio: &Ratio) -> Self {
+        Self { low: ratio.ratio_q1, value: ratio.ratio_median, high: ratio.ratio_q3 }
+    }
+
+    /// One for all processes.
+    fn merged(readings: &[Self]) -> Option<Self> {
+        match readings {
+            [] => None,
+            [only] => Some(*only),
+            several => {
+                let of = Summary::of(&several.iter().map(|reading| reading.value).collect::<Vec<_>>());
+                Some(Self { low: of.min, value: of.median, high: of.max })
+            }
+        }
+    }
+}
+
+/// Reads what `--json` wrote, once or several times.
+///
+/// # Errors
+/// It cannot be read, is something else, or was written on several machines; a line is named by its number.
+pub fn read(input: impl BufRead) -> Result<Vec<Event>, BadResults> {
+    results::read(input)
 }
 
 /// What the targets say of what one or several processes gave out; those of benches that were not run are left out.
 pub fn evaluate(events: &[Event]) -> Vec<Target> {
-    let processes: Vec<&[Event]> = events.chunk_by(|_, next| !matches!(next, Event::Machine(_))).collect();
-    let ran = |goal: &&Goal| events.iter().any(|event| event.bench() == Some(goal.bench()));
+    let processes: Vec<&[Event]> = events.chunk_by(|_, next| next.machine().is_none()).collect();
+    let ran = |goal: &&Goal| {
+        let of_bench = |event: &Event| event.bench() == Some(goal.place().0) && !matches!(event, Event::Target(_));
+        events.iter().any(of_bench)
+    };
     GOALS.iter().filter(ran).map(|goal| target(goal, &processes)).collect()
 }
 
 fn target(goal: &Goal, processes: &[&[Event]]) -> Target {
     let readings: Vec<Reading> = processes.iter().filter_map(|events| reading(goal, events)).collect();
-    let reading = match readings.as_slice() {
-        [] => None,
-        [only] => Some(*only),
-        several => {
-            let of_processes = Summary::of(&several.iter().map(|reading| reading.value).collect::<Vec<_>>());
-            Some(Reading { low: of_processes.min, value: of_processes.median, high: of_processes.max })
-        }
+    let reading = Reading::merged(&readings);
+    let (bench, case) = goal.place();
+    let unit = match goal.figure {
+        Figure::Ratio { .. } | Figure::Counts { .. } => "x",
+        Figure::Locked { .. } => "LOCKed",
+        Figure::Most { what, .. } => what,
     };
-    let with = goal.with.and_then(|what| Some((most(goal, what, processes)?, what)));
     Target {
         work: goal.work.to_owned(),
         beside: goal.beside.to_owned(),
-        unit: match goal.figure {
-            Figure::Ratio { .. } | Figure::Counts { .. } => "x",
-            Figure::Locked { .. } => "LOCKed",
-            Figure::Most { what, .. } => what,
-        }
-        .to_owned(),
-        bench: goal.bench().to_owned(),
-        case: goal.case().to_owned(),
+        unit: unit.to_owned(),
+        bench: bench.to_owned(),
+        case: case.to_owned(),
         implementation: goal.ours().to_owned(),
         value: reading.map(|reading| reading.value),
         low: reading.map(|reading| reading.low),
@@ -65,7 +88,7 @@ fn target(goal: &Goal, processes: &[&[Event]]) -> Target {
         reach: goal.reach,
         aim: goal.aim,
         verdict: reading.map_or(Verdict::Absent, |reading| verdict(reading, goal)),
-        remark: with.map(|(value, what)| format!("{} {what}", crate::output::figure(value))),
+        remark: goal.with.and_then(|with| remark(goal, with, processes)),
     }
 }
 
@@ -85,72 +108,62 @@ fn verdict(Reading { low, high, .. }: Reading, goal: &Goal) -> Verdict {
 /// The figure in what one process gave out.
 fn reading(goal: &Goal, events: &[Event]) -> Option<Reading> {
     match goal.figure {
-        Figure::Ratio { ours, peer } => events.iter().find_map(|event| match event {
-            Event::Ratio(ratio)
-                if (ratio.bench.as_str(), ratio.case.as_str()) == (goal.bench(), goal.case())
-                    && (ratio.implementation.as_str(), ratio.peer.as_str()) == (ours, peer) =>
-            {
-                Some(Reading { low: ratio.ratio_q1, value: ratio.ratio_median, high: ratio.ratio_q3 })
-            }
-            _ => None,
-        }),
+        Figure::Ratio { ours, peer } => ratio(goal.place(), ours, peer, events).map(Reading::of),
         Figure::Locked { ours } => {
             let unit = events.iter().find_map(Event::machine)?.locked_ns;
-            let row = events.iter().find_map(|event| match event {
-                Event::Row(row)
-                    if (row.bench.as_str(), row.case.as_str()) == (goal.bench(), goal.case())
-                        && row.implementation == ours =>
-                {
-                    Some(row)
+            events.iter().find_map(|event| match event {
+                Event::Row(row) if (&*row.bench, &*row.case) == goal.place() && row.implementation == ours => {
+                    Some(Reading { low: row.q1_ns / unit, value: row.median_ns / unit, high: row.q3_ns / unit })
                 }
                 _ => None,
-            })?;
-            Some(Reading { low: row.q1_ns / unit, value: row.median_ns / unit, high: row.q3_ns / unit })
+            })
         }
         Figure::Counts { ours, other, what } => {
-            let [ours, other] = [ours, other].map(|name| counts(goal, name, what, events).next());
+            let [ours, other] = [ours, other].map(|name| most(goal, name, what, events));
             ours.zip(other).map(|(ours, other)| Reading::exact(ours / other))
         }
-        Figure::Most { ours, what } => counts(goal, ours, what, events).reduce(f64::max).map(Reading::exact),
+        Figure::Most { ours, what } => most(goal, ours, what, events).map(Reading::exact),
     }
 }
 
-/// The counts of a contender in the goal's case; in all cases of the bench, if it names none.
-fn counts<'e>(
-    goal: &'e Goal,
-    contender: &'e str,
-    what: &'e str,
-    events: &'e [Event],
-) -> impl Iterator<Item = f64> + use<'e> {
-    events.iter().filter_map(move |event| match event {
-        Event::Count(count)
-            if count.bench == goal.bench()
-                && (goal.case().is_empty() || count.case == goal.case())
-                && (count.implementation.as_str(), count.what.as_str()) == (contender, what) =>
+fn ratio<'e>(place: (&str, &str), ours: &str, peer: &str, events: &'e [Event]) -> Option<&'e Ratio> {
+    events.iter().find_map(|event| match event {
+        Event::Ratio(ratio)
+            if (&*ratio.bench, &*ratio.case) == place && (&*ratio.implementation, &*ratio.peer) == (ours, peer) =>
         {
-            Some(count.value)
+            Some(ratio)
         }
         _ => None,
     })
 }
 
-/// The greatest of a count of our contender in all processes.
-fn most(goal: &Goal, what: &str, processes: &[&[Event]]) -> Option<f64> {
-    processes.iter().filter_map(|events| counts(goal, goal.ours(), what, events).reduce(f64::max)).reduce(f64::max)
+/// A contender's count in the goal's case; the greatest of all cases, if it names none.
+fn most(goal: &Goal, contender: &str, what: &str, events: &[Event]) -> Option<f64> {
+    let (bench, case) = goal.place();
+    let count = |event: &Event| match event {
+        Event::Count(count)
+            if count.bench == bench
+                && (case.is_empty() || count.case == case)
+                && (&*count.implementation, &*count.what) == (contender, what) =>
+        {
+            Some(count.value)
+        }
+        _ => None,
+    };
+    events.iter().filter_map(count).reduce(f64::max)
 }
 
-/// Reads what `--json` wrote, once or several times.
-///
-/// # Errors
-/// It cannot be read, is something else, or was written on several machines; a line is named by its number.
-pub fn read(input: impl BufRead) -> Result<Vec<Event>, BadResults> {
-    results::read(input)
+/// What has to be read with a figure; of several processes the greatest count, the median time.
+fn remark(goal: &Goal, with: With, processes: &[&[Event]]) -> Option<String> {
+    match with {
+        With::Count(what) => {
+            let counts = processes.iter().filter_map(|events| most(goal, goal.ours(), what, events));
+            counts.reduce(f64::max).map(|count| format!("{} {what}", figure(count)))
+        }
+        With::Time { at, ours, other } => {
+            let ratios = processes.iter().filter_map(|events| ratio(place(at), ours, other, events).map(Reading::of));
+            let Reading { low, value, high } = Reading::merged(&ratios.collect::<Vec<_>>())?;
+            Some(format!("in time {value:.2}, {low:.2} .. {high:.2}"))
+        }
+    }
 }
-
-/// The machine of the first process.
-fn machine(events: &[Event]) -> Option<&Machine> {
-    events.iter().find_map(Event::machine)
-}
-
-#[cfg(test)]
-mod tests;

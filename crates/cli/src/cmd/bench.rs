@@ -5,19 +5,21 @@ use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use waterwheel_bench::compare::{Comparison, Results};
+use waterwheel_bench::compare::{BadResults, Comparison, Results};
 use waterwheel_bench::output::{self, Text};
-use waterwheel_bench::{Event, Options, programs};
+use waterwheel_bench::{Event, Options, programs, targets};
 
 use crate::args::{Bench, BenchSub};
 use crate::failure::{Class, Failure};
 use crate::report;
 use crate::signals::Signals;
 
-/// Compares two runs, lists the programs, or runs them.
+/// Compares two runs, holds one against the targets, lists the programs, or runs them.
 pub(crate) fn run(args: &Bench) -> Result<(), Failure> {
-    if let Some(BenchSub::Compare { old, new }) = &args.sub {
-        return compare(old, new);
+    match &args.sub {
+        Some(BenchSub::Compare { old, new }) => return compare(old, new),
+        Some(BenchSub::Targets { run }) => return targets(run),
+        None => {}
     }
     if args.list {
         return output::list(&mut io::stdout().lock(), &programs()).map_err(|error| Failure::output(&error));
@@ -94,7 +96,7 @@ impl Page {
 
 /// Says what changed between two runs; fails if something became slower.
 fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
-    let (old, new) = (read(old)?, read(new)?);
+    let (old, new) = (read(old, Results::read)?, read(new, Results::read)?);
     let comparison = Comparison::new(&old, &new);
     comparison.write(&mut io::stdout().lock()).map_err(|error| Failure::output(&error))?;
     match comparison.slower().as_slice() {
@@ -104,8 +106,14 @@ fn compare(old: &Path, new: &Path) -> Result<(), Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<Results, Failure> {
+/// Says which targets a run reaches.
+fn targets(run: &Path) -> Result<(), Failure> {
+    let table = targets::markdown(&read(run, targets::read)?);
+    io::stdout().lock().write_all(table.as_bytes()).map_err(|error| Failure::output(&error))
+}
+
+fn read<T>(path: &Path, read: impl Fn(BufReader<File>) -> Result<T, BadResults>) -> Result<T, Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::new(Class::Config, format!("{}: {error}", path.display()));
     let file = File::open(path).map_err(|error| bad(&error))?;
-    Results::read(BufReader::new(file)).map_err(|error| bad(&error))
+    read(BufReader::new(file)).map_err(|error| bad(&error))
 }
