@@ -194,8 +194,8 @@ pub struct Target {
     pub aim: Option<f64>,
     /// Whether it is.
     pub verdict: Verdict,
-    /// What has to be read with it.
-    pub remark: Option<String>,
+    /// What has to be read with it: what was counted.
+    pub remarks: Vec<String>,
 }
 
 /// What a figure says of its limits.

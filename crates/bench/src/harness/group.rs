@@ -134,18 +134,8 @@ impl<'g, 'a> Group<'g, 'a> {
         self.add(side, implementation, work, true, body);
     }
 
-    /// A contender that takes the time itself, as it has threads or processes to start; nothing is subtracted. It is told about how many elements to work on.
-    pub(crate) fn timed(
-        &mut self,
-        side: Side,
-        name: impl Into<String>,
-        work: impl Into<String>,
-        mut body: impl FnMut(u64) -> Lap + 'static,
-    ) {
-        self.fallible(side, name, work, move |elements| Ok(body(elements)));
-    }
-
-    /// The same, of one that may fail: another process, which may die. It is absent then, and the others go on.
+    /// A contender that takes the time itself, as it has threads or processes to start; nothing is subtracted. It is told about how many elements to work on. If it fails (a process that
+    /// dies), it is absent, and the others go on.
     pub(crate) fn fallible(
         &mut self,
         side: Side,

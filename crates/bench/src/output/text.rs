@@ -213,7 +213,7 @@ fn write_target(out: &mut dyn Write, target: &Target) -> io::Result<()> {
         (limit(target.value, target), limit(Some(target.reach), target), limit(target.aim, target));
     let (beside, spread, verdict) = (&target.beside, spread(target), target.verdict.name());
     writeln!(out, "  {work:WORK$} {beside:BESIDE$} {value:>12} {spread:>16} {reach:>12} {aim:>8}  {verdict}")?;
-    target.remark.as_ref().map_or(Ok(()), |remark| writeln!(out, "  {:WORK$} {remark}", ""))
+    target.remarks.iter().try_for_each(|remark| writeln!(out, "  {:WORK$} {remark}", ""))
 }
 
 fn write_machine(out: &mut dyn Write, machine: &Machine) -> io::Result<()> {

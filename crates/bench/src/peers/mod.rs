@@ -23,8 +23,8 @@ const NOT_ASKED: &str = "a peer that is a program: start with --peers";
 
 /// A loop of as many iterations as it is told.
 pub(crate) type Loop = Box<dyn FnMut(u64)>;
-/// Works on about as many elements as it is told, and takes the time.
-pub(crate) type Timed = Box<dyn FnMut(u64) -> Lap>;
+/// Works on about as many elements as it is told, and takes the time; or says why it cannot.
+pub(crate) type Timed = Box<dyn FnMut(u64) -> Result<Lap, String>>;
 
 /// What is done in one iteration with a pool of packet memory, ours or a peer's: `count` buffers are taken, then all given back in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

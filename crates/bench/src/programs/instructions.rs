@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::num::NonZero;
 use waterwheel_mm::stats::{Count, Off, PerCpu};
 use waterwheel_mm::{Pcp, PcpParams, Zone, ZoneParams, ptr_ring};
-use waterwheel_page_pool::{PagePool, PoolParams};
+use waterwheel_page_pool::{PagePool, PoolParams, REFILL};
 
 /// Pages out at a time, packets in a round: a NAPI budget.
 const BUDGET: usize = 64;
@@ -43,10 +43,13 @@ pub(crate) fn program() -> Program {
         cases: vec![
             case("64 pages, touched", |counting| pages(counting, true)),
             case("64 pages", |counting| pages(counting, false)),
+            case("1 page", one_page),
+            case("pool miss", miss),
             case("bulk 32", bulk),
             case("ring, bulk 32", ring),
             case("statistics", statistics),
-            case("loop, batch 64", walk),
+            case("loop, batch 32", |counting| walk(counting, 32)),
+            case("loop, batch 64", |counting| walk(counting, 64)),
         ],
     }
 }
@@ -83,10 +86,33 @@ fn pages(counting: &mut Counting<'_, '_, '_>, touch: bool) -> Result<(), Interru
         counting.add("the loop alone", PER_PAGE, BUDGET, || {
             Ok(Box::new(outstanding((), BUDGET, |(), i| NonZero::new(i + 1), |(), number| _ = black_box(number))))
         })?;
-        counting.add("pcp", PER_PAGE, BUDGET, || lists(PerCpu::default))?;
+        counting.add("pcp", PER_PAGE, BUDGET, || lists(BUDGET, PerCpu::default))?;
     }
     let work = Work { count: BUDGET, bulk: false, touch };
     counting.peers(&[Peer::Mempool, Peer::Mbuf, Peer::Mimalloc], work)
+}
+
+/// The same page again and again: as many rounds as make a refill of the pool, so that what comes once in a while is in it.
+fn one_page(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
+    const ROUNDS: usize = 2 * REFILL;
+    for Way { name, body, .. } in [PAGE_PUT, PAGE_DROP] {
+        counting.add(name, PER_PAGE, ROUNDS, || Ok(many(ROUNDS, body(pool()?, 1, false))))?;
+    }
+    counting.add("pcp", PER_PAGE, ROUNDS, || Ok(many(ROUNDS, lists(1, PerCpu::default)?)))
+}
+
+/// A loop of which each iteration is `rounds` of another one.
+fn many(rounds: usize, mut body: Loop) -> Loop {
+    Box::new(move |loops| body(loops * rounds as u64))
+}
+
+/// Pages that the pool does not keep.
+fn miss(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
+    let params = || PoolParams { limit: BUDGET, high: Some(BUDGET - 1), ..PoolParams::default() };
+    counting.add("64 pages", PER_PAGE, BUDGET, || {
+        let pool = PagePool::new(&zone()?, params()).map_err(|error| error.to_string())?;
+        Ok((PAGE_PUT.body)(pool, BUDGET, false))
+    })
 }
 
 fn bulk(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
@@ -117,8 +143,8 @@ fn ring(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
 
 /// What counting costs: in the lists, where it can be left out, and in the pool, where only other sources can leave it out.
 fn statistics(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
-    counting.add("pcp, counting off", PER_PAGE, BUDGET, || lists(|| Off))?;
-    counting.add("pcp, counting per CPU", PER_PAGE, BUDGET, || lists(PerCpu::default))?;
+    counting.add("pcp, counting off", PER_PAGE, BUDGET, || lists(BUDGET, || Off))?;
+    counting.add("pcp, counting per CPU", PER_PAGE, BUDGET, || lists(BUDGET, PerCpu::default))?;
     counting.add("pool, put", PER_PAGE, BUDGET, || Ok(Box::new(real::put(BUDGET)?)))?;
     counting.add("pool, put, without any count", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::put(BUDGET)?)))?;
     counting.add("pool, Drop", PER_PAGE, BUDGET, || Ok(Box::new(real::dropped(BUDGET)?)))?;
@@ -153,10 +179,10 @@ pools!(real, waterwheel_mm, waterwheel_page_pool);
 pools!(uncounted, waterwheel_mm_uncounted, waterwheel_page_pool_uncounted);
 
 /// Packets through the loop of the binary.
-fn walk(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
+fn walk(counting: &mut Counting<'_, '_, '_>, batch: usize) -> Result<(), Interrupted> {
     for (name, verdict) in [("drop", Verdict::Drop), ("tx", Verdict::Tx), ("redirect", Verdict::Redirect)] {
-        let packets = if verdict == Verdict::Redirect { 2 * BUDGET } else { BUDGET };
-        counting.add(name, PER_PACKET, packets, || xdp::rounds(verdict, BUDGET).map(|(rounds, _)| rounds))?;
+        let packets = if verdict == Verdict::Redirect { 2 * batch } else { batch };
+        counting.add(name, PER_PACKET, packets, || xdp::rounds(verdict, batch))?;
     }
     Ok(())
 }
@@ -170,7 +196,7 @@ fn pool() -> Result<PagePool, String> {
 }
 
 /// Pages through the lists of one CPU, counted in one way.
-fn lists<C: Count + 'static>(count: impl Fn() -> C) -> Made {
+fn lists<C: Count + 'static>(n: usize, count: impl Fn() -> C) -> Made {
     let lists = Pcp::counted(&zone()?, PcpParams::default(), count(), count());
-    Ok(Box::new(outstanding(lists, BUDGET, |pcp, _| pcp.alloc(0), Pcp::free)))
+    Ok(Box::new(outstanding(lists, n, |pcp, _| pcp.alloc(0), Pcp::free)))
 }

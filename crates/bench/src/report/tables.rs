@@ -41,13 +41,13 @@ pub(super) fn targets(out: &mut String, events: &[Event]) {
     }
     out.push_str("<p>Lower is better; the spread is the middle half of the rounds.</p>\n");
     let line = |target: &&Target| {
-        let Target { work, beside, remark, verdict, .. } = *target;
-        let work = remark.as_ref().map_or_else(|| work.clone(), |remark| format!("{work} ({remark})"));
+        let Target { work, beside, remarks, verdict, .. } = *target;
         let [value, reach, aim] = [target.value, Some(target.reach), target.aim].map(|value| limit(value, target));
-        vec![work, beside.clone(), value, spread(target), reach, aim, verdict.name().to_owned()]
+        let (verdict, counted) = (verdict.name().to_owned(), remarks.join("; "));
+        vec![work.clone(), beside.clone(), value, spread(target), reach, aim, verdict, counted]
     };
     let rows: Vec<Vec<String>> = targets.iter().map(line).collect();
-    let heads = ["work", "beside", "figure", "spread", "reach", "aim", "verdict"];
+    let heads = ["work", "beside", "figure", "spread", "reach", "aim", "verdict", "counted"];
     table(out, &heads, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
 }
 

@@ -22,15 +22,14 @@ pub fn markdown(events: &[Event]) -> String {
             machine.locked_ns,
         );
     }
-    out.push_str("| work | beside | figure | spread | reach | aim | verdict |\n|---|---|---:|---|---:|---:|---|\n");
-    evaluate(events).iter().for_each(|target| line(&mut out, target));
+    out.push_str("| # | work | beside | figure | spread | reach | aim | verdict | counted |\n|---:|---|---|---:|---|---:|---:|---|---|\n");
+    evaluate(events).iter().enumerate().for_each(|(n, target)| line(&mut out, n + 1, target));
     out
 }
 
-fn line(out: &mut String, target: &Target) {
-    let Target { work, beside, verdict, .. } = target;
-    let remark = target.remark.as_ref().map_or_else(String::new, |remark| format!(" ({remark})"));
-    let cells =
-        [limit(target.value, target), spread(target), limit(Some(target.reach), target), limit(target.aim, target)];
-    let _ = writeln!(out, "| {work}{remark} | {beside} | {} | {} |", cells.join(" | "), verdict.name());
+fn line(out: &mut String, number: usize, target: &Target) {
+    let Target { work, beside, verdict, remarks, .. } = target;
+    let value = limit(target.value, target);
+    let cells = [value, spread(target), limit(Some(target.reach), target), limit(target.aim, target)].join(" | ");
+    let _ = writeln!(out, "| {number} | {work} | {beside} | {cells} | {} | {} |", verdict.name(), remarks.join("; "));
 }

@@ -88,7 +88,7 @@ fn target(goal: &Goal, processes: &[&[Event]]) -> Target {
         reach: goal.reach,
         aim: goal.aim,
         verdict: reading.map_or(Verdict::Absent, |reading| verdict(reading, goal)),
-        remark: goal.with.and_then(|with| remark(goal, with, processes)),
+        remarks: goal.with.iter().filter_map(|with| remark(goal, *with, processes)).collect(),
     }
 }
 
@@ -119,10 +119,10 @@ fn reading(goal: &Goal, events: &[Event]) -> Option<Reading> {
             })
         }
         Figure::Counts { ours, other, what } => {
-            let [ours, other] = [ours, other].map(|name| most(goal, name, what, events));
+            let [ours, other] = [ours, other].map(|name| most(goal.place(), name, what, events));
             ours.zip(other).map(|(ours, other)| Reading::exact(ours / other))
         }
-        Figure::Most { ours, what } => most(goal, ours, what, events).map(Reading::exact),
+        Figure::Most { ours, what } => most(goal.place(), ours, what, events).map(Reading::exact),
     }
 }
 
@@ -137,14 +137,14 @@ fn ratio<'e>(place: (&str, &str), ours: &str, peer: &str, events: &'e [Event]) -
     })
 }
 
-/// A contender's count in the goal's case; the greatest of all cases, if it names none.
-fn most(goal: &Goal, contender: &str, what: &str, events: &[Event]) -> Option<f64> {
-    let (bench, case) = goal.place();
+/// A contender's count in a case; the greatest of all cases, if none is named. What was counted begins like `what`.
+fn most((bench, case): (&str, &str), contender: &str, what: &str, events: &[Event]) -> Option<f64> {
     let count = |event: &Event| match event {
         Event::Count(count)
             if count.bench == bench
                 && (case.is_empty() || count.case == case)
-                && (&*count.implementation, &*count.what) == (contender, what) =>
+                && count.implementation == contender
+                && count.what.starts_with(what) =>
         {
             Some(count.value)
         }
@@ -153,12 +153,21 @@ fn most(goal: &Goal, contender: &str, what: &str, events: &[Event]) -> Option<f6
     events.iter().filter_map(count).reduce(f64::max)
 }
 
+/// The greatest of all processes.
+fn greatest(place: (&str, &str), contender: &str, what: &str, processes: &[&[Event]]) -> Option<f64> {
+    processes.iter().filter_map(|events| most(place, contender, what, events)).reduce(f64::max)
+}
+
 /// What has to be read with a figure; of several processes the greatest count, the median time.
 fn remark(goal: &Goal, with: With, processes: &[&[Event]]) -> Option<String> {
     match with {
         With::Count(what) => {
-            let counts = processes.iter().filter_map(|events| most(goal, goal.ours(), what, events));
-            counts.reduce(f64::max).map(|count| format!("{} {what}", figure(count)))
+            greatest(goal.place(), goal.ours(), what, processes).map(|count| format!("{} {what}", figure(count)))
+        }
+        With::Instructions { case, ours, other } => {
+            let of = |name| greatest(("instructions", case), name, "instructions/", processes);
+            let theirs = other.and_then(of).map_or_else(String::new, |theirs| format!(", theirs {}", figure(theirs)));
+            Some(format!("{} instructions ({case}){theirs}", figure(of(ours)?)))
         }
         With::Time { at, ours, other } => {
             let ratios = processes.iter().filter_map(|events| ratio(place(at), ours, other, events).map(Reading::of));

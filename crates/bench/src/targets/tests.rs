@@ -46,8 +46,9 @@ fn ratio([low, value, high]: [f64; 3]) -> Event {
 #[test]
 fn goals_are_of_benches_and_cases_that_there_are() {
     let programs = programs();
-    let withs = GOALS.iter().filter_map(|goal| match goal.with? {
+    let withs = GOALS.iter().flat_map(|goal| goal.with).filter_map(|with| match with {
         With::Time { at, .. } => Some(place(at)),
+        With::Instructions { case, .. } => Some(("instructions", *case)),
         With::Count(_) => None,
     });
     for (bench, case) in GOALS.iter().map(Goal::place).chain(withs) {
@@ -102,7 +103,7 @@ fn what_was_not_run_is_not_shown_and_what_was_but_gave_nothing_is_not_measured()
     let note = Event::Note(Note { bench: bench.into(), case: String::new(), text: String::new() });
     let targets = evaluate(&[machine(), note.clone()]);
     assert!(targets.iter().all(|target| target.bench == bench && target.verdict == Verdict::Absent), "{targets:?}");
-    assert!(markdown(&[machine(), note]).contains("| - |  | 0.5 x | 0.3 x | not measured |"));
+    assert!(markdown(&[machine(), note]).contains("| - |  | 0.5 x | 0.3 x | not measured |  |"));
     // A saved run has its targets in it: they are no measurement.
     let saved: Vec<Event> = targets.into_iter().map(Event::Target).collect();
     assert!(evaluate(&saved).is_empty());

@@ -37,7 +37,7 @@ fn who_fails_on_the_way_is_absent_and_the_others_go_on() {
             let lap = Lap { ticks: 1 << 24, elements: loops };
             if left > 0 { Ok(lap) } else { Err("it died".to_owned()) }
         });
-        group.timed(Side::Ours, "lives", "", |loops| Lap { ticks: 1 << 24, elements: loops });
+        group.fallible(Side::Ours, "lives", "", |loops| Ok(Lap { ticks: 1 << 24, elements: loops }));
         group.measure()?;
         assert!(group.median_ns("lives").is_some() && group.median_ns("dies").is_none());
         Ok(())
@@ -54,9 +54,9 @@ fn contenders_take_turns_there_and_back() {
     let events = events(3, move |group| {
         for name in ["a", "b"] {
             let order = seen.clone();
-            group.timed(Side::Ours, name, "", move |loops| {
+            group.fallible(Side::Ours, name, "", move |loops| {
                 order.borrow_mut().push_str(name);
-                Lap { ticks: 1 << 24, elements: loops }
+                Ok(Lap { ticks: 1 << 24, elements: loops })
             });
         }
         group.measure()
@@ -69,8 +69,8 @@ fn contenders_take_turns_there_and_back() {
 #[test]
 fn a_ratio_is_ours_by_theirs_per_element() {
     let events = events(4, |group| {
-        group.timed(Side::Ours, "ours", "", |_| Lap { ticks: 1 << 24, elements: 2000 });
-        group.timed(Side::Peer, "peer", "", |_| Lap { ticks: 1 << 25, elements: 1000 });
+        group.fallible(Side::Ours, "ours", "", |_| Ok(Lap { ticks: 1 << 24, elements: 2000 }));
+        group.fallible(Side::Peer, "peer", "", |_| Ok(Lap { ticks: 1 << 25, elements: 1000 }));
         group.measure()
     });
     let Some(Event::Ratio(ratio)) = events.last() else { panic!("{events:?}") };

@@ -5,7 +5,7 @@ use super::ffi::{BATCH_MAX, Haul, Lcore, Ring};
 use super::{Crossing, Load, Object};
 use crate::harness::{Clock, Lap};
 use crate::peers::Timed;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use waterwheel_mm::cpu;
 
@@ -29,14 +29,18 @@ pub(crate) fn cross(cpu: usize, crossing: Crossing) -> Result<Timed, String> {
     Ok(Box::new(move |elements| lap(clock, Haul { pool: &pool, batch, what }, &rings, &consumers, elements)))
 }
 
-/// How the threads stand, counted up by each of them.
+/// How the threads stand: those who are ready and done count themselves.
 #[derive(Default)]
 struct Standing {
     ready: AtomicUsize,
     done: AtomicUsize,
+    /// One of them could not be started: the others need not wait for anything.
+    given_up: AtomicBool,
+    /// All of them are there.
+    all_there: AtomicBool,
 }
 
-pub(super) fn lap(clock: Clock, haul: Haul<'_>, rings: &[Ring], cpus: &[usize], elements: u64) -> Lap {
+pub(super) fn lap(clock: Clock, haul: Haul<'_>, rings: &[Ring], cpus: &[usize], elements: u64) -> Result<Lap, String> {
     let _cache = Lcore::enter();
     let whole = (haul.batch * rings.len()) as u64;
     let each = elements.div_ceil(whole) * haul.batch as u64; // whole batches, the same number to each
@@ -44,14 +48,19 @@ pub(super) fn lap(clock: Clock, haul: Haul<'_>, rings: &[Ring], cpus: &[usize], 
     thread::scope(|scope| {
         for (ring, &cpu) in rings.iter().zip(cpus) {
             let standing = &standing;
-            scope.spawn(move || consumer(haul, ring, cpu, each, standing));
+            let thread = thread::Builder::new();
+            if let Err(error) = thread.spawn_scoped(scope, move || consumer(haul, ring, cpu, each, standing)) {
+                standing.given_up.store(true, Ordering::Release);
+                return Err(format!("a thread could not be started: {error}"));
+            }
         }
         wait(&standing.ready, cpus.len());
+        standing.all_there.store(true, Ordering::Release);
         let begin = clock.now();
         let targets: Vec<&Ring> = rings.iter().collect();
         haul.produce(&targets, each * rings.len() as u64);
         wait(&standing.done, cpus.len());
-        Lap { ticks: clock.now() - begin, elements: each * rings.len() as u64 }
+        Ok(Lap { ticks: clock.now() - begin, elements: each * rings.len() as u64 })
     })
 }
 
@@ -59,6 +68,12 @@ fn consumer(haul: Haul<'_>, ring: &Ring, cpu: usize, total: u64, standing: &Stan
     let _ = cpu::pin_to(cpu); // where that is refused the figures are noisy, which shows
     let _cache = Lcore::enter(); // of 128 lcores at most a few are taken; without one it would be slower, not wrong
     standing.ready.fetch_add(1, Ordering::Release);
+    while !standing.all_there.load(Ordering::Acquire) {
+        if standing.given_up.load(Ordering::Acquire) {
+            return;
+        }
+        std::hint::spin_loop();
+    }
     haul.consume(ring, total);
     standing.done.fetch_add(1, Ordering::Release);
 }

@@ -76,7 +76,7 @@ fn what_crosses_is_counted() {
     for load in loads {
         for batch in [1, 64] {
             let crossing = Crossing { clock: Clock::new(), consumers: consumers.clone(), batch, slots: 1024, load };
-            let lap = cross(first(), crossing).expect("a crossing")(10_000);
+            let lap = cross(first(), crossing).expect("a crossing")(10_000).expect("threads");
             assert!(lap.elements >= 10_000 && lap.ticks > 0, "{lap:?}");
         }
     }
@@ -91,7 +91,7 @@ fn objects_that_crossed_are_home_again() {
             let pool = Eal::get(first()).and_then(|eal| eal.pool(object)).expect("a pool");
             let rings = [ring(1024, object.what()).expect("a ring")];
             let haul = Haul { pool: &pool, batch, what: object.what() };
-            let crossed = lap(Clock::new(), haul, &rings, &[second], 100_000);
+            let crossed = lap(Clock::new(), haul, &rings, &[second], 100_000).expect("threads");
             assert!(crossed.elements >= 100_000 && crossed.ticks > 0, "{crossed:?}");
             assert_eq!(pool.available(), OBJECTS);
         }

@@ -88,7 +88,7 @@ fn add_both<K: Kind>(group: &mut Group<'_, '_>, cpus: [usize; 2], batch: usize) 
 /// Adds DPDK's row, or says why there is none.
 pub(super) fn dpdk_crossing(group: &mut Group<'_, '_>, cpu: usize, name: &str, work: String, crossing: Crossing) {
     match dpdk::cross(cpu, crossing) {
-        Ok(body) => group.timed(Side::Peer, name, format!("{work} ({})", dpdk::version()), body),
+        Ok(body) => group.fallible(Side::Peer, name, format!("{work} ({})", dpdk::version()), body),
         Err(why) => group.absent(name, why),
     }
 }

@@ -88,7 +88,7 @@ fn timed(group: &mut Group<'_, '_>, cpus: &[usize], batch: usize) -> Result<(), 
         match dpdk::cross(cpus[0], crossing) {
             Ok(body) => {
                 let work = format!("taken, given to another lcore in bursts of {batch}, freed there into its cache");
-                group.timed(Side::Peer, name, format!("{work} ({})", dpdk::version()), body);
+                group.fallible(Side::Peer, name, format!("{work} ({})", dpdk::version()), body);
             }
             Err(why) => group.absent(name, why),
         }

@@ -148,7 +148,7 @@ impl Bed {
     }
 
     /// Packets of a round, if every source gives as many as it is asked for.
-    pub(super) fn per_round(&self) -> u64 {
+    fn per_round(&self) -> u64 {
         (self.sources * self.budget) as u64
     }
 

@@ -85,12 +85,11 @@ fn program(walk: Walk) -> Program {
     }
 }
 
-/// Rounds of `budget` packets through the loop of the binary, between devices in memory; and how many packets a round has.
-pub(crate) fn rounds(verdict: Verdict, budget: usize) -> Result<(Loop, u64), String> {
+/// Rounds of the loop of the binary between devices in memory: `budget` packets each, from each of the devices.
+pub(crate) fn rounds(verdict: Verdict, budget: usize) -> Result<Loop, String> {
     let bed = Bed::new(Source::Null, verdict, budget, deciders::of_the_binary(verdict));
     let mut bed = bed.map_err(|error| error.to_string())?;
-    let packets = bed.per_round();
-    Ok((Box::new(move |rounds| bed.round(rounds)), packets))
+    Ok(Box::new(move |rounds| bed.round(rounds)))
 }
 
 /// The program that the binary runs, by budget.
