@@ -22,14 +22,16 @@ pub fn markdown(events: &[Event]) -> String {
             machine.locked_ns,
         );
     }
-    out.push_str("| # | work | beside | figure | spread | reach | aim | verdict | counted |\n|---:|---|---|---:|---|---:|---:|---|---|\n");
-    evaluate(events).iter().enumerate().for_each(|(n, target)| line(&mut out, n + 1, target));
+    out.push_str(
+        "| work | beside | figure | spread | reach | aim | verdict | counted |\n|---|---|---:|---|---:|---:|---|---|\n",
+    );
+    evaluate(events).iter().for_each(|target| line(&mut out, target));
     out
 }
 
-fn line(out: &mut String, number: usize, target: &Target) {
+fn line(out: &mut String, target: &Target) {
     let Target { work, beside, verdict, remarks, .. } = target;
     let value = limit(target.value, target);
     let cells = [value, spread(target), limit(Some(target.reach), target), limit(target.aim, target)].join(" | ");
-    let _ = writeln!(out, "| {number} | {work} | {beside} | {cells} | {} | {} |", verdict.name(), remarks.join("; "));
+    let _ = writeln!(out, "| {work} | {beside} | {cells} | {} | {} |", verdict.name(), remarks.join("; "));
 }

@@ -16,7 +16,7 @@ use crate::harness::Summary;
 use crate::output::figure;
 use crate::results::{self, BadResults};
 use std::io::BufRead;
-use table::{Figure, GOALS, Goal, With, place};
+use table::{Figure, GOALS, Goal, KERNEL_LOCKED_CYCLES, With, place};
 
 /// A figure with the ends of its spread.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +88,10 @@ fn target(goal: &Goal, processes: &[&[Event]]) -> Target {
         reach: goal.reach,
         aim: goal.aim,
         verdict: reading.map_or(Verdict::Absent, |reading| verdict(reading, goal)),
-        remarks: goal.with.iter().filter_map(|with| remark(goal, *with, processes)).collect(),
+        remarks: in_cycles(goal, reading, processes)
+            .into_iter()
+            .chain(goal.with.iter().filter_map(|with| remark(goal, *with, processes)))
+            .collect(),
     }
 }
 
@@ -156,6 +159,16 @@ fn most((bench, case): (&str, &str), contender: &str, what: &str, events: &[Even
 /// The greatest of all processes.
 fn greatest(place: (&str, &str), contender: &str, what: &str, processes: &[&[Event]]) -> Option<f64> {
     processes.iter().filter_map(|events| most(place, contender, what, events)).reduce(f64::max)
+}
+
+/// What LOCKed increments are in core cycles, of which an iteration of the empty loop takes one, here and where the limit is from: not every CPU needs as many for one.
+fn in_cycles(goal: &Goal, reading: Option<Reading>, processes: &[&[Event]]) -> Option<String> {
+    let Figure::Locked { .. } = goal.figure else { return None };
+    let ratio = |events: &&[Event]| events.iter().find_map(Event::machine).map(|m| m.locked_ns / m.empty_ns);
+    let locked: Vec<f64> = processes.iter().filter_map(ratio).collect();
+    let cycles = reading?.value * Reading::merged(&locked.into_iter().map(Reading::exact).collect::<Vec<_>>())?.value;
+    let limit = goal.reach * KERNEL_LOCKED_CYCLES;
+    Some(format!("{} core cycles, the limit where it is from {}", figure(cycles), figure(limit)))
 }
 
 /// What has to be read with a figure; of several processes the greatest count, the median time.
