@@ -83,9 +83,7 @@ fn pages(counting: &mut Counting<'_, '_, '_>, touch: bool) -> Result<(), Interru
         counting.add(name, PER_PAGE, BUDGET, || Ok(body(pool()?, BUDGET, touch)))?;
     }
     if !touch {
-        counting.add("the loop alone", PER_PAGE, BUDGET, || {
-            Ok(Box::new(outstanding((), BUDGET, |(), i| NonZero::new(i + 1), |(), number| _ = black_box(number))))
-        })?;
+        counting.add("the loop alone", PER_PAGE, BUDGET, || Ok(nothing(BUDGET)))?;
         counting.add("pcp", PER_PAGE, BUDGET, || lists(BUDGET, PerCpu::default))?;
     }
     let work = Work { count: BUDGET, bulk: false, touch };
@@ -95,10 +93,16 @@ fn pages(counting: &mut Counting<'_, '_, '_>, touch: bool) -> Result<(), Interru
 /// The same page again and again: as many rounds as make a refill of the pool, so that what comes once in a while is in it.
 fn one_page(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
     const ROUNDS: usize = 2 * REFILL;
+    counting.add("the loop alone", PER_PAGE, ROUNDS, || Ok(many(ROUNDS, nothing(1))))?;
     for Way { name, body, .. } in [PAGE_PUT, PAGE_DROP] {
         counting.add(name, PER_PAGE, ROUNDS, || Ok(many(ROUNDS, body(pool()?, 1, false))))?;
     }
     counting.add("pcp", PER_PAGE, ROUNDS, || Ok(many(ROUNDS, lists(1, PerCpu::default)?)))
+}
+
+/// The loop that is around the others, with numbers instead of pages.
+fn nothing(n: usize) -> Loop {
+    Box::new(outstanding((), n, |(), i| NonZero::new(i + 1), |(), number| _ = black_box(number)))
 }
 
 /// A loop of which each iteration is `rounds` of another one.
