@@ -178,7 +178,7 @@ impl Owner {
     /// Makes `page` a page of this owner.
     #[inline]
     pub fn bind(&mut self, page: FrozenPage) -> Page {
-        tally(&mut self.bound, 1);
+        self.bound += 1;
         page.bind(self.mark)
     }
 
@@ -186,8 +186,18 @@ impl Owner {
     #[inline]
     pub fn unbind(&mut self, page: Page) -> Result<FrozenPage, Page> {
         let page = page.unbind_from(self.mark)?;
-        tally(&mut self.unbound, 1);
+        self.count_unbound(1);
         Ok(page)
+    }
+
+    /// Ownership needs the difference of the two counts only, which is what `waterwheel-mm-uncounted` keeps; statistics need both.
+    #[inline(always)]
+    fn count_unbound(&mut self, pages: usize) {
+        if cfg!(feature = "uncounted") {
+            self.bound -= pages as u64;
+        } else {
+            self.unbound += pages as u64;
+        }
     }
 
     /// As [`bind`](Self::bind), for many: the last `count` of `pages` go to the end of `out`.
@@ -195,7 +205,7 @@ impl Owner {
     pub fn bind_bulk(&mut self, pages: &mut Vec<FrozenPage>, count: usize, out: &mut Vec<Page>) {
         let (mark, before) = (self.mark, out.len());
         move_tail(pages, count, out, |page| page.bind(mark));
-        tally(&mut self.bound, out.len() - before);
+        self.bound += (out.len() - before) as u64;
     }
 
     /// As [`unbind`](Self::unbind), for many: the pages of this owner go to the end of `out`, those of others stay.
@@ -208,7 +218,7 @@ impl Owner {
         } else {
             self.unbind_some(pages, out);
         }
-        tally(&mut self.unbound, out.len() - before);
+        self.count_unbound(out.len() - before);
     }
 
     #[cold]
@@ -248,14 +258,6 @@ impl Owner {
             self.slot.new_lanes.store(0, Ordering::Relaxed);
             self.lanes.append(&mut state.lanes);
         }
-    }
-}
-
-/// The only counting on the fast paths. (Left out of `waterwheel-mm-uncounted`, whose owners so never get their ids back: it shows what this costs.)
-#[inline(always)]
-fn tally(number: &mut u64, pages: usize) {
-    if !cfg!(feature = "uncounted") {
-        *number += pages as u64;
     }
 }
 

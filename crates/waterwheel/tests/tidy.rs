@@ -14,7 +14,7 @@ const ARROW: &[(&str, &[&str])] = &[
     ("waterwheel-count", &[]),
     ("waterwheel-mm-counted", &["waterwheel-count"]),
     ("waterwheel-page-pool-counted", &["waterwheel-mm-counted"]),
-    // The same sources without what counts on their fast paths, for the benchmarks.
+    // The same sources without statistics, for the benchmarks.
     ("waterwheel-mm-uncounted", &[]),
     ("waterwheel-page-pool-uncounted", &["waterwheel-mm-uncounted"]),
     ("waterwheel-xdp", &["waterwheel-page-pool"]),

@@ -37,8 +37,8 @@ pub(crate) fn program() -> Program {
         notes: vec![
             "counted, not estimated: the loop runs in a process of its own, which is stepped one instruction at a time. The loop itself is in it (the same for all contenders, some 3 to 6 \
              instructions per page); instructions of the kernel are not. The same program on the same machine gives the same numbers each time",
-            "`without any count`: the pool's sources built a second time without the two numbers (pages bound, pages unbound) from which its statistics follow, and by which it knows when nothing is \
-             out any more: statistics alone cost it nothing",
+            "`without statistics`: the pool's sources built a second time with one number per owner, of the pages that are out, which it needs to know when none is; with statistics it keeps two, \
+             bound and unbound, from which they and their difference follow",
         ],
         cases: vec![
             case("64 pages, touched", |counting| pages(counting, true)),
@@ -150,9 +150,9 @@ fn statistics(counting: &mut Counting<'_, '_, '_>) -> Result<(), Interrupted> {
     counting.add("pcp, counting off", PER_PAGE, BUDGET, || lists(BUDGET, || Off))?;
     counting.add("pcp, counting per CPU", PER_PAGE, BUDGET, || lists(BUDGET, PerCpu::default))?;
     counting.add("pool, put", PER_PAGE, BUDGET, || Ok(Box::new(real::put(BUDGET)?)))?;
-    counting.add("pool, put, without any count", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::put(BUDGET)?)))?;
+    counting.add("pool, put, without statistics", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::put(BUDGET)?)))?;
     counting.add("pool, Drop", PER_PAGE, BUDGET, || Ok(Box::new(real::dropped(BUDGET)?)))?;
-    counting.add("pool, Drop, without any count", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::dropped(BUDGET)?)))
+    counting.add("pool, Drop, without statistics", PER_PAGE, BUDGET, || Ok(Box::new(uncounted::dropped(BUDGET)?)))
 }
 
 /// The pool's loops over either build of the same sources.

@@ -2,9 +2,8 @@
 
 use crate::harness::{Case, Group, Interrupted, Program};
 use crate::peers::{self, Peer, Work};
-use crate::programs::setup::{self, outstanding};
+use crate::programs::setup::{self, outstanding, outstanding_of};
 use std::cell::RefCell;
-use std::hint::black_box;
 use std::rc::Rc;
 use waterwheel_mm::{Pcp, PcpParams};
 use waterwheel_page_pool::{Direction, PagePool};
@@ -50,21 +49,11 @@ fn flatness(group: &mut Group<'_, '_>) -> Result<(), Interrupted> {
     let pool = Rc::new(RefCell::new(pool));
     let name = |n: usize| format!("pool, put, N={n}");
     for n in sizes() {
-        // The pool goes from loop to loop, and not through a `RefCell` for each page.
-        let (shared, mut store) = (pool.clone(), Vec::with_capacity(n));
-        group.ours(
-            name(n),
-            "page from the pool and back by its owner; the same pool for all N",
-            n as u64,
-            move |loops| {
-                let pool = &mut *shared.borrow_mut();
-                for _ in 0..loops {
-                    let pool = black_box(&mut *pool);
-                    store.extend((0..n).map_while(|_| pool.alloc(Direction::Rx)));
-                    black_box(&mut store).drain(..).for_each(|page| pool.put(page));
-                }
-            },
-        );
+        // The loop gets the pool itself: a look into the `RefCell` for each page would be in the time.
+        let shared = pool.clone();
+        let mut body = outstanding_of(n, |pool: &mut PagePool, _| pool.alloc(Direction::Rx), PagePool::put);
+        let work = "page from the pool and back by its owner; the same pool for all N";
+        group.ours(name(n), work, n as u64, move |loops| body(&mut shared.borrow_mut(), loops));
     }
     group.measure()?;
     let median = |n: &usize| group.median_ns(&name(*n)).unwrap_or_default();

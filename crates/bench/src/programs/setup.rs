@@ -31,13 +31,31 @@ pub(crate) fn pool_with(group: &mut Group<'_, '_>, name: &str, params: PoolParam
 pub(crate) fn outstanding<S: 'static, T: 'static>(
     mut source: S,
     n: usize,
+    take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
+    give: impl FnMut(&mut S, T) + 'static,
+) -> impl FnMut(u64) + 'static {
+    let mut body = outstanding_of(n, take, give);
+    move |loops| body(&mut source, loops)
+}
+
+/// The same, of a source that others have in turn. A single thing is kept in a variable: the calls that a vector needs for each batch would be paid for one.
+pub(crate) fn outstanding_of<S, T: 'static>(
+    n: usize,
     mut take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
     mut give: impl FnMut(&mut S, T) + 'static,
-) -> impl FnMut(u64) + 'static {
+) -> impl FnMut(&mut S, u64) + 'static {
     let mut store = Vec::with_capacity(n);
-    move |loops| {
+    move |source, loops| {
+        if n == 1 {
+            for i in 0..loops {
+                let source = black_box(&mut *source);
+                let thing = take(source, i).unwrap_or_else(|| exhausted(n));
+                give(source, black_box(thing));
+            }
+            return;
+        }
         for i in 0..loops {
-            let source = black_box(&mut source);
+            let source = black_box(&mut *source);
             store.extend((0..n).map(|_| take(source, i).unwrap_or_else(|| exhausted(n))));
             black_box(&mut store).drain(..).for_each(|thing| give(source, thing));
         }

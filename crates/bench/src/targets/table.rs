@@ -227,8 +227,8 @@ pub(super) const GOALS: &[Goal] = &[
     peer("the same, 64 out", "page_bench02/N=64", "pcp 1008/63", MIMALLOC, 0.7, 0.4)
         .with(&[both(UNTOUCHED, "pcp", MIMALLOC)]),
     statistics("statistics on / off, PCP lists", "pcp, counting per CPU", "pcp, counting off").with(&[COUNTING]),
-    statistics("the same, pool by put (off: without any count)", "pool, put", "pool, put, without any count"),
-    statistics("the same, pool by Drop", "pool, Drop", "pool, Drop, without any count"),
+    statistics("the same, pool by put", "pool, put", "pool, put, without statistics"),
+    statistics("the same, pool by Drop", "pool, Drop", "pool, Drop, without statistics"),
     peer("forward between memory devices, bursts of 32", "xdp_redirect/batch 32", "null:size=64", TESTPMD, 1.0, 0.6)
         .with(&[own("loop, batch 32", "redirect")]),
     peer("the same, bursts of 64", "xdp_redirect/batch 64", "null:size=64", TESTPMD, 1.0, 0.6)
