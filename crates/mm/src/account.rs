@@ -3,7 +3,7 @@
 //! It is taken at a quiet moment: the buddy lists are read from the metadata, then everyone who holds pages marks each of them. A page that two mark is corruption;
 //! a page that nobody marks is out with a user, or, when there are no users any more or all of them have marked theirs, lost.
 
-use crate::page::{FREE, FrozenPage, QUARANTINED};
+use crate::page::{FREE, FrozenPage, QUARANTINED, RESTING};
 use crate::sync::Ordering::Relaxed;
 use crate::zone::Zone;
 
@@ -79,7 +79,7 @@ impl Account {
                 let meta = region.meta(number as u32);
                 let order = meta.order.load(Relaxed);
                 let (place, pages) = match meta.state.load(Relaxed) {
-                    FREE => (Where::Free, 1 << order),
+                    FREE | RESTING => (Where::Free, 1 << order),
                     QUARANTINED => (Where::Quarantined, 1 << order),
                     _ if meta.refcount.look() > 0 => (Where::Shared, 1),
                     _ => (Where::Unknown, 1),

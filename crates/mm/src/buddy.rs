@@ -4,6 +4,7 @@
 //!
 //! Equations that hold between calls: `free == sum over order of blocks(order) << order`, and a page's state is `FREE` exactly at the head of a block in a list.
 
+use crate::debug::{self, Resting};
 use crate::page::{FREE, FROZEN, PageMeta, QUARANTINED};
 use crate::region::Region;
 use crate::sync::Ordering::Relaxed;
@@ -19,12 +20,15 @@ pub(crate) struct Buddy {
     free: usize,
     /// Pages that will never come back.
     quarantined: usize,
+    /// Free blocks that are in no list yet.
+    resting: Resting,
 }
 
 impl Buddy {
     /// All pages of `region`, free.
     pub(crate) fn new(region: &Region) -> Self {
-        let mut buddy = Self { heads: [0; ORDERS], blocks: [0; ORDERS], free: 0, quarantined: 0 };
+        let resting = Resting::new(region);
+        let mut buddy = Self { heads: [0; ORDERS], blocks: [0; ORDERS], free: 0, quarantined: 0, resting };
         let (mut number, end) = (0, region.pages() as u32);
         while number < end {
             let aligned = number.trailing_zeros().min(u32::from(MAX_ORDER)) as u8;
@@ -51,8 +55,14 @@ impl Buddy {
 
     /// A block of `order`, claimed.
     pub(crate) fn alloc(&mut self, region: &Region, order: u8) -> Option<u32> {
-        let from = (order..=MAX_ORDER).find(|&o| self.heads[usize::from(o)] != 0)?;
-        Some(self.take(region, from, order))
+        loop {
+            if let Some(from) = (order..=MAX_ORDER).find(|&o| self.heads[usize::from(o)] != 0) {
+                return Some(self.take(region, from, order));
+            }
+            if !self.wake(region) {
+                return None;
+            }
+        }
     }
 
     /// The largest block at hand of at most `order`, or one of `order` cut from a larger one: small blocks go out first, large ones stay whole.
@@ -60,7 +70,10 @@ impl Buddy {
         if let Some(o) = (0..=order).rev().find(|&o| self.heads[usize::from(o)] != 0) {
             return Some((self.take(region, o, o), o));
         }
-        Some((self.alloc(region, order)?, order))
+        if let Some(from) = (order + 1..=MAX_ORDER).find(|&o| self.heads[usize::from(o)] != 0) {
+            return Some((self.take(region, from, order), order));
+        }
+        if self.wake(region) { self.alloc_upto(region, order) } else { None }
     }
 
     /// Takes the first block of order `from`, gives back what is more than `order`, and claims the rest.
@@ -71,12 +84,33 @@ impl Buddy {
             self.push(region, number + (1 << half), half);
         }
         self.free -= 1 << order;
+        debug::from_zone(region, number, order);
         number
     }
 
     /// Takes a block back.
     pub(crate) fn free(&mut self, region: &Region, number: u32, order: u8) {
+        debug::to_zone(region, number, order);
         self.free += 1 << order;
+        let mut ready = self.resting.pass(region, (number, order));
+        while let Some((number, order)) = ready {
+            self.insert(region, number, order);
+            ready = self.resting.overdue(region);
+        }
+    }
+
+    /// Puts the blocks that rest into the lists, and tells whether there were any.
+    pub(crate) fn wake(&mut self, region: &Region) -> bool {
+        let mut any = false;
+        while let Some((number, order)) = self.resting.oldest(region) {
+            self.insert(region, number, order);
+            any = true;
+        }
+        any
+    }
+
+    /// Puts a free block into the lists, merged with its buddies.
+    fn insert(&mut self, region: &Region, number: u32, order: u8) {
         let (mut number, mut order) = (number, order);
         while order < MAX_ORDER {
             let buddy = number ^ (1 << order);

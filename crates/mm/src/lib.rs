@@ -22,6 +22,7 @@ mod account;
 mod buddy;
 mod bulk;
 pub mod cpu;
+pub mod debug;
 mod frag;
 mod lane;
 mod lanes;

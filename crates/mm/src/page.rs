@@ -16,7 +16,7 @@ use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
 use crate::word::{Mark, PageWord};
 #[cfg(not(all(test, loom)))]
 use crate::zone;
-use crate::{owner, prefetch};
+use crate::{debug, owner, prefetch};
 use std::fmt;
 use std::ops::Deref;
 
@@ -36,6 +36,8 @@ pub(crate) struct PageMeta {
     pub(crate) order: AtomicU8,
     /// Link of the list of pages on their way home ([`remote`](crate::remote)): the next page's word.
     pub(crate) link: AtomicPtr<u8>,
+    #[cfg(feature = "debug_pages")]
+    pub(crate) trace: debug::Trace,
 }
 
 /// Allocated. (Zero, so that a page which was never touched is not free by accident.)
@@ -44,6 +46,8 @@ pub(crate) const FROZEN: u8 = 0;
 pub(crate) const FREE: u8 = 1;
 /// Was with a device when the device went away; the device may write to it still.
 pub(crate) const QUARANTINED: u8 = 2;
+/// Head of a free block that [rests](crate::debug) before it goes into a buddy list.
+pub(crate) const RESTING: u8 = 3;
 
 const _: () = assert!(cfg!(loom) || size_of::<PageMeta>() == 64);
 const _: () = assert!(size_of::<Option<Page>>() == 8 && size_of::<Option<Posted>>() == 8);
@@ -160,13 +164,13 @@ impl FrozenPage {
     /// Makes it a page that belongs to no pool: dropping it frees it to its zone.
     #[inline]
     pub fn into_page(self) -> Page {
-        Page(self.into_word())
+        hold(self.into_word())
     }
 
     /// Makes it a page of the pool with that mark.
     #[inline]
     pub(crate) fn bind(self, mark: Mark) -> Page {
-        Page(self.into_word().marked(mark))
+        hold(self.into_word().marked(mark))
     }
 
     /// Cuts the block into blocks of a lower order, in order of address. No claim and no metadata is needed: who has the whole has the parts.
@@ -255,7 +259,7 @@ impl Page {
     /// Takes the page back from its pool's keeping, without calling the destructor. The caller settles the pool's account.
     #[inline]
     pub(crate) fn unbind(self) -> FrozenPage {
-        FrozenPage(into_word!(self).unowned())
+        freeze(into_word!(self))
     }
 
     /// The same, if it is of the pool with that mark.
@@ -296,15 +300,30 @@ impl Drop for Page {
     }
 }
 
+/// From here on the bytes are a holder's. Every [`Page`] that was frozen comes from here, so this is where those who watch look.
+#[inline]
+fn hold(word: PageWord) -> Page {
+    debug::held(word);
+    Page(word)
+}
+
+/// From here on the bytes are nobody's: the other end of [`hold`].
+#[inline]
+fn freeze(word: PageWord) -> FrozenPage {
+    debug::let_go(word);
+    FrozenPage(word.unowned())
+}
+
 /// The handle that was dropped was the last one.
 #[inline]
 fn last_put(word: PageWord) {
-    owner::last_put(word.owner(), FrozenPage(word.unowned()));
+    owner::last_put(word.owner(), freeze(word));
 }
 
 /// `n` references to `word`'s page less; the last one calls the destructor.
 #[inline]
 pub(crate) fn put_page(word: PageWord, n: u32) {
+    debug::put(word);
     if meta(word).refcount.put(n) {
         last_put(word);
     }

@@ -3,6 +3,7 @@
 //! After the kernel's `struct per_cpu_pages` (`mm/page_alloc.c`; orders 0..3 since 44042b449872). The kernel finds the list of the running CPU and locks it; here the list is
 //! a value, and who has it is alone with it.
 
+use crate::debug;
 use crate::page::FrozenPage;
 use crate::stats::{Count, PerCpu};
 use crate::zone::Zone;
@@ -70,10 +71,13 @@ impl<C: Count> Pcp<C> {
     #[inline]
     pub fn alloc(&mut self, order: u8) -> Option<FrozenPage> {
         let page = match self.lists.get_mut(usize::from(order)) {
-            Some(list) => match list.pop() {
-                Some(page) => page,
-                None => self.refill(order)?,
-            },
+            Some(list) => {
+                debug::oldest_first(list, 1);
+                match list.pop() {
+                    Some(page) => page,
+                    None => self.refill(order)?,
+                }
+            }
             None => self.zone.alloc(order)?,
         };
         self.allocated.add(1);
@@ -84,6 +88,7 @@ impl<C: Count> Pcp<C> {
     pub fn alloc_bulk(&mut self, count: usize, out: &mut Vec<FrozenPage>) -> usize {
         let list = &mut self.lists[0];
         let at_hand = count.min(list.len());
+        debug::oldest_first(list, at_hand);
         out.extend(list.drain(list.len() - at_hand..));
         let got = at_hand + if at_hand < count { self.zone.alloc_bulk(0, count - at_hand, out) } else { 0 };
         self.allocated.add(got as u64);

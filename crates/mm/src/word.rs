@@ -90,6 +90,13 @@ impl Mark {
 }
 
 impl PageWord {
+    /// One of the single pages of the block; of nobody.
+    #[cfg(feature = "debug_pages")]
+    pub(crate) fn part(self, index: usize) -> Self {
+        let page = self.address().wrapping_add(index << PAGE_SHIFT);
+        Self::new(NonNull::new(page).expect("a page of a block is not at address 0"), 0)
+    }
+
     pub(crate) fn as_ptr(self) -> *mut u8 {
         self.0.as_ptr()
     }

@@ -8,7 +8,7 @@ use crate::page::FrozenPage;
 use crate::region::{self, HugePages, Region, RegionError, RegionId};
 use crate::sync::{Mutex, lock};
 use crate::word::PageWord;
-use crate::{MAX_ORDER, ORDERS};
+use crate::{MAX_ORDER, ORDERS, debug};
 use std::sync::Arc;
 
 pub(crate) use crate::region::meta_of;
@@ -75,6 +75,7 @@ impl Zone {
         let node = params.node.or(params.bind_node).unwrap_or(0);
         let inner = Arc::new(Inner { region, node, buddy });
         inner.region.set_header(Arc::as_ptr(&inner).cast());
+        debug::mapped(&inner.region);
         Ok(Self(inner))
     }
 
@@ -95,7 +96,8 @@ impl Zone {
 
     /// Counts, under the lock.
     pub fn stats(&self) -> ZoneStats {
-        let buddy = lock(&self.0.buddy);
+        let mut buddy = lock(&self.0.buddy);
+        buddy.wake(&self.0.region); // else what rests would be free, but in no block
         ZoneStats {
             total: self.0.region.pages(),
             free: buddy.free_pages(),
@@ -175,6 +177,12 @@ impl Zone {
 fn claimed(region: &Region, number: u32, order: u8) -> FrozenPage {
     // SAFETY: buddy has taken the block out of its lists and claimed it; this is the only place where a handle is made of it.
     unsafe { FrozenPage::from_word(PageWord::new(region.page(number), order)) }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        debug::unmapping(&self.region);
+    }
 }
 
 impl Inner {

@@ -4,6 +4,7 @@ use crate::dma::{DmaAddr, DmaError, Mappings};
 use crate::params::{Direction, PoolError, PoolParams};
 use crate::recycle::Recycle;
 use crate::stats::PoolStats;
+use waterwheel_mm::debug::oldest_first;
 use waterwheel_mm::{Account, FragPage, FrozenPage, MAX_ORDER, Owner, PAGE_SIZE, Page, PageFrag, RegionId, Zone};
 
 /// Pages that are fetched at once, from the return path or from the zone (the kernel's `PP_ALLOC_CACHE_REFILL`; a NAPI budget).
@@ -82,6 +83,7 @@ impl PagePool {
     /// A page, or `None` when the limit, a floor or the zone says no: a normal answer, which costs a counter.
     #[inline]
     pub fn alloc(&mut self, direction: Direction) -> Option<Page> {
+        oldest_first(&mut self.cache, 1);
         if self.floors {
             return self.alloc_above_floors(direction);
         }
@@ -112,6 +114,7 @@ impl PagePool {
         let before = out.len();
         loop {
             let left = wanted - (out.len() - before);
+            oldest_first(&mut self.cache, left);
             let owner = match (&mut self.tx, direction) {
                 (Some(tx), Direction::Tx) => tx,
                 _ => &mut self.rx,
