@@ -50,7 +50,7 @@ impl Trace {
     }
 
     /// Nobody holds it: its bytes must be as they were left.
-    fn check(&self, page: PageWord, now: &str) {
+    fn check(&self, page: PageWord, now: impl FnOnce() -> String) {
         let pattern = self.pattern();
         if let Some((offset, count, found)) = bytes::strange(page, pattern) {
             let found: Vec<String> = found.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -62,7 +62,7 @@ impl Trace {
                         found.join(" ")
                     ),
                 )
-                .now(now)
+                .now(&now())
                 .abort();
         }
     }
@@ -87,7 +87,7 @@ pub(super) fn held(word: PageWord) {
         let trace = &meta(page).trace;
         let now = || format!("is taken for {}", Stamp::owner_name(owner));
         match trace.go(HELD) {
-            FROZEN => trace.check(page, &now()),
+            FROZEN => trace.check(page, now),
             HELD => trace.report(number(page), "goes out twice").now(&now()).abort(),
             _ => trace.report(number(page), "goes out by a handle from before it was freed").now(&now()).abort(),
         }
@@ -140,6 +140,6 @@ pub(super) fn to_zone(region: &Region, number: u32, order: u8) {
 /// What is not handed out any more is looked at here.
 pub(super) fn unmapping(region: &Region) {
     for number in 0..region.pages() as u32 {
-        region.meta(number).trace.check(PageWord::new(region.page(number), 0), "its zone ends");
+        region.meta(number).trace.check(PageWord::new(region.page(number), 0), || "its zone ends".to_owned());
     }
 }
