@@ -15,6 +15,17 @@ for feature in af_xdp gen null pcap tap; do
   cargo clippy -p waterwheel-dev --no-default-features --features "$feature" --locked -- -D warnings
 done
 
+say "debug_pages: the tests, with freed pages filled, checked and kept out of use"
+[ "$(id -u)" = 0 ] || { export WATERWHEEL_SKIP_ROOT=1; echo "NOTE: the tests that need root are left out, as you are not"; }
+cargo test --workspace --locked --features debug_pages
+
+say "AddressSanitizer: the tests, with every page poisoned that nobody holds"
+rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+# The target is named so that build scripts and procedural macros are not instrumented. Leaks: pages are counted by every test, and what is put away for ever is meant to be.
+sanitize="-Zsanitizer=address --cfg asan"
+RUSTFLAGS=$sanitize RUSTDOCFLAGS=$sanitize ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan" \
+  rustup run nightly cargo test --workspace --locked --target "$(rustup run nightly rustc -vV | sed -n 's/^host: //p')"
+
 say "loom: every interleaving of reference counts, rings, lanes and the end of owners"
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --release --locked -p waterwheel-mm --lib --test loom
 

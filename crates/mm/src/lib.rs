@@ -15,6 +15,8 @@
 //!                    +---> return path --+
 //! ```
 //!
+//! Code that is not safe can still use a page that is not its own: the feature `debug_pages`, and AddressSanitizer, look for that ([`debug`]).
+//!
 //! Read in this order: `page` (the handles), `zone` and `buddy` (where pages come from), `owner` and `lane` (how they come home), `ptr_ring`.
 
 mod account;
