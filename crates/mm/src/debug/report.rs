@@ -94,8 +94,8 @@ impl Stamp {
 pub(super) struct Report(String);
 
 impl Report {
-    pub(super) fn new(number: u32, what: &str) -> Self {
-        Self(format!("waterwheel, debug_pages: page {number} {what}\n"))
+    pub(super) fn new(number: u32, address: *const u8, what: &str) -> Self {
+        Self(format!("waterwheel, debug_pages: page {number} (at {address:p}) {what}\n"))
     }
 
     pub(super) fn text(mut self, name: &str, text: &str) -> Self {

@@ -2,7 +2,7 @@
 
 use super::bytes;
 use super::report::{Report, Stamp};
-use crate::page::{PageMeta, meta};
+use crate::page::meta;
 use crate::region::Region;
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::word::PageWord;
@@ -42,8 +42,8 @@ impl Trace {
         Stamp::of(event.load(Ordering::Relaxed))
     }
 
-    fn report(&self, number: u32, what: &str) -> Report {
-        Report::new(number, what)
+    fn report(&self, page: PageWord, what: &str) -> Report {
+        Report::new(crate::zone::number_of(page.address()), page.address(), what)
             .line("taken", self.last(&self.held))
             .line("let go", self.last(&self.let_go))
             .line("freed to its zone", self.last(&self.zoned))
@@ -54,11 +54,11 @@ impl Trace {
         let pattern = self.pattern();
         if let Some((offset, count, found)) = bytes::strange(page, pattern) {
             let found: Vec<String> = found.iter().map(|byte| format!("{byte:02x}")).collect();
-            self.report(number(page), "was written to while it was free")
+            self.report(page, "was written to while it was free")
                 .text(
                     "found",
                     &format!(
-                        "{count} of its bytes are not {pattern:02x} any more; from byte {offset} on: {}",
+                        "bytes that are not {pattern:02x} any more: {count}, the first at offset {offset}: {}",
                         found.join(" ")
                     ),
                 )
@@ -73,14 +73,6 @@ fn pages(word: PageWord) -> impl Iterator<Item = PageWord> {
     (0..1 << word.order()).map(move |i| word.part(i))
 }
 
-fn number(word: PageWord) -> u32 {
-    crate::zone::number_of(word.address())
-}
-
-fn metas(region: &Region, number: u32, order: u8) -> impl Iterator<Item = (u32, &PageMeta)> {
-    (number..number + (1 << order)).map(|number| (number, region.meta(number)))
-}
-
 pub(super) fn held(word: PageWord) {
     let (owner, stamp) = (word.owner(), Stamp::now(word.owner()));
     for page in pages(word) {
@@ -88,8 +80,8 @@ pub(super) fn held(word: PageWord) {
         let now = || format!("is taken for {}", Stamp::owner_name(owner));
         match trace.go(HELD) {
             FROZEN => trace.check(page, now),
-            HELD => trace.report(number(page), "goes out twice").now(&now()).abort(),
-            _ => trace.report(number(page), "goes out by a handle from before it was freed").now(&now()).abort(),
+            HELD => trace.report(page, "goes out twice").now(&now()).abort(),
+            _ => trace.report(page, "goes out by a handle from before it was freed").now(&now()).abort(),
         }
         trace.held.store(stamp, Ordering::Relaxed);
     }
@@ -101,7 +93,7 @@ pub(super) fn let_go(word: PageWord) {
         let trace = &meta(page).trace;
         if trace.go(FROZEN) != HELD {
             let now = format!("is let go again, as a page of {}", Stamp::owner_name(word.owner()));
-            trace.report(number(page), "is freed twice").now(&now).abort();
+            trace.report(page, "is freed twice").now(&now).abort();
         }
         trace.let_go.store(stamp, Ordering::Relaxed);
     }
@@ -112,34 +104,36 @@ pub(super) fn put(word: PageWord) {
     let trace = &meta(word).trace;
     if trace.state.load(Ordering::Acquire) != HELD {
         let now = format!("a reference to it is dropped, as a page of {}", Stamp::owner_name(word.owner()));
-        trace.report(number(word), "is freed twice").now(&now).abort();
+        trace.report(word, "is freed twice").now(&now).abort();
     }
 }
 
 pub(super) fn from_zone(region: &Region, number: u32, order: u8) {
-    for (number, meta) in metas(region, number, order) {
-        if meta.trace.go(FROZEN) != ZONE {
-            meta.trace.report(number, "is in the lists of its zone, and is not free").now("leaves the lists").abort();
+    for page in pages(PageWord::new(region.page(number), order)) {
+        let trace = &meta(page).trace;
+        if trace.go(FROZEN) != ZONE {
+            trace.report(page, "is in the lists of its zone, and is not free").now("leaves the lists").abort();
         }
     }
 }
 
 pub(super) fn to_zone(region: &Region, number: u32, order: u8) {
     let stamp = Stamp::now(0);
-    for (number, meta) in metas(region, number, order) {
-        let now = "is freed to its zone";
-        match meta.trace.go(ZONE) {
+    for page in pages(PageWord::new(region.page(number), order)) {
+        let (trace, now) = (&meta(page).trace, "is freed to its zone");
+        match trace.go(ZONE) {
             FROZEN => {}
-            HELD => meta.trace.report(number, "is freed while somebody holds it").now(now).abort(),
-            _ => meta.trace.report(number, "is freed twice").now(now).abort(),
+            HELD => trace.report(page, "is freed while somebody holds it").now(now).abort(),
+            _ => trace.report(page, "is freed twice").now(now).abort(),
         }
-        meta.trace.zoned.store(stamp, Ordering::Relaxed);
+        trace.zoned.store(stamp, Ordering::Relaxed);
     }
 }
 
 /// What is not handed out any more is looked at here.
 pub(super) fn unmapping(region: &Region) {
     for number in 0..region.pages() as u32 {
-        region.meta(number).trace.check(PageWord::new(region.page(number), 0), || "its zone ends".to_owned());
+        let page = PageWord::new(region.page(number), 0);
+        meta(page).trace.check(page, || "its zone ends".to_owned());
     }
 }

@@ -45,7 +45,7 @@ fn a_write_after_put() {
         "taken: by thread \"debug_pages::a_write_after_put\"",
         "as a page of owner ",
         "let go: by thread \"debug_pages::a_write_after_put\"",
-        "found: 3 of its bytes are not aa any more; from byte 100 on: 01 02 03 aa aa",
+        "found: bytes that are not aa any more: 3, the first at offset 100: 01 02 03 aa aa",
         "now: is taken for owner ",
         "by thread \"late\"",
     ];
@@ -61,7 +61,7 @@ fn a_write_after_put() {
 
 #[test]
 fn a_write_after_a_drop_on_another_thread() {
-    let words = ["was written to while it was free", "let go: by thread \"worker\"", "from byte 4095 on: 55\n"];
+    let words = ["was written to while it was free", "let go: by thread \"worker\"", "the first at offset 4095: 55\n"];
     reported("a_write_after_a_drop_on_another_thread", &words, || {
         let (_zone, mut pool) = pool();
         let mut page = pool.alloc(RX).unwrap();
@@ -74,8 +74,12 @@ fn a_write_after_a_drop_on_another_thread() {
 
 #[test]
 fn an_overrun_into_a_free_neighbour() {
-    let words =
-        ["page 2 was written to", "found: 1 of its bytes are not 00 any more; from byte 0 on: 07 00", "its zone ends"];
+    let words = [
+        "page 2 (at 0x",
+        "was written to",
+        "found: bytes that are not 00 any more: 1, the first at offset 0: 07 00",
+        "its zone ends",
+    ];
     reported("an_overrun_into_a_free_neighbour", &words, || {
         let zone = zone(16);
         let mut block = zone.alloc(1).unwrap().into_page();
@@ -86,7 +90,7 @@ fn an_overrun_into_a_free_neighbour() {
 
 #[test]
 fn a_device_that_writes_to_a_page_which_it_has_given_back() {
-    let words = ["was written to while it was free", "from byte 256 on: 70 61 63 6b 65 74 aa"];
+    let words = ["was written to while it was free", "the first at offset 256: 70 61 63 6b 65 74 aa"];
     reported("a_device_that_writes_to_a_page_which_it_has_given_back", &words, || {
         let (zone, mut pool) = pool();
         let page = pool.alloc(RX).unwrap();
@@ -169,7 +173,8 @@ fn a_page_that_is_posted_twice() {
 
 #[test]
 fn a_block_that_is_freed_to_its_zone_twice() {
-    let words = ["page 4 is freed twice", "freed to its zone: by thread \"first\"", "now: is freed to its zone"];
+    let words =
+        ["page 4 (at 0x", "is freed twice", "freed to its zone: by thread \"first\"", "now: is freed to its zone"];
     reported("a_block_that_is_freed_to_its_zone_twice", &words, || {
         let zone = zone(16);
         let (_other, block) = (zone.alloc(2), zone.alloc(2).unwrap());
@@ -181,7 +186,7 @@ fn a_block_that_is_freed_to_its_zone_twice() {
 
 #[test]
 fn a_block_that_is_freed_while_somebody_holds_a_part_of_it() {
-    let words = ["page 1 is freed while somebody holds it", "taken: by thread", "now: is freed to its zone"];
+    let words = ["page 1 (at 0x", "is freed while somebody holds it", "taken: by thread", "now: is freed to its zone"];
     reported("a_block_that_is_freed_while_somebody_holds_a_part_of_it", &words, || {
         let zone = zone(16);
         let block = zone.alloc(1).unwrap();
