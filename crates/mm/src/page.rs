@@ -267,6 +267,7 @@ impl Page {
     pub(crate) fn unbind_from(self, mark: Mark) -> Result<FrozenPage, Page> {
         match self.0.unmarked(mark) {
             Some(word) => {
+                debug::let_go(self.0); // as `freeze` does
                 std::mem::forget(self);
                 Ok(FrozenPage(word))
             }
@@ -307,7 +308,7 @@ fn hold(word: PageWord) -> Page {
     Page(word)
 }
 
-/// From here on the bytes are nobody's: the other end of [`hold`].
+/// From here on the bytes are nobody's: the other end of [`hold`]. (Who knows the word without its owner already tells `debug` alone.)
 #[inline]
 fn freeze(word: PageWord) -> FrozenPage {
     debug::let_go(word);
