@@ -268,7 +268,7 @@ impl Page {
         match self.0.unmarked(mark) {
             Some(word) => {
                 debug::let_go(self.0); // as `freeze` does
-                std::mem::forget(self);
+                let _ = self.into_word();
                 Ok(FrozenPage(word))
             }
             None => Err(self),
