@@ -29,6 +29,11 @@ impl Talk {
         Ok(Self { child, stdin, lines, last: String::new() })
     }
 
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Tells it a line.
     pub(super) fn say(&mut self, line: &str) -> Result<(), String> {
         let said = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());

@@ -40,7 +40,15 @@ pub(crate) fn contend(group: &mut Group<'_, '_>, verdict: Verdict, burst: usize,
     let &[forwarding, commands, ..] = group.session().cpus() else {
         return group.absent(NAME, "it needs a second CPU for its command line");
     };
-    let mut testpmd = match Testpmd::start(verdict, burst, forwarding, commands, huge_pages) {
+    let (mode, ports) = match verdict {
+        Verdict::Drop => ("rxonly", 1),
+        Verdict::Tx => ("macswap", 1),
+        Verdict::Redirect => ("io", 2),
+    };
+    let devices = (0..ports).map(|port| format!("net_null{port},size={SIZE}")).collect();
+    let (buffers, memory) = (BUFFERS, MEMORY);
+    let setup = Setup { devices, mode, burst, forwarding, commands, huge_pages, buffers, memory };
+    let mut testpmd = match Testpmd::start(&setup) {
         Ok(testpmd) => testpmd,
         Err(why) => return group.absent(NAME, why),
     };
@@ -59,54 +67,86 @@ pub(crate) fn contend(group: &mut Group<'_, '_>, verdict: Verdict, burst: usize,
     group.fallible(Side::Peer, NAME, work, move |_| testpmd.interval(clock));
 }
 
-struct Testpmd {
+/// How it is set up.
+pub(crate) struct Setup {
+    /// Its devices, in the words of `--vdev`: two forward to each other, one to itself.
+    pub(crate) devices: Vec<String>,
+    /// `io`, `rxonly` ...
+    pub(crate) mode: &'static str,
+    /// Packets at a time.
+    pub(crate) burst: usize,
+    /// CPU that forwards.
+    pub(crate) forwarding: usize,
+    /// CPU of its command line.
+    pub(crate) commands: usize,
+    /// Else pages of 4 KiB.
+    pub(crate) huge_pages: bool,
+    /// Buffers in its pool.
+    pub(crate) buffers: usize,
+    /// All of its memory, MiB.
+    pub(crate) memory: usize,
+}
+
+impl Setup {
+    fn command(&self, folder: &Folder) -> Command {
+        // Through a pipe it would keep what it says until it has 4 KiB of it.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "dpdk-testpmd"]).env("RUNTIME_DIRECTORY", &folder.0);
+        command.args(["--no-pci", "--no-telemetry", "--file-prefix", "waterwheel"]);
+        command.arg("--lcores").arg(format!("0@{},1@{}", self.commands, self.forwarding));
+        command.args(if self.huge_pages { &["--in-memory"][..] } else { &["--no-huge", "--no-shconf"] });
+        command.args(["-m", &self.memory.to_string()]);
+        command.args(self.devices.iter().map(|device| format!("--vdev={device}")));
+        command.args(["--", "--interactive", "--nb-cores=1", "--no-flush-rx"]);
+        command.args([
+            format!("--forward-mode={}", self.mode),
+            format!("--burst={}", self.burst),
+            format!("--total-num-mbufs={}", self.buffers),
+        ]);
+        command
+    }
+}
+
+/// It runs, and forwards when it is told to.
+pub(crate) struct Testpmd {
     talk: Talk,
     /// Packets count when they come in, as nothing goes out.
     only_receives: bool,
 }
 
 impl Testpmd {
-    fn start(
-        verdict: Verdict,
-        burst: usize,
-        forwarding: usize,
-        commands: usize,
-        huge_pages: bool,
-    ) -> Result<Self, String> {
-        let (mode, ports) = match verdict {
-            Verdict::Drop => ("rxonly", 1),
-            Verdict::Tx => ("macswap", 1),
-            Verdict::Redirect => ("io", 2),
-        };
+    /// Starts it in the network namespace of the calling thread.
+    pub(crate) fn start(setup: &Setup) -> Result<Self, String> {
         let folder = Folder::new()?; // goes when it has started: it has its files open then
-        // Through a pipe it would keep what it says until it has 4 KiB of it.
-        let mut command = Command::new("stdbuf");
-        command.args(["-oL", "dpdk-testpmd"]).env("RUNTIME_DIRECTORY", &folder.0);
-        command.args(["--no-pci", "--no-telemetry", "--file-prefix", "waterwheel"]);
-        command.arg("--lcores").arg(format!("0@{commands},1@{forwarding}"));
-        command.args(if huge_pages { &["--in-memory"][..] } else { &["--no-huge", "--no-shconf"] });
-        command.args(["-m", &MEMORY.to_string()]);
-        command.args((0..ports).map(|port| format!("--vdev=net_null{port},size={SIZE}")));
-        command.args(["--", "--interactive", "--nb-cores=1", "--no-flush-rx"]);
-        command.args([
-            format!("--forward-mode={mode}"),
-            format!("--burst={burst}"),
-            format!("--total-num-mbufs={BUFFERS}"),
-        ]);
-        let mut testpmd = Self { talk: Talk::start(command)?, only_receives: verdict == Verdict::Drop };
+        let mut testpmd = Self { talk: Talk::start(setup.command(&folder))?, only_receives: setup.mode == "rxonly" };
         testpmd.packets(START)?;
         Ok(testpmd)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.talk.pid()
+    }
+
+    /// Lets it forward until [`rest`](Self::rest).
+    pub(crate) fn forward(&mut self) -> Result<(), String> {
+        self.talk.say("start")
+    }
+
+    /// It stands still when this returns.
+    pub(crate) fn rest(&mut self) -> Result<(), String> {
+        self.talk.say("stop")?;
+        self.answer(PATIENCE).map(drop) // it says what it has done when its CPU has come to rest
+    }
+
     /// Lets it forward for a while: what it did between two readings.
     fn interval(&mut self, clock: Clock) -> Result<Lap, String> {
-        self.talk.say("start")?;
+        self.forward()?;
         sleep(RUN_UP);
         let (begin, before) = (clock.now(), self.packets(PATIENCE)?);
         sleep(INTERVAL);
         let (end, after) = (clock.now(), self.packets(PATIENCE)?);
-        self.talk.say("stop")?;
-        self.answer(PATIENCE)?; // it says the same again when its CPU has come to rest
+        self.rest()?;
         match after.checked_sub(before) {
             None | Some(0) => Err("it forwarded nothing".to_owned()),
             Some(elements) => Ok(Lap { ticks: end - begin, elements }),

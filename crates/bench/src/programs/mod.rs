@@ -1,5 +1,6 @@
 //! The programs, in the order in which they run.
 
+mod af_xdp;
 mod baseline;
 mod instructions;
 mod iova;
@@ -33,6 +34,7 @@ pub fn programs() -> Vec<Program> {
         xdp::drop_program(),
         xdp::tx_program(),
         xdp::redirect_program(),
+        af_xdp::program(),
         latency::program(),
         recycle::program(),
         pinning::program(),

@@ -3,15 +3,17 @@
 //! A thread of its own goes into a network namespace of its own with a veth pair, and runs the programs there, on the CPU that ours is measured on. The namespace has no
 //! name and goes with the thread.
 
+mod namespace;
 mod net;
-mod program;
-mod sys;
+pub(crate) mod program;
+pub(crate) mod sys;
 
 use super::NOT_ASKED;
 use crate::event::Side;
 use crate::harness::{Clock, Group, Lap};
 use crate::programs::xdp::{SIZE, Verdict};
-use net::{FAR, NEAR};
+pub(crate) use namespace::Namespace;
+pub(crate) use net::{Counters, veth};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -21,6 +23,10 @@ pub(crate) const NAME: &str = "kernel XDP, live frames";
 /// Frames at a time: what the kernel takes unless told otherwise, and its NAPI budget.
 pub(crate) const BATCH: usize = 64;
 
+/// The ends of its veth pair.
+const NEAR: &str = "near";
+/// See [`NEAR`].
+const FAR: &str = "far";
 /// Frames of one measurement, at least.
 const FRAMES: u64 = 1 << 19;
 
@@ -46,6 +52,13 @@ pub(crate) fn contend(group: &mut Group<'_, '_>, verdict: Verdict) {
         "a page from the kernel's page_pool, {SIZE} bytes written when the page was new; {BATCH} at a time; {does}; less a system call of {BATCH} frames"
     );
     group.fallible(Side::Peer, NAME, work, move |frames| live.run(frames));
+}
+
+/// What every frame holds: an Ethernet header that says IPv4, and zeros.
+pub(crate) fn packet() -> [u8; SIZE] {
+    let mut packet = [0; SIZE];
+    packet[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
+    packet
 }
 
 /// A thread in a namespace of its own.
@@ -96,6 +109,7 @@ impl Drop for Live {
 struct Stage {
     near: u32,
     program: OwnedFd,
+    counters: Counters,
     /// What is sent arrives at the far end, and is counted there.
     arrives: bool,
     /// Keeps the far end's program attached.
@@ -106,7 +120,7 @@ impl Stage {
     fn set(verdict: Verdict) -> Result<Self, String> {
         let error = |what: &'static str| move |errno: rustix::io::Errno| format!("{what}: {errno}");
         sys::leave_network().map_err(error("a network namespace of its own (needs CAP_SYS_ADMIN)"))?;
-        let (near, far) = net::veth()?;
+        let (near, far) = veth(NEAR, FAR)?;
         let discard = sys::load(&program::drop()).map_err(error("loading an XDP program (needs CAP_BPF)"))?;
         let _far = sys::attach(discard.as_fd(), far).map_err(error("attaching an XDP program to a veth"))?;
         let program = match verdict {
@@ -117,7 +131,7 @@ impl Stage {
                 sys::load(&program::redirect(map.as_fd())).map_err(error("loading a program for XDP_REDIRECT"))?
             }
         };
-        Ok(Self { near, program, arrives: verdict != Verdict::Drop, _far })
+        Ok(Self { near, program, counters: Counters::open()?, arrives: verdict != Verdict::Drop, _far })
     }
 
     /// Runs at least so many frames; an error when they do not arrive where they are sent.
@@ -133,14 +147,12 @@ impl Stage {
 
     /// One system call; tells its ticks.
     fn call(&self, frames: u64, clock: Clock) -> Result<u64, String> {
-        let mut packet = [0; SIZE];
-        packet[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
-        let before = net::received(FAR)?;
+        let before = self.counters.received(FAR)?;
         let begin = clock.now();
-        let ran = sys::run_live(self.program.as_fd(), &packet, self.near, frames as u32, BATCH as u32);
+        let ran = sys::run_live(self.program.as_fd(), &packet(), self.near, frames as u32, BATCH as u32);
         let ticks = clock.now() - begin;
         ran.map_err(|errno| format!("BPF_PROG_RUN with live frames (Linux 5.18): {errno}"))?;
-        let arrived = net::received(FAR)? - before;
+        let arrived = self.counters.received(FAR)? - before;
         let under_way = 2 * BATCH as u64; // the far end may not have been polled yet
         if self.arrives && arrived + under_way < frames - frames / 100 {
             return Err(format!("of {frames} frames only {arrived} got from {NEAR} to {FAR}"));
@@ -174,7 +186,10 @@ mod tests {
         for verdict in [Verdict::Drop, Verdict::Tx, Verdict::Redirect] {
             let live = Live::start(verdict, Clock::new()).expect("a stage");
             assert_eq!(live.run(1).expect("frames").elements, FRAMES, "{verdict:?}");
-            assert!(net::received(FAR).is_err(), "our own namespace has no such interface");
+            assert!(
+                Counters::open().is_ok_and(|ours| ours.received(FAR).is_err()),
+                "our own namespace has no such interface"
+            );
         }
     }
 }

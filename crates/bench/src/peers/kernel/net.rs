@@ -1,22 +1,21 @@
-//! The interfaces of the calling thread's network namespace.
+//! The interfaces of a network namespace.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
-use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-/// The ends of the veth pair.
-pub(super) const NEAR: &str = "near";
-/// See [`NEAR`].
-pub(super) const FAR: &str = "far";
-
-/// Makes a veth pair that carries nobody's packets but ours, and tells the numbers of its ends.
-pub(super) fn veth() -> Result<(u32, u32), String> {
-    ip(&format!("link add {NEAR} type veth peer name {FAR}"))?;
-    for end in [NEAR, FAR] {
+/// Makes a veth pair that carries nobody's packets but ours, in the calling thread's namespace, and tells the numbers of its ends.
+///
+/// It has one queue in each direction. Else it would have one for each CPU, and packets would take the one of the CPU that sends them.
+pub(crate) fn veth(near: &str, far: &str) -> Result<(u32, u32), String> {
+    const ONE_QUEUE: &str = "numtxqueues 1 numrxqueues 1";
+    ip(&format!("link add {near} {ONE_QUEUE} type veth peer name {far} {ONE_QUEUE}"))?;
+    for end in [near, far] {
         ip(&format!("link set dev {end} addrgenmode none arp off"))?;
         ip(&format!("link set dev {end} up"))?;
     }
-    Ok((number(NEAR)?, number(FAR)?))
+    Ok((number(near)?, number(far)?))
 }
 
 /// Runs `ip`, which finds itself in the namespace of the thread that starts it.
@@ -33,11 +32,21 @@ fn number(name: &str) -> Result<u32, String> {
     socket.and_then(|socket| netdevice::name_to_index(&socket, name)).map_err(|errno| format!("{name}: {errno}"))
 }
 
-/// Packets that an interface has received.
-pub(super) fn received(name: &str) -> Result<u64, String> {
-    let file = "/proc/thread-self/net/dev";
-    let all = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-    packets(&all, name).ok_or_else(|| format!("{file} does not name {name}"))
+/// What the interfaces of a namespace have counted: of that of the thread that opened it, whoever reads it.
+pub(crate) struct Counters(File);
+
+impl Counters {
+    pub(crate) fn open() -> Result<Self, String> {
+        const FILE: &str = "/proc/thread-self/net/dev";
+        File::open(FILE).map(Self).map_err(|error| format!("{FILE}: {error}"))
+    }
+
+    /// Packets that an interface has received.
+    pub(crate) fn received(&self, name: &str) -> Result<u64, String> {
+        let mut all = [0; 4096]; // room for some thirty interfaces
+        let len = self.0.read_at(&mut all, 0).map_err(|error| format!("the counters of {name}: {error}"))?;
+        packets(&String::from_utf8_lossy(&all[..len]), name).ok_or_else(|| format!("there is no {name}"))
+    }
 }
 
 /// The second number of an interface's line: after the bytes, the packets that were received.

@@ -27,12 +27,12 @@ fn insn(code: u8, dst: u8, src: u8, offset: i16, constant: i32) -> u64 {
 }
 
 /// `return XDP_DROP`
-pub(super) fn drop() -> Vec<u64> {
+pub(crate) fn drop() -> Vec<u64> {
     vec![insn(MOV, 0, 0, 0, XDP_DROP), insn(EXIT, 0, 0, 0, 0)]
 }
 
 /// Swaps the Ethernet addresses, then `return XDP_TX`.
-pub(super) fn tx() -> Vec<u64> {
+pub(crate) fn tx() -> Vec<u64> {
     // r2 = data, r3 = data_end; a packet without 14 bytes is dropped.
     let mut program = vec![
         insn(LOAD_WORD, 2, 1, 0, 0),
@@ -55,7 +55,7 @@ pub(super) fn tx() -> Vec<u64> {
 }
 
 /// `return bpf_redirect_map(map, 0, 0)`
-pub(super) fn redirect(map: BorrowedFd<'_>) -> Vec<u64> {
+pub(crate) fn redirect(map: BorrowedFd<'_>) -> Vec<u64> {
     vec![
         insn(LOAD_MAP, 1, MAP_FD, 0, map.as_raw_fd()),
         0, // the upper half of a 64-bit constant

@@ -38,7 +38,7 @@ unsafe fn owned(fd: i32) -> OwnedFd {
 }
 
 /// A `DEVMAP` with one place: the interface `ifindex`.
-pub(super) fn devmap(ifindex: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn devmap(ifindex: u32) -> Result<OwnedFd, Errno> {
     #[repr(C)]
     struct Create {
         map_type: u32,
@@ -66,7 +66,7 @@ pub(super) fn devmap(ifindex: u32) -> Result<OwnedFd, Errno> {
 }
 
 /// Loads an XDP program.
-pub(super) fn load(insns: &[u64]) -> Result<OwnedFd, Errno> {
+pub(crate) fn load(insns: &[u64]) -> Result<OwnedFd, Errno> {
     /// Up to `expected_attach_type`.
     #[repr(C)]
     struct Attr {
@@ -98,7 +98,7 @@ pub(super) fn load(insns: &[u64]) -> Result<OwnedFd, Errno> {
 }
 
 /// Attaches a program to an interface, for as long as the returned descriptor is open.
-pub(super) fn attach(prog: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn attach(prog: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd, Errno> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -113,7 +113,7 @@ pub(super) fn attach(prog: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd, Errn
 }
 
 /// Runs a program over `repeat` live frames with the content `packet`, as if they had come from `ifindex`, `batch` at a time.
-pub(super) fn run_live(
+pub(crate) fn run_live(
     prog: BorrowedFd<'_>,
     packet: &[u8],
     ifindex: u32,
@@ -175,7 +175,7 @@ pub(super) fn run_live(
 }
 
 /// Moves the calling thread into a new network namespace, which goes with its last thread or process.
-pub(super) fn leave_network() -> Result<(), Errno> {
+pub(crate) fn leave_network() -> Result<(), Errno> {
     // SAFETY: file descriptors stay shared, so that none of another thread becomes unusable.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
 }

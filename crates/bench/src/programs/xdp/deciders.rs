@@ -57,7 +57,7 @@ impl Verdict {
 }
 
 /// The program that the binary's verb runs: `drop`, `tx` or `forward`.
-pub(super) fn of_the_binary(verdict: Verdict) -> Box<dyn Program> {
+pub(crate) fn of_the_binary(verdict: Verdict) -> Box<dyn Program> {
     match verdict {
         Verdict::Drop => Box::new(Discard),
         Verdict::Tx => Box::new(Reflect),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use waterwheel_xdp::mm::Backing;
 
 pub(crate) use bed::SIZE;
-pub(crate) use deciders::Verdict;
+pub(crate) use deciders::{Verdict, of_the_binary};
 
 /// Smallest packets at 10 Gbit/s follow each other in so many nanoseconds (the talk).
 const LINE: f64 = 67.2;

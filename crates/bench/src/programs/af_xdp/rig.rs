@@ -1,0 +1,161 @@
+//! The rig: for each forwarder a road of two veth pairs, all in a network namespace of their own.
+//!
+//! ```text
+//! XDP_REDIRECT of live frames -> source ==veth== input -> forwarder -> output ==veth== far: counted and dropped by XDP
+//! on CPU 1, and with them the                             on CPU 0, and with its system calls
+//! kernel's side of the input                              the kernel's side of the output and of the far end
+//! ```
+//!
+//! The kernel's frames cost less than a forwarder's, so that it never waits for them, and only what it forwards counts.
+
+use super::usage::{Task, Usage};
+use crate::harness::{Clock, Lap};
+use crate::peers::kernel::{self, Counters, Namespace, program, sys, veth};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+use waterwheel_mm::cpu;
+
+/// What arrives is counted for so long.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Before that: rings fill, and caches.
+const RUN_UP: Duration = Duration::from_millis(10);
+/// Frames of the first flood; the next ones are as long as the last was too short or too long.
+const FRAMES: u32 = 1 << 20;
+/// A moment is exact if all of it was read within so many nanoseconds; on a shared CPU that may take some attempts.
+const EXACT: f64 = 20_000.0;
+const ATTEMPTS: u32 = 50;
+
+/// The namespace, and who sends in it.
+pub(super) struct Rig {
+    namespace: Namespace,
+    counters: Counters,
+    clock: Clock,
+    /// CPU of the flood.
+    cpu: usize,
+    /// Frames of the next flood.
+    frames: AtomicU32,
+}
+
+/// Two veth pairs; they go with the namespace.
+pub(super) struct Road {
+    /// The forwarder receives here.
+    pub(super) input: String,
+    /// The forwarder sends here.
+    pub(super) output: String,
+    far: String,
+    source: u32,
+    /// Redirects to the source.
+    program: OwnedFd,
+    /// Keeps the far end's program attached.
+    _drop: OwnedFd,
+}
+
+/// What a forwarder did in a stretch of time.
+pub(super) struct Reading {
+    /// Elements are the packets that arrived.
+    pub(super) lap: Lap,
+    /// CPU time that it took.
+    pub(super) usage: Usage,
+    /// Frames sent to it for each that arrived.
+    pub(super) overload: f64,
+}
+
+/// The state of things at one moment.
+struct Moment {
+    ticks: u64,
+    arrived: u64,
+    usage: Usage,
+}
+
+impl Rig {
+    pub(super) fn set(cpu: usize, clock: Clock) -> Result<Self, String> {
+        let namespace = Namespace::new()?;
+        let counters = namespace.run(Counters::open)?;
+        Ok(Self { namespace, counters, clock, cpu, frames: AtomicU32::new(FRAMES) })
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// A road whose interfaces are called after `name`.
+    pub(super) fn road(&self, name: &str) -> Result<Road, String> {
+        let [source, input, output, far] = ["src", "in", "out", "far"].map(|end| format!("{name}_{end}"));
+        let error = |what: &'static str| move |errno: rustix::io::Errno| format!("{what} (needs CAP_BPF): {errno}");
+        self.namespace.run(|| {
+            let (number, _) = veth(&source, &input)?;
+            let (_, end) = veth(&output, &far)?;
+            let map = sys::devmap(number).map_err(error("a devmap"))?;
+            let program =
+                sys::load(&program::redirect(map.as_fd())).map_err(error("loading a program for XDP_REDIRECT"))?;
+            let drop = sys::load(&program::drop()).map_err(error("loading a program for XDP_DROP"))?;
+            let _drop = sys::attach(drop.as_fd(), end).map_err(error("attaching an XDP program to a veth"))?;
+            Ok(Road { input, output, far, source: number, program, _drop })
+        })
+    }
+
+    /// Floods a road, whose forwarder runs, and reads what arrives, and what it costs `task`.
+    pub(super) fn flood(&self, road: &Road, task: &Task) -> Result<Reading, String> {
+        const FLOODS: u32 = 6;
+        for _ in 0..FLOODS {
+            if let Some(reading) = self.try_flood(road, task)? {
+                return match reading.lap.elements {
+                    0 => Err(format!("nothing arrived at {}", road.far)),
+                    _ => Ok(reading),
+                };
+            }
+        }
+        Err("the frames were sent faster than they could be counted".to_owned())
+    }
+
+    /// Nothing if the flood ended before the reading did.
+    fn try_flood(&self, road: &Road, task: &Task) -> Result<Option<Reading>, String> {
+        let frames = self.frames.load(Relaxed);
+        let ran_out = || {
+            self.frames.store(frames.saturating_mul(2), Relaxed);
+            Ok(None)
+        };
+        thread::scope(|scope| {
+            let flood = scope.spawn(|| self.send(road, frames));
+            thread::sleep(RUN_UP);
+            let before = self.moment(road, task)?;
+            thread::sleep(INTERVAL);
+            let after = self.moment(road, task)?;
+            let in_time = !flood.is_finished();
+            let took = flood.join().unwrap_or_else(|_| Err("its thread panicked".to_owned()))?;
+            if !in_time {
+                return ran_out();
+            }
+            let wanted = RUN_UP + INTERVAL + INTERVAL / 2;
+            self.frames.store((f64::from(frames) * (wanted.as_nanos() as f64 / took)) as u32, Relaxed);
+            let lap = Lap { ticks: after.ticks - before.ticks, elements: after.arrived - before.arrived };
+            let offered = self.clock.ns(lap.ticks) * f64::from(frames) / took;
+            let overload = offered / lap.elements as f64;
+            Ok(Some(Reading { lap, usage: after.usage - before.usage, overload }))
+        })
+    }
+
+    /// Sends frames as fast as the kernel can. How long it took, ns.
+    fn send(&self, road: &Road, frames: u32) -> Result<f64, String> {
+        self.namespace.enter()?;
+        cpu::pin_to(self.cpu).map_err(|error| format!("pinning a thread to CPU {}: {error}", self.cpu))?;
+        let begin = self.clock.now();
+        sys::run_live(road.program.as_fd(), &kernel::packet(), road.source, frames, kernel::BATCH as u32)
+            .map_err(|errno| format!("BPF_PROG_RUN with live frames (Linux 5.18): {errno}"))?;
+        Ok(self.clock.ns(self.clock.now() - begin))
+    }
+
+    fn moment(&self, road: &Road, task: &Task) -> Result<Moment, String> {
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            let ticks = self.clock.now();
+            let arrived = self.counters.received(&road.far)?;
+            let exact = self.clock.ns(self.clock.now() - ticks) < EXACT;
+            if exact || attempts.next().is_none() {
+                return Ok(Moment { ticks, arrived, usage: task.usage()? });
+            }
+        }
+    }
+}
