@@ -250,8 +250,10 @@ impl Device for AfXdp {
                 sent = Ok(socket.tx().pending() > 0);
             }
         }
+        // Busy polling takes packets in here and now: in vain, while those that others took in are waiting.
+        let polls = self.params.busy_poll.is_some() && socket.rx.is_empty();
         let fill = socket.fill();
-        if self.params.busy_poll.is_some() || (self.params.need_wakeup && fill.needs_wakeup() && fill.pending() > 0) {
+        if polls || (self.params.need_wakeup && fill.needs_wakeup() && fill.pending() > 0) {
             self.counts.rx_calls += 1;
             received = socket.kick_rx();
         }
