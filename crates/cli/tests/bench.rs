@@ -83,6 +83,34 @@ fn json_begins_with_the_machine_and_has_its_keys() {
     }
 }
 
+#[test]
+fn packets_between_interfaces_are_counted_where_they_arrive_or_the_reason_is_said() {
+    let events = objects(&text(&run("bench --quick --runs 1 --peers --json af_xdp_forward/interrupts")));
+    let of = |kind: &str, name: &str| -> Vec<&Value> {
+        events.iter().filter(|event| event["event"] == kind && event["impl"] == name).collect()
+    };
+    for name in ["forward", "dpdk-testpmd"] {
+        let (rows, counts, absent) = (of("row", name), of("count", name), of("absent", name));
+        if let [row] = rows.as_slice() {
+            assert!(row["elements"].as_u64() > Some(0) && absent.is_empty(), "{row}");
+            let counted: Vec<&str> = counts.iter().filter_map(|count| count["what"].as_str()).collect();
+            assert_eq!(
+                counted,
+                ["user ns/packet", "system ns/packet", "packets sent to it for each that arrives"],
+                "{name}"
+            );
+        } else {
+            assert!(absent.len() <= 1 && rows.is_empty(), "{absent:?} {rows:?}");
+        }
+    }
+    // Ours lacks nothing as root; what the peer is measured against is then ours.
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let (ours, peers) = (of("row", "forward").len(), of("row", "dpdk-testpmd").len());
+    assert_eq!(ours, usize::from(rustix::process::geteuid().is_root() && cpus > 1), "{events:?}");
+    assert!(ours + peers > 0 || events.iter().any(|event| event["event"] == "absent"), "{events:?}");
+    assert_eq!(of("ratio", "forward").len(), ours * peers, "{events:?}");
+}
+
 /// `Type:page_bench01 order 0 pcp Per elem: 9 cycles(tsc) 3.500 ns (step:0) - (measurement period time:0.1 sec ...)`, as lib/time_bench.c prints it.
 #[test]
 fn time_bench_lines_are_the_kernels() {

@@ -19,7 +19,7 @@ pub(crate) mod testpmd;
 use crate::harness::{Group, Lap};
 
 /// Why a peer that is a program was not started.
-pub(crate) const NOT_ASKED: &str = "a peer that is a program: start with --peers";
+const NOT_ASKED: &str = "a peer that is a program: start with --peers";
 
 /// A loop of as many iterations as it is told.
 pub(crate) type Loop = Box<dyn FnMut(u64)>;

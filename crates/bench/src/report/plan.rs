@@ -134,6 +134,14 @@ pub(super) const TOPICS: &[Topic] = &[
         draws_counts: false,
     },
     Topic {
+        bench: "af_xdp_forward",
+        title: "From one interface to another, through the kernel",
+        per: "per packet that arrives",
+        caption: "One CPU forwards and gets more than it can take. Most of its time is the kernel's, which does the same for both: system ns against user ns says how much is left to be better at.",
+        series: &[("", Form::Table(&["user ns", "system ns"]))],
+        draws_counts: true,
+    },
+    Topic {
         bench: "forward_latency",
         title: "How long a packet takes through forward",
         per: "per packet",

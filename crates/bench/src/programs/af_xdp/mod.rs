@@ -6,7 +6,7 @@ mod usage;
 
 use crate::event::Side;
 use crate::harness::{Case, Group, Interrupted, Program};
-use crate::peers::{NOT_ASKED, testpmd};
+use crate::peers::testpmd;
 use forwarder::Forwarder;
 use rig::{Reading, Rig};
 use std::cell::RefCell;
@@ -33,9 +33,9 @@ pub(crate) fn program() -> Program {
         about: "packets from one veth to another, forwarded on one CPU that gets more than it can take",
         answers: "slide \"XDP “real” forwarding missing\"; dpdk-testpmd io over net_af_xdp",
         notes: vec![
-            "a time is that between two packets that arrive at the far end. Most of it is the kernel's: it copies a packet into an skb, sends that through the veth and drops it at the far end, \
-             all on the CPU of the forwarder and within its system calls. On the other CPU it makes the packets (live frames) and copies them into the forwarder's memory. User and system time are \
-             what /proc/PID/stat says of the forwarder, in whose system time is what its CPU did for the far end",
+            "a time is that between two packets that arrive at the far end. Most of it is the kernel's: it copies a packet into an skb, sends that through a veth and drops it at the far end, as \
+             it is not addressed to it, all within the system calls of the forwarder and on its CPU. The other CPU makes the packets (live frames of BPF_PROG_RUN) and copies them into the \
+             forwarder's memory. User and system time of the forwarder are those of /proc/PID/stat",
         ],
         cases: vec![case("interrupts", 0, None), case("busy poll 64", 64, Some(64))],
     }
@@ -44,7 +44,7 @@ pub(crate) fn program() -> Program {
 /// `busy`: packets that a call of busy polling takes in at most, if there is busy polling.
 fn forward(group: &mut Group<'_, '_>, busy: Option<u32>) -> Result<(), Interrupted> {
     if !group.session().options().peers {
-        group.absent(OURS, NOT_ASKED);
+        group.absent(OURS, "it needs root, and a network namespace of its own: start with --peers");
         return Ok(());
     }
     let &[forwarding, other, ..] = group.session().cpus() else {
@@ -151,8 +151,7 @@ impl Bench {
 struct Costs {
     packets: u64,
     usage: Usage,
-    /// Frames sent to it.
-    offered: f64,
+    sent: f64,
 }
 
 type Shared = Rc<RefCell<Costs>>;
@@ -161,14 +160,14 @@ impl Costs {
     fn add(&mut self, reading: &Reading) {
         self.packets += reading.lap.elements;
         self.usage += reading.usage;
-        self.offered += reading.overload * reading.lap.elements as f64;
+        self.sent += reading.sent;
     }
 
     fn tell(&self, group: &mut Group<'_, '_>, name: &str) {
         let per_packet = |value: f64| value / self.packets as f64;
         group.count(name, "user ns/packet", per_packet(self.usage.user));
         group.count(name, "system ns/packet", per_packet(self.usage.system));
-        group.count(name, "packets sent to it for one that arrives", per_packet(self.offered));
+        group.count(name, "packets sent to it for each that arrives", per_packet(self.sent));
     }
 }
 
@@ -197,3 +196,6 @@ fn settle(group: &mut Group<'_, '_>, forwarder: Rc<Forwarder>) {
         group.note(&format!("the page account does not close, do not trust these figures: {outcome:?}"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,12 @@
 //! The rig: for each forwarder a road of two veth pairs, all in a network namespace of their own.
 //!
 //! ```text
-//! XDP_REDIRECT of live frames -> source ==veth== input -> forwarder -> output ==veth== far: counted and dropped by XDP
-//! on CPU 1, and with them the                             on CPU 0, and with its system calls
+//! XDP_REDIRECT of live frames -> source ==veth== input -> forwarder -> output ==veth== far: counted, and dropped by IP
+//! on one CPU, and with them the                           on the other CPU, and in its system calls
 //! kernel's side of the input                              the kernel's side of the output and of the far end
 //! ```
 //!
-//! The kernel's frames cost less than a forwarder's, so that it never waits for them, and only what it forwards counts.
+//! Live frames cost less than a forwarder's packets, so that it never waits for them.
 
 use super::usage::{Task, Usage};
 use crate::harness::{Clock, Lap};
@@ -14,13 +14,15 @@ use crate::peers::kernel::{self, Counters, Namespace, program, sys, veth};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use waterwheel_mm::cpu;
 
 /// What arrives is counted for so long.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(40);
 /// Before that: rings fill, and caches.
 const RUN_UP: Duration = Duration::from_millis(10);
+/// A flood begins within this time.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Frames of the first flood; the next ones are as long as the last was too short or too long.
 const FRAMES: u32 = 1 << 20;
 /// A moment is exact if all of it was read within so many nanoseconds; on a shared CPU that may take some attempts.
@@ -48,8 +50,6 @@ pub(super) struct Road {
     source: u32,
     /// Redirects to the source.
     program: OwnedFd,
-    /// Keeps the far end's program attached.
-    _drop: OwnedFd,
 }
 
 /// What a forwarder did in a stretch of time.
@@ -58,13 +58,14 @@ pub(super) struct Reading {
     pub(super) lap: Lap,
     /// CPU time that it took.
     pub(super) usage: Usage,
-    /// Frames sent to it for each that arrived.
-    pub(super) overload: f64,
+    /// Packets sent to it.
+    pub(super) sent: f64,
 }
 
 /// The state of things at one moment.
 struct Moment {
     ticks: u64,
+    sent: u64,
     arrived: u64,
     usage: Usage,
 }
@@ -86,13 +87,11 @@ impl Rig {
         let error = |what: &'static str| move |errno: rustix::io::Errno| format!("{what} (needs CAP_BPF): {errno}");
         self.namespace.run(|| {
             let (number, _) = veth(&source, &input)?;
-            let (_, end) = veth(&output, &far)?;
+            veth(&output, &far)?;
             let map = sys::devmap(number).map_err(error("a devmap"))?;
             let program =
                 sys::load(&program::redirect(map.as_fd())).map_err(error("loading a program for XDP_REDIRECT"))?;
-            let drop = sys::load(&program::drop()).map_err(error("loading a program for XDP_DROP"))?;
-            let _drop = sys::attach(drop.as_fd(), end).map_err(error("attaching an XDP program to a veth"))?;
-            Ok(Road { input, output, far, source: number, program, _drop })
+            Ok(Road { input, output, far, source: number, program })
         })
     }
 
@@ -113,49 +112,67 @@ impl Rig {
     /// Nothing if the flood ended before the reading did.
     fn try_flood(&self, road: &Road, task: &Task) -> Result<Option<Reading>, String> {
         let frames = self.frames.load(Relaxed);
-        let ran_out = || {
-            self.frames.store(frames.saturating_mul(2), Relaxed);
-            Ok(None)
-        };
-        thread::scope(|scope| {
+        let (before, after) = thread::scope(|scope| {
             let flood = scope.spawn(|| self.send(road, frames));
-            thread::sleep(RUN_UP);
-            let before = self.moment(road, task)?;
-            thread::sleep(INTERVAL);
-            let after = self.moment(road, task)?;
-            let in_time = !flood.is_finished();
-            let took = flood.join().unwrap_or_else(|_| Err("its thread panicked".to_owned()))?;
-            if !in_time {
-                return ran_out();
-            }
-            let wanted = RUN_UP + INTERVAL + INTERVAL / 2;
-            self.frames.store((f64::from(frames) * (wanted.as_nanos() as f64 / took)) as u32, Relaxed);
-            let lap = Lap { ticks: after.ticks - before.ticks, elements: after.arrived - before.arrived };
-            let offered = self.clock.ns(lap.ticks) * f64::from(frames) / took;
-            let overload = offered / lap.elements as f64;
-            Ok(Some(Reading { lap, usage: after.usage - before.usage, overload }))
-        })
+            let read = self.begun(road, || flood.is_finished()).and_then(|()| {
+                thread::sleep(RUN_UP);
+                let before = self.moment(road, task)?;
+                thread::sleep(INTERVAL);
+                Ok((before, self.moment(road, task)?))
+            });
+            flood.join().unwrap_or_else(|_| Err("its thread panicked".to_owned()))?;
+            read
+        })?;
+        if self.counters.received(&road.input)? == after.sent {
+            self.frames.store(frames.saturating_mul(2), Relaxed);
+            return Ok(None);
+        }
+        let lap = Lap { ticks: after.ticks - before.ticks, elements: after.arrived - before.arrived };
+        let sent = (after.sent - before.sent) as f64;
+        let wanted = RUN_UP + INTERVAL + INTERVAL / 2;
+        self.frames.store((sent * wanted.as_nanos() as f64 / self.clock.ns(lap.ticks)) as u32, Relaxed);
+        Ok(Some(Reading { lap, usage: after.usage - before.usage, sent }))
     }
 
-    /// Sends frames as fast as the kernel can. How long it took, ns.
-    fn send(&self, road: &Road, frames: u32) -> Result<f64, String> {
+    /// Waits for the first packets of a flood, unless it is over: the kernel makes ready for some ticks of its clock.
+    fn begun(&self, road: &Road, over: impl Fn() -> bool) -> Result<(), String> {
+        let (deadline, none) = (Instant::now() + PATIENCE, self.counters.received(&road.input)?);
+        while self.counters.received(&road.input)? == none && !over() {
+            if Instant::now() > deadline {
+                return Err(format!("no packet came to {}", road.input));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Sends frames as fast as the kernel can.
+    fn send(&self, road: &Road, frames: u32) -> Result<(), String> {
         self.namespace.enter()?;
         cpu::pin_to(self.cpu).map_err(|error| format!("pinning a thread to CPU {}: {error}", self.cpu))?;
-        let begin = self.clock.now();
         sys::run_live(road.program.as_fd(), &kernel::packet(), road.source, frames, kernel::BATCH as u32)
-            .map_err(|errno| format!("BPF_PROG_RUN with live frames (Linux 5.18): {errno}"))?;
-        Ok(self.clock.ns(self.clock.now() - begin))
+            .map_err(|errno| format!("BPF_PROG_RUN with live frames (Linux 5.18): {errno}"))
     }
 
+    /// What has been counted up to now, by a clock that was read just before.
     fn moment(&self, road: &Road, task: &Task) -> Result<Moment, String> {
         let mut attempts = 0..ATTEMPTS;
         loop {
             let ticks = self.clock.now();
+            let sent = self.counters.received(&road.input)?;
             let arrived = self.counters.received(&road.far)?;
             let exact = self.clock.ns(self.clock.now() - ticks) < EXACT;
             if exact || attempts.next().is_none() {
-                return Ok(Moment { ticks, arrived, usage: task.usage()? });
+                return Ok(Moment { ticks, sent, arrived, usage: task.usage()? });
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Rig {
+    /// Packets that came to the end of a road.
+    pub(super) fn arrived(&self, road: &Road) -> u64 {
+        self.counters.received(&road.far).expect("a counter")
     }
 }
