@@ -8,6 +8,7 @@ mod machine;
 mod program;
 pub(crate) mod session;
 pub(crate) mod steps;
+pub(crate) mod store;
 mod summary;
 
 pub(crate) use clock::Clock;

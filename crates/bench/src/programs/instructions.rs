@@ -4,7 +4,7 @@ use crate::harness::{Case, Group, Interrupted, Program, steps};
 use crate::peers::dpdk::{self, RingKind};
 use crate::peers::{Loop, Peer, Work};
 use crate::programs::page_bench04::{pcp_bulk, pool_bulk};
-use crate::programs::page_pool_simple::{PAGE_DROP, PAGE_PUT, Way};
+use crate::programs::page_pool_simple::{FRAME_DROP, FRAME_PUT, PAGE_DROP, PAGE_PUT, Way};
 use crate::programs::setup::outstanding;
 use crate::programs::xdp::{self, Verdict};
 use std::hint::black_box;
@@ -79,7 +79,7 @@ impl Counting<'_, '_, '_> {
 
 /// Single pages, 64 out.
 fn pages(counting: &mut Counting<'_, '_, '_>, touch: bool) -> Result<(), Interrupted> {
-    for Way { name, body, .. } in [PAGE_PUT, PAGE_DROP] {
+    for Way { name, body, .. } in [PAGE_PUT, PAGE_DROP, FRAME_PUT, FRAME_DROP] {
         counting.add(name, PER_PAGE, BUDGET, || Ok(body(pool()?, BUDGET, touch)))?;
     }
     if !touch {

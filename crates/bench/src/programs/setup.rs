@@ -1,6 +1,7 @@
 //! What most programs begin with.
 
 use crate::harness::Group;
+use crate::harness::store::Store;
 use std::hint::black_box;
 use waterwheel_mm::{Zone, ZoneParams};
 use waterwheel_page_pool::{PagePool, PoolParams};
@@ -24,7 +25,6 @@ pub(crate) fn pool_with(group: &mut Group<'_, '_>, name: &str, params: PoolParam
 /// The loop of most programs: in each iteration `n` things are taken from `source`, then all given back in the same order. `source` has more than `n`.
 ///
 /// The compiler has to take `source` for changed at the beginning of every iteration, and the things when they are given back. `take` is told the number of the iteration.
-/// The things are kept as the peers' loops keep theirs: stored and loaded once, with no length or mark that would be written for each.
 ///
 /// # Panics
 /// The loop does, if `source` has not as many.
@@ -38,26 +38,17 @@ pub(crate) fn outstanding<S: 'static, T: 'static>(
     move |loops| body(&mut source, loops)
 }
 
-/// The same, of a source that others have in turn. A single thing is kept in a variable: the calls that a vector needs for each batch would be paid for one.
+/// The same, of a source that others have in turn.
 pub(crate) fn outstanding_of<S, T: 'static>(
     n: usize,
     mut take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
     mut give: impl FnMut(&mut S, T) + 'static,
 ) -> impl FnMut(&mut S, u64) + 'static {
-    let mut store = Vec::with_capacity(n);
+    let mut store = Store::new(n);
     move |source, loops| {
-        if n == 1 {
-            for i in 0..loops {
-                let source = black_box(&mut *source);
-                let thing = take(source, i).unwrap_or_else(|| exhausted(n));
-                give(source, black_box(thing));
-            }
-            return;
-        }
         for i in 0..loops {
             let source = black_box(&mut *source);
-            store.extend((0..n).map(|_| take(source, i).unwrap_or_else(|| exhausted(n))));
-            black_box(&mut store).drain(..).for_each(|thing| give(source, thing));
+            store.round(source, |source| take(source, i).unwrap_or_else(|| exhausted(n)), &mut give);
         }
     }
 }

@@ -101,6 +101,7 @@ const TESTPMD: &str = "dpdk-testpmd";
 /// Iterations of an empty loop that a LOCKed increment takes where the kernel's code was measured (5.03 and 0.253 ns, Zen 5).
 pub(super) const KERNEL_LOCKED_CYCLES: f64 = 5.03 / 0.253;
 
+const SIMPLE: &str = "page_pool_simple/64 pages";
 const TOUCHED: &str = "64 pages, touched";
 const UNTOUCHED: &str = "64 pages";
 const BULK: &str = "bulk 32";
@@ -112,6 +113,8 @@ const CROSSED: &[With] = &[
     With::Count("pages given back meanwhile, longest wait until in hand again"),
     With::Count("lines handed over/page"),
 ];
+/// Where the time goes.
+const SPENT: &[With] = &[With::Count("user ns/packet"), With::Count("system ns/packet")];
 const COUNTING: With = With::Time { at: "page_bench03/1 CPU, 64 out", ours: "counting per CPU", other: "counting off" };
 
 /// Instructions of ours and of a peer's.
@@ -126,25 +129,14 @@ const fn own(case: &'static str, ours: &'static str) -> With {
 
 /// All of them, in the order in which they are shown.
 pub(super) const GOALS: &[Goal] = &[
-    peer(
-        "page and back by put, 64 out, first line touched",
-        "page_pool_simple/64 pages",
-        "page, put",
-        MBUF,
-        0.50,
-        0.30,
-    )
-    .with(&[both(TOUCHED, "page, put", MBUF)]),
-    peer("the same", "page_pool_simple/64 pages", "page, put", MEMPOOL, 0.70, 0.50).with(&[both(
-        TOUCHED,
-        "page, put",
-        MEMPOOL,
-    )]),
-    peer("the same, back by Drop", "page_pool_simple/64 pages", "page, Drop", MBUF, 0.80, 0.50).with(&[both(
-        TOUCHED,
-        "page, Drop",
-        MBUF,
-    )]),
+    peer("page and back by put, 64 out, first line of the packet written", SIMPLE, "frame, put", MBUF, 0.50, 0.30)
+        .with(&[both(TOUCHED, "frame, put", MBUF)]),
+    peer("the same", SIMPLE, "frame, put", MEMPOOL, 0.70, 0.50).with(&[both(TOUCHED, "frame, put", MEMPOOL)]),
+    peer("the same, back by Drop", SIMPLE, "frame, Drop", MBUF, 0.80, 0.50).with(&[both(TOUCHED, "frame, Drop", MBUF)]),
+    peer("by put, bare pages, of which the first line is written", SIMPLE, "page, put", MBUF, 0.50, 0.30)
+        .with(&[both(TOUCHED, "page, put", MBUF)]),
+    peer("the same", SIMPLE, "page, put", MEMPOOL, 0.70, 0.50).with(&[both(TOUCHED, "page, put", MEMPOOL)]),
+    peer("the same, back by Drop", SIMPLE, "page, Drop", MBUF, 0.80, 0.50).with(&[both(TOUCHED, "page, Drop", MBUF)]),
     peer("bulk 32, per page", "page_bench04/bulk 32", "pool, bulk", MBUF, 0.25, 0.12).with(&[both(
         BULK,
         "pool, bulk",
@@ -236,6 +228,16 @@ pub(super) const GOALS: &[Goal] = &[
     peer("drop on a memory device, bursts of 32", "xdp_drop/batch 32", "null:size=64", TESTPMD, 1.0, 0.6)
         .with(&[own("loop, batch 32", "drop")]),
     peer("the same, bursts of 64", "xdp_drop/batch 64", "null:size=64", TESTPMD, 1.0, 0.6).with(&[own(LOOP, "drop")]),
+    peer(
+        "forward veth to veth, AF_XDP, overload, interrupts",
+        "af_xdp_forward/interrupts",
+        "forward",
+        TESTPMD,
+        0.9,
+        0.7,
+    )
+    .with(SPENT),
+    peer("the same, busy polling", "af_xdp_forward/busy poll 64", "forward", TESTPMD, 0.9, 0.7).with(SPENT),
     kernel("page and back by put, one page", "page_pool_simple/fast", "page, put", "Linux 6.19: 0.97", 0.40)
         .with(&[own("1 page", "page, put")]),
     kernel("the same, 64 out", "page_bench02/N=64", "pool, put", "Linux 6.19: 0.97 (one page)", 0.40)
