@@ -6,8 +6,8 @@ use crate::ptr_ring::{Consumer, Producer, ptr_ring};
 use crate::remote::RemoteList;
 use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Ordering};
 
-/// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom a burst is two pages.)
-const LANE: usize = if cfg!(loom) { 2 } else { 4096 };
+/// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom and shuttle a burst is two pages.)
+const LANE: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// The returning thread's end. Dropped when the thread ends.
 pub(crate) struct Lane {

@@ -29,8 +29,14 @@ use crate::word::Mark;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Number of owners that can be registered at a time. Ids run from 1. (2^n - 1. Under loom it is small, as each execution makes the table anew.)
-pub const MAX_OWNERS: usize = if cfg!(loom) { 3 } else { 4095 };
+/// Number of owners that can be registered at a time. Ids run from 1. (2^n - 1. Under loom and shuttle it is small, as each execution makes the table anew.)
+pub const MAX_OWNERS: usize = if cfg!(loom) {
+    3
+} else if cfg!(shuttle) {
+    15
+} else {
+    4095
+};
 
 /// What happens when the last holder of a page lets go.
 pub trait Destructor: Send + Sync + 'static {

@@ -1,7 +1,10 @@
-//! Atomics, cells, locks and fences: the standard library's; loom's when the crate is model checked (`--cfg loom`); or those of `waterwheel-count` when what threads hand each other
-//! is counted (the package `waterwheel-mm-counted`, which has these sources).
+//! Atomics, cells, locks and fences: the standard library's; loom's or shuttle's when the crate is model checked (`--cfg loom`, `--cfg shuttle`); or those of `waterwheel-count` when
+//! what threads hand each other is counted (the package `waterwheel-mm-counted`, which has these sources).
 //!
-//! Everything that threads share in this crate is imported from here, so that what loom explores, and what is counted, is what runs.
+//! Everything that threads share in this crate is imported from here, so that what loom and shuttle explore, and what is counted, is what runs.
+
+#[cfg(shuttle)]
+mod stepped;
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -10,11 +13,10 @@ pub(crate) use loom::{
     sync::{Arc, Mutex, MutexGuard},
 };
 #[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Arc,
-    atomic::{Ordering, fence},
-};
-#[cfg(not(any(loom, feature = "counted")))]
+pub(crate) use std::sync::Arc;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::sync::atomic::{Ordering, fence};
+#[cfg(not(any(loom, shuttle, feature = "counted")))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize},
@@ -23,17 +25,26 @@ pub(crate) use std::sync::{
 pub(crate) use waterwheel_count::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, UnsafeCell,
 };
+#[cfg(shuttle)]
+pub(crate) use {
+    shuttle::sync::{Mutex, MutexGuard},
+    stepped::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+};
 
 #[cfg(not(any(loom, feature = "counted")))]
 pub(crate) use cell::UnsafeCell;
 
 use std::sync::PoisonError;
 
-/// A static; under loom one that each execution has anew.
+/// A static; under loom and shuttle one that each execution has anew.
 macro_rules! global {
     (static $name:ident: $type:ty = $value:expr;) => {
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         static $name: $type = $value;
+        #[cfg(shuttle)]
+        shuttle::lazy_static! {
+            static ref $name: $type = $value;
+        }
         #[cfg(loom)]
         loom::lazy_static! {
             static ref $name: $type = $value;
@@ -42,10 +53,14 @@ macro_rules! global {
 }
 pub(crate) use global;
 
-/// A thread-local without lazy initialisation; under loom one that each of its threads has.
+/// A thread-local without lazy initialisation; under loom and shuttle one that each of their threads has.
 macro_rules! local {
     (static $name:ident: $type:ty = $value:expr;) => {
-        #[cfg(not(loom))]
+        #[cfg(shuttle)]
+        shuttle::thread_local! {
+            static $name: $type = $value;
+        }
+        #[cfg(not(any(loom, shuttle)))]
         std::thread_local! {
             static $name: $type = const { $value };
         }
@@ -99,11 +114,11 @@ pub(crate) mod asymmetric {
     use super::{Ordering, fence};
 
     /// Whether membarrier(2) is registered. A thread that still reads `false` takes the full fence, which is right too.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     static EXPEDITED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
     /// Registers this process with membarrier(2). Called before the first page can be shared.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn init() {
         use rustix::thread::{MembarrierCommand, membarrier};
         if !EXPEDITED.load(Ordering::Relaxed) && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok() {
@@ -111,7 +126,7 @@ pub(crate) mod asymmetric {
         }
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     #[inline(always)]
     pub(crate) fn light() {
         if EXPEDITED.load(Ordering::Relaxed) {
@@ -121,7 +136,7 @@ pub(crate) mod asymmetric {
         }
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn heavy() {
         use rustix::thread::{MembarrierCommand, membarrier};
         fence(Ordering::SeqCst);
@@ -131,15 +146,15 @@ pub(crate) mod asymmetric {
         }
     }
 
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn init() {}
 
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn light() {
         fence(Ordering::SeqCst);
     }
 
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
     }

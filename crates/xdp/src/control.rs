@@ -2,11 +2,10 @@
 
 use crate::device::Traffic;
 use crate::drops::Drops;
+use crate::event::Event;
 use crate::stats::{Actions, WorkerStats};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A handle on running workers: stops them, and looks at what they count. Clones share it.
@@ -30,7 +29,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Slot {
-    event: OwnedFd,
+    event: Event,
     sleeping: AtomicBool,
     /// Somebody waits for fresh statistics.
     wanted: AtomicBool,
@@ -44,7 +43,7 @@ impl Control {
     pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
         let slot = || -> std::io::Result<Slot> {
             Ok(Slot {
-                event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+                event: Event::new()?,
                 sleeping: AtomicBool::new(false),
                 wanted: AtomicBool::new(false),
                 published: Mutex::default(),
@@ -140,20 +139,20 @@ impl Control {
         // Pairs with the fence in `sleep`: either we see that it sleeps, or it sees what we put there.
         fence(Ordering::SeqCst);
         if slot.sleeping.load(Ordering::Relaxed) {
-            let _ = rustix::io::write(&slot.event, &1u64.to_ne_bytes());
+            slot.event.set();
         }
     }
 
-    /// Runs `wait`, which blocks on the given descriptor among others, unless `ready` says after the announcement that there is something to do.
-    pub(crate) fn sleep(&self, worker: usize, ready: impl FnOnce() -> bool, wait: impl FnOnce(BorrowedFd<'_>)) {
+    /// Runs `wait`, which waits for the worker's event among others, unless `ready` says after the announcement that there is something to do.
+    pub(crate) fn sleep(&self, worker: usize, ready: impl FnOnce() -> bool, wait: impl FnOnce(&Event)) {
         let slot = &self.0.workers[worker];
         slot.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !ready() && !self.is_stopped() && !slot.wanted.load(Ordering::Relaxed) {
-            wait(slot.event.as_fd());
+            wait(&slot.event);
         }
         slot.sleeping.store(false, Ordering::Relaxed);
-        let _ = rustix::io::read(&slot.event, &mut [0u8; 8]);
+        slot.event.clear();
     }
 
     #[inline]

@@ -4,8 +4,8 @@ use crate::action::PortId;
 use crate::buff::XdpFrame;
 use waterwheel_page_pool::mm::Producer;
 
-/// Frames that a hand-over ring between two workers holds, per target port.
-pub(crate) const HANDOVER: usize = 2048;
+/// Frames that a hand-over ring between two workers holds, per target port. (Under shuttle they are few, so that it is full now and then.)
+pub(crate) const HANDOVER: usize = if cfg!(shuttle) { 4 } else { 2048 };
 
 /// Takes packets that programs pass on ([`Action::Pass`](crate::Action::Pass)). It may hold them as long as it likes: they go home when it drops them.
 pub trait Host: Send {

@@ -3,16 +3,15 @@
 use crate::action::{Action, PortId};
 use crate::buff::XdpBuff;
 use crate::control::Control;
-use crate::device::{BorrowedFd, Device, Health, MAX_FDS, Traffic, Wait};
+use crate::device::{BorrowedFd, Device, Health, Traffic, Wait};
 use crate::drops::DropReason;
-use crate::fabric::MAX_PORTS;
+use crate::event::LONGEST_SLEEP;
 use crate::homes::Homes;
 use crate::idle::Idle;
 use crate::program::Program;
 use crate::redirect::{BulkQueue, Host};
 use crate::stats::{PortStats, WorkerStats};
-use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use crate::sync::spin_loop;
 use std::time::{Duration, Instant};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Account, Consumer, cpu};
@@ -22,10 +21,8 @@ use crate::buff::XdpFrame;
 /// Packets that a port may receive in one round (the kernel's NAPI budget).
 pub const BUDGET: usize = 64;
 
-/// A sleeping loop looks around at least this often: for devices that went away, and pages that came home.
-const LONGEST_SLEEP: Duration = Duration::from_millis(100);
-/// How long the end may take for frames in flight and for the other workers.
-const LONGEST_DRAIN: Duration = Duration::from_millis(500);
+/// How long the end may take for frames in flight and for the other workers. (Under shuttle that would depend on the machine.)
+const LONGEST_DRAIN: Duration = Duration::from_millis(if cfg!(shuttle) { 1 << 32 } else { 500 });
 /// Rounds between two looks at the devices' health while there is traffic.
 const HEALTH_ROUNDS: u64 = 4096;
 
@@ -179,6 +176,7 @@ impl Worker {
             if (all_quiet && work == 0) || self.control.is_forced() || Instant::now() > deadline {
                 return;
             }
+            spin_loop();
         }
     }
 
@@ -205,15 +203,9 @@ impl Worker {
             Wait::Until(t) => t.saturating_duration_since(now).min(LONGEST_SLEEP),
             Wait::Readable | Wait::Never => LONGEST_SLEEP,
         };
-        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
         self.stats.sleeps += 1;
         let ready = || self.handovers.iter().any(|(_, ring)| !ring.is_empty());
-        self.control.sleep(self.index, ready, |event| {
-            let mut fds = ArrayVec::<PollFd<'_>, { MAX_PORTS * MAX_FDS + 1 }>::new();
-            fds.push(PollFd::from_borrowed_fd(event, PollFlags::IN));
-            self.fds(&mut |fd| drop(fds.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN))));
-            let _ = rustix::event::poll(&mut fds, Some(&timeout)); // interrupted: the loop looks for itself
-        });
+        self.control.sleep(self.index, ready, |event| event.wait(timeout, |add| self.fds(add)));
     }
 
     fn publish(&self) {

@@ -1,0 +1,84 @@
+//! What a worker that has nothing to do waits for: another worker, or its devices.
+
+pub(crate) use imp::Event;
+use std::time::Duration;
+
+/// A sleeping loop looks around at least this often: for devices that went away, and pages that came home.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+#[cfg(not(shuttle))]
+mod imp {
+    use crate::device::{BorrowedFd, MAX_FDS};
+    use crate::fabric::MAX_PORTS;
+    use arrayvec::ArrayVec;
+    use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+    use rustix::fd::{AsFd, OwnedFd};
+    use std::time::Duration;
+
+    /// An eventfd(2).
+    #[derive(Debug)]
+    pub(crate) struct Event(OwnedFd);
+
+    impl Event {
+        pub(crate) fn new() -> std::io::Result<Self> {
+            Ok(Self(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
+        }
+
+        /// Ends a wait, this one or the next.
+        pub(crate) fn set(&self) {
+            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        }
+
+        /// What was set is done with.
+        pub(crate) fn clear(&self) {
+            let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        }
+
+        /// Waits in poll(2) until it is set, or one of the descriptors that `fds` adds is readable, for at most `timeout` (below a second).
+        pub(crate) fn wait<'a>(&'a self, timeout: Duration, fds: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) {
+            let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+            let mut all = ArrayVec::<PollFd<'_>, { MAX_PORTS * MAX_FDS + 1 }>::new();
+            all.push(PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN));
+            fds(&mut |fd| drop(all.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN))));
+            let _ = poll(&mut all, Some(&timeout)); // interrupted: the loop looks for itself
+        }
+    }
+}
+
+/// For shuttle. Devices have no descriptors here, and who would wait for the longest time waits until he is woken: a wake-up that was forgotten is a deadlock, which shuttle finds.
+#[cfg(shuttle)]
+mod imp {
+    use super::LONGEST_SLEEP;
+    use crate::device::BorrowedFd;
+    use shuttle::sync::{Condvar, Mutex};
+    use std::time::Duration;
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Event {
+        set: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Event {
+        pub(crate) fn new() -> std::io::Result<Self> {
+            Ok(Self::default())
+        }
+
+        pub(crate) fn set(&self) {
+            *self.set.lock().expect("nobody panics with it") = true;
+            self.changed.notify_one();
+        }
+
+        pub(crate) fn clear(&self) {
+            *self.set.lock().expect("as above") = false;
+        }
+
+        pub(crate) fn wait<'a>(&'a self, timeout: Duration, _: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) {
+            if timeout < LONGEST_SLEEP {
+                return shuttle::thread::yield_now();
+            }
+            let set = self.set.lock().expect("as above");
+            drop(self.changed.wait_while(set, |set| !*set));
+        }
+    }
+}

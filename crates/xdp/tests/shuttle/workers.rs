@@ -1,0 +1,163 @@
+//! Workers that redirect to each other, hosts that hold packets and drop them on threads of their own, devices that break, and an end at any moment.
+
+use crate::common::{assert_counted, assert_whole, sum, zone};
+use crate::explore::{Dice, explore, runs_again_as_it_ran};
+use crate::port::{Port, assert_undamaged};
+use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use shuttle::thread::{self, yield_now};
+use waterwheel_xdp::mm::PageRef;
+use waterwheel_xdp::{
+    Action, Context, DropReason, Fabric, Idle, PagePool, PoolParams, PortId, Program, Worker, WorkerStats, XdpBuff,
+    XdpFrame, Zone,
+};
+
+/// An action per packet, by dice; more often for the whole batch.
+struct AnyAction {
+    dice: Dice,
+    ports: usize,
+}
+
+impl AnyAction {
+    fn action(&mut self) -> Action {
+        match self.dice.below(10) {
+            0 => Action::Drop(DropReason::Program),
+            1 => Action::Tx,
+            2 => Action::Aborted,
+            3 | 4 => Action::Pass,
+            _ => Action::Redirect(PortId(self.dice.below(self.ports) as u16)),
+        }
+    }
+}
+
+impl Program for AnyAction {
+    fn run(&mut self, _: &Context, packets: &mut [XdpBuff], actions: &mut [Action]) {
+        packets.iter().for_each(|packet| assert_undamaged(packet.page(), packet.data()));
+        let of_all = self.dice.one_in(2).then(|| self.action());
+        actions.iter_mut().for_each(|action| *action = of_all.unwrap_or_else(|| self.action()));
+    }
+}
+
+/// Shares what a worker passes on, and keeps it for a while. It ends when the worker does.
+fn hold(packets: &Receiver<XdpFrame>, mut dice: Dice) {
+    let mut held: Vec<PageRef> = Vec::new();
+    loop {
+        match packets.try_recv() {
+            Ok(frame) => {
+                let offset = frame.offset();
+                let page = frame.into_page().share();
+                assert_undamaged(&page, &page[offset..offset + 60]);
+                held.extend(dice.one_in(2).then(|| page.clone()));
+                held.push(page);
+            }
+            Err(TryRecvError::Empty) => {
+                held.pop(); // a pool may have no other page left
+                yield_now();
+            }
+            Err(TryRecvError::Disconnected) => return,
+        }
+    }
+}
+
+/// One or two ports a worker, a pool each, all of one zone.
+fn fabric(zone: &Zone, workers: usize, dice: &mut Dice, hosts: &[Sender<XdpFrame>]) -> (Vec<Worker>, usize) {
+    let mut fabric = Fabric::new(workers);
+    let mut ports = 0;
+    for (worker, host) in hosts.iter().enumerate() {
+        for _ in 0..1 + dice.below(2) {
+            let floor = dice.below(2);
+            let params =
+                PoolParams { limit: 2 + dice.below(6), floor_rx: floor, floor_tx: floor, ..PoolParams::default() };
+            fabric.add(worker, Port::new(dice), PagePool::new(zone, params).unwrap()).unwrap();
+            ports += 1;
+        }
+        let host = host.clone();
+        fabric.host(worker, Box::new(move |_: PortId, frame: XdpFrame| drop(host.send(frame))));
+    }
+    fabric.budget(1 + dice.below(4));
+    fabric.idle(Idle::Sleep); // who spins without end leaves PCT no choice
+    (fabric.build().unwrap(), ports)
+}
+
+fn workers_and_their_end(mut dice: Dice) {
+    let zone = zone(48); // enough for the limits of six pools
+    let count = 2 + dice.below(2);
+    let (hosts, holders): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| {
+            let (host, packets) = channel();
+            let dice = dice.split();
+            (host, thread::spawn(move || hold(&packets, dice)))
+        })
+        .unzip();
+    let (workers, ports) = fabric(&zone, count, &mut dice, &hosts);
+    drop(hosts);
+    let control = workers[0].control();
+    // Who closes his worker at once leaves while the others still work.
+    let at_once = dice.one_in(2);
+    let threads: Vec<_> = workers
+        .into_iter()
+        .map(|mut worker| {
+            let mut program = AnyAction { dice: dice.split(), ports: ports + dice.below(2) };
+            thread::spawn(move || -> Result<WorkerStats, Worker> {
+                worker.run(&mut program);
+                if at_once { Ok(worker.close()) } else { Err(worker) }
+            })
+        })
+        .collect();
+    let (stop, force) = (dice.one_in(2), dice.one_in(4));
+    if stop || force {
+        (0..dice.below(100)).for_each(|_| yield_now());
+        if force { control.force() } else { control.stop() }
+    }
+    let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let end = sum(ends.into_iter().map(|end| end.unwrap_or_else(Worker::close)).collect());
+    // Who ends by force while others hand over to him does not see what they do.
+    if !(force && at_once) {
+        assert_counted(&end);
+    }
+    holders.into_iter().for_each(|holder| holder.join().unwrap());
+    assert_whole(&zone);
+}
+
+#[test]
+fn workers_end_at_any_moment_and_no_page_is_lost() {
+    explore(workers_and_their_end);
+}
+
+/// One worker sleeps as long as the other has nothing for it. Every packet arrives, and both come to their end: without a wake-up neither would.
+fn hand_over(mut dice: Dice) {
+    let zone = zone(32);
+    let mut fabric = Fabric::new(2);
+    fabric.idle(Idle::Sleep);
+    // With a page or two, no packet comes before another one has gone out and its page has come home.
+    let limit = 1 + dice.below(2);
+    let pool = || PagePool::new(&zone, PoolParams { limit, ..PoolParams::default() }).unwrap();
+    let packets = 1 + dice.below(5) as u64;
+    fabric.add(0, Port::source(packets), pool()).unwrap();
+    fabric.add(1, Port::source(0), pool()).unwrap();
+    fabric.budget(1);
+    let threads: Vec<_> = fabric
+        .build()
+        .unwrap()
+        .into_iter()
+        .map(|mut worker| {
+            thread::spawn(move || {
+                worker.run(&mut |_: &Context, _: &mut XdpBuff| Action::Redirect(PortId(1)));
+                worker.close()
+            })
+        })
+        .collect();
+    let end = sum(threads.into_iter().map(|thread| thread.join().unwrap()).collect());
+    assert_eq!((end.rx().packets, end.tx().packets, end.drops().total()), (packets, packets, 0));
+    assert_counted(&end);
+    assert_whole(&zone);
+}
+
+#[test]
+fn who_is_handed_something_wakes_up() {
+    explore(hand_over);
+}
+
+#[test]
+fn a_schedule_of_workers_runs_again_as_it_ran() {
+    runs_again_as_it_ran(workers_and_their_end);
+}
