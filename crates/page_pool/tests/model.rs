@@ -67,8 +67,10 @@ impl Model {
         self.out.iter().filter(|(d, _)| of(d)).count() + self.shared.iter().filter(|(d, _)| of(d)).count()
     }
 
-    /// The rules that hold after a page of `direction` has gone out.
-    fn gave(&mut self, direction: Direction) {
+    /// The rules that hold after pages of `direction` have gone out: those from index `from` on.
+    fn gave(&mut self, direction: Direction, from: usize) {
+        let node = self.zones[0].id();
+        assert!(self.out[from..].iter().all(|(_, page)| page.region_id() == node), "a page of the other node came out");
         let floor = self.floors[usize::from(direction == RX)]; // the other direction's
         assert!(self.known(direction) + floor <= self.limit, "the other direction's floor was broken");
     }
@@ -78,7 +80,7 @@ impl Model {
             Step::Alloc(direction) => {
                 if let Some(page) = self.pool.alloc(direction) {
                     self.out.push((direction, page));
-                    self.gave(direction);
+                    self.gave(direction, self.out.len() - 1);
                 } else {
                     self.refused(direction);
                 }
@@ -87,7 +89,7 @@ impl Model {
                 let before = self.out.len();
                 self.out.extend(self.pool.hand_out(direction, count).map(|page| (direction, page)));
                 let got = self.out.len() - before;
-                self.gave(direction);
+                self.gave(direction, before);
                 if got < count {
                     self.refused(direction);
                 }

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Breaks the code on purpose, one thing at a time, in a copy of it. Each mutant names the check that must catch it: that check has to pass on the code as it is, and to fail, by its
+# name, on the mutant. A check that cannot fail proves nothing, and this shows that these can.
+#
+#   mutants/run.sh [MUTANT...]     all of those named; without a name all but those that need the fuzzer, which takes minutes to build
+#   mutants/run.sh --list          the table of docs/proofs.md
+#
+# A mutant is a file: what it breaks; which check has to see it; in which file; lines to take out (-), which occur once, and what takes their place (+).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+target=${CARGO_TARGET_DIR:-$root/target}
+[[ $target = /* ]] || target=$root/$target
+tree=$target/mutants/tree log=$target/mutants/log
+unset CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+export RUST_BACKTRACE=0 WATERWHEEL_SHUTTLE_SEED=1
+
+field() { sed -n "s/^$2 *//p;/^-/q" "mutants/$1"; } # MUTANT FIELD
+lines() { sed -n "s/^$2//p" "mutants/$1"; } # MUTANT SIGN
+die() { echo "mutants: $*" >&2; exit 1; }
+
+# One check in the copy: builds it, which has to work, then runs it. 0: it passed; 1: it failed, by its name.
+check() { # KIND [PACKAGE TARGET] NAME
+  local flags="" folder=$target package=waterwheel-mm test=lib name=${!#}
+  case $1 in
+    loom) flags="--cfg loom" folder=$target/loom ;;
+    loom-ring) flags="--cfg loom" folder=$target/loom test=loom ;;
+    shuttle) flags="--cfg shuttle" folder=$target/shuttle package=waterwheel-xdp test=shuttle ;;
+    test) package=$2 test=$3 ;;
+    fuzz) fuzz "$name"; return ;;
+    *) die "there is no kind of check named '$1'" ;;
+  esac
+  [ "$test" = lib ] && test=(--lib) || test=(--test "$test")
+  local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --offline --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}")
+  "${cargo[@]}" --no-run >"$log" 2>&1 || { cat "$log" >&2; die "$name does not compile"; }
+  local passed=0
+  # One thread: the name is said before the test runs, and so also if it kills its process.
+  timeout 120 "${cargo[@]}" -- --exact --test-threads=1 --format=pretty "$name" >"$log" 2>&1 || passed=$?
+  grep -q "^test $name " "$log" || { cat "$log" >&2; die "there is no test named $name (or it said nothing in two minutes)"; }
+  [ $passed != 124 ] || die "$name hangs"
+  if [ $passed = 0 ]; then return 0; else return 1; fi
+}
+
+fuzz() { # TARGET
+  (cd "$tree/fuzz" && rustup run nightly cargo build --quiet --release --locked --target-dir "$target/mutants/fuzz" --bin "$1") || die "$1 does not compile"
+  local found=0 seeds=()
+  [ ! -d "$tree/fuzz/seeds/$1" ] || seeds=("$tree/fuzz/seeds/$1")
+  "$target"/mutants/fuzz/*/release/"$1" -max_total_time=30 -max_len=1024 -artifact_prefix="$target/mutants/" "${seeds[@]}" >"$log" 2>&1 || found=$?
+  if [ $found = 0 ]; then return 0; fi
+  grep -qE "panicked at|ERROR: AddressSanitizer" "$log" || die "$1 failed for no reason of its own: $log"
+  return 1
+}
+
+# Puts a mutant into the copy. What it takes out must be there, once.
+break_it() { # MUTANT
+  local file old new text rest
+  file=$(field "$1" in) old=$(lines "$1" -) new=$(lines "$1" +)
+  [ -n "$old" ] && [ -f "$file" ] || die "$1: there is no file '$file', or nothing to take out"
+  text=$(<"$file") rest=${text#*"$old"}
+  [ "$rest" != "$text" ] || die "$1 does not apply: what it takes out is not in $file; look whether the code has changed, and change the mutant"
+  [ "${rest#*"$old"}" = "$rest" ] || die "$1 does not apply: what it takes out is in $file more than once"
+  printf '%s\n' "${text%"$old$rest"}$new$rest" >"$tree/$file"
+}
+
+mend() { # MUTANT
+  cat "$(field "$1" in)" >"$tree/$(field "$1" in)" # with the time of now, so that cargo looks at it
+}
+
+mapfile -t all < <(cd mutants && grep -l '^breaks' -- *[!.sh] | sort)
+if [ "${1-}" = --list ]; then
+  for mutant in "${all[@]}"; do echo "| \`$mutant\` | $(field "$mutant" breaks) | $(field "$mutant" check | sed 's/\([^ ]*\)$/`\1`/') |"; done
+  exit
+fi
+mutants=("$@")
+if [ $# = 0 ]; then
+  for mutant in "${all[@]}"; do [[ $(field "$mutant" check) = fuzz* ]] || mutants+=("$mutant"); done
+fi
+
+rm -rf "$tree"
+mkdir -p "$tree"
+cp -r Cargo.toml Cargo.lock README.md crates "$tree"
+mkdir "$tree/fuzz"
+cp -r fuzz/Cargo.* fuzz/.cargo fuzz/src fuzz/fuzz_targets fuzz/seeds "$tree/fuzz"
+
+for mutant in "${mutants[@]}"; do [ -f "mutants/$mutant" ] || die "there is no mutant named '$mutant'"; done
+mapfile -t checks < <(for mutant in "${mutants[@]}"; do field "$mutant" check; done | sort -u)
+for line in "${checks[@]}"; do
+  read -ra words <<<"$line"
+  WATERWHEEL_SHUTTLE_SECONDS=2 check "${words[@]}" || { cat "$log" >&2; die "$line fails on the code as it is"; }
+done
+echo "the ${#checks[@]} checks pass on the code as it is"
+
+missed=0
+for mutant in "${mutants[@]}"; do
+  read -ra words <<<"$(field "$mutant" check)"
+  break_it "$mutant"
+  begin=$SECONDS
+  if WATERWHEEL_SHUTTLE_SECONDS=20 check "${words[@]}"; then
+    echo "$mutant: MISSED by ${words[*]}: $(field "$mutant" breaks)" >&2
+    missed=1
+  else
+    echo "$mutant: caught by ${words[*]} ($((SECONDS - begin)) s)"
+  fi
+  mend "$mutant"
+done
+exit $missed
