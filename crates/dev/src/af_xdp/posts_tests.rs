@@ -178,11 +178,6 @@ fn a_completion_cannot_take_what_was_not_sent() {
 #[test]
 fn what_cannot_be_sent_from_where_it_lies_comes_back() {
     let mut fake = Fake::new();
-    let other = Zone::new(&ZoneParams::pages(64)).unwrap();
-    let mut foreign = XdpBuff::whole(other.alloc(0).unwrap().into_page());
-    foreign.set_len(60);
-    assert!(fake.send(foreign.into()).is_err(), "a page of a region that was not registered");
-
     // A block of two pages is sent when the packet lies in one of them.
     let block = |offset, len| XdpBuff::new(fake.zone.alloc(1).unwrap().into_page(), offset, len);
     let (first, second, across) = (block(0, 4096), block(4096 + 10, 100), block(4000, 97));
@@ -194,6 +189,32 @@ fn what_cannot_be_sent_from_where_it_lies_comes_back() {
     fake.kernel.says_sent(desc.addr);
     assert_eq!(fake.complete(), 1);
     fake.socket.posts.abandon();
+}
+
+#[test]
+fn pages_of_another_region_are_never_posted_and_go_home() {
+    let mut fake = Fake::new();
+    let other = Zone::new(&ZoneParams::pages(64)).unwrap();
+    let mut elsewhere = PagePool::new(&other, PoolParams::default()).unwrap();
+    let mut foreign = XdpBuff::whole(elsewhere.alloc(Direction::Tx).unwrap());
+    foreign.set_len(60);
+    let back = fake.send(foreign.into()).expect_err("to send: the kernel knows this address by another page");
+    assert_eq!((fake.kernel.tx.peek(1).count(), fake.socket.posted()), (0, (0, 0)));
+    fake.pool.put(back.into_page()); // not its own: it goes home
+    assert_eq!(elsewhere.outstanding(), 0);
+
+    // To be received into: the pool was moved to memory that the socket has not registered.
+    fake.pool.set_zone(&other).unwrap();
+    assert_eq!((fake.fill(16), fake.socket.posted(), fake.pool.outstanding()), (Vec::new(), (0, 0), 0));
+    let home = fake.zone.clone();
+    fake.pool.set_zone(&home).unwrap();
+    assert_eq!((fake.fill(16).len(), fake.socket.posts.rx_count()), (16, 16), "of its own region again");
+    assert_eq!(fake.socket.posts.abandon(), 16);
+    let account = fake.account();
+    assert_eq!((account.quarantined, account.leaked, account.conflicts), (16, 0, 0), "{account:?}");
+    drop((fake, elsewhere));
+    let account = Account::open(&other).close(Users::Gone);
+    assert!(account.is_whole(), "{account:?}");
 }
 
 #[test]
