@@ -194,7 +194,7 @@ fn what_cannot_be_sent_from_where_it_lies_comes_back() {
 #[test]
 fn pages_of_another_region_are_never_posted_and_go_home() {
     let mut fake = Fake::new();
-    let other = Zone::new(&ZoneParams::pages(64)).unwrap();
+    let other = Zone::new(&ZoneParams::pages(256)).unwrap();
     let mut elsewhere = PagePool::new(&other, PoolParams::default()).unwrap();
     let mut foreign = XdpBuff::whole(elsewhere.alloc(Direction::Tx).unwrap());
     foreign.set_len(60);
