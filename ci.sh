@@ -31,6 +31,12 @@ RUSTFLAGS=$sanitize RUSTDOCFLAGS=$sanitize ASAN_OPTIONS=detect_leaks=0 CARGO_TAR
 say "loom: every interleaving of reference counts, rings, lanes and the end of owners"
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --release --locked -p waterwheel-mm --lib --test loom
 
+say "shuttle: whole pools and whole workers, in orders that dice choose"
+RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/shuttle" WATERWHEEL_SHUTTLE_SECONDS=20 cargo test --locked -p waterwheel-xdp --test shuttle
+
+say "mutants: what is broken on purpose is caught, by the check that is there for it"
+mutants/run.sh
+
 say "fuzzing: each target for 30 seconds, and two canaries that must be found"
 cargo fmt --manifest-path fuzz/Cargo.toml --check
 RUSTFLAGS="--cfg fuzzing" cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/fuzz-clippy" --all-targets --locked -- -D warnings

@@ -66,11 +66,17 @@ mend() { # MUTANT
   cat "$(field "$1" in)" >"$tree/$(field "$1" in)" # with the time of now, so that cargo looks at it
 }
 
-mapfile -t all < <(cd mutants && grep -l '^breaks' -- *[!.sh] | sort)
+mapfile -t all < <(cd mutants && grep -l '^breaks ' -- * | sort)
+row() { # MUTANT
+  echo "| \`$1\` | $(field "$1" breaks) | $(field "$1" check | sed 's/\([^ ]*\)$/`\1`/') |"
+}
 if [ "${1-}" = --list ]; then
-  for mutant in "${all[@]}"; do echo "| \`$mutant\` | $(field "$mutant" breaks) | $(field "$mutant" check | sed 's/\([^ ]*\)$/`\1`/') |"; done
+  for mutant in "${all[@]}"; do row "$mutant"; done
   exit
 fi
+for mutant in "${all[@]}"; do
+  grep -qFx -- "$(row "$mutant")" docs/proofs.md || die "docs/proofs.md does not have the row of '$mutant' as mutants/run.sh --list says it"
+done
 mutants=("$@")
 if [ $# = 0 ]; then
   for mutant in "${all[@]}"; do [[ $(field "$mutant" check) = fuzz* ]] || mutants+=("$mutant"); done
@@ -83,6 +89,7 @@ mkdir "$tree/fuzz"
 cp -r fuzz/Cargo.* fuzz/.cargo fuzz/src fuzz/fuzz_targets fuzz/seeds "$tree/fuzz"
 
 for mutant in "${mutants[@]}"; do [ -f "mutants/$mutant" ] || die "there is no mutant named '$mutant'"; done
+for mutant in "${mutants[@]}"; do break_it "$mutant" && mend "$mutant"; done # all of them apply
 mapfile -t checks < <(for mutant in "${mutants[@]}"; do field "$mutant" check; done | sort -u)
 for line in "${checks[@]}"; do
   read -ra words <<<"$line"
