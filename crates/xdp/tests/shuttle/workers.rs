@@ -97,9 +97,9 @@ fn workers_and_their_end(mut dice: Dice) {
         .into_iter()
         .map(|mut worker| {
             let mut program = AnyAction { dice: dice.split(), ports: ports + dice.below(2) };
-            thread::spawn(move || -> Result<WorkerStats, Worker> {
+            thread::spawn(move || -> Result<WorkerStats, Box<Worker>> {
                 worker.run(&mut program);
-                if at_once { Ok(worker.close()) } else { Err(worker) }
+                if at_once { Ok(worker.close()) } else { Err(Box::new(worker)) }
             })
         })
         .collect();
@@ -109,7 +109,7 @@ fn workers_and_their_end(mut dice: Dice) {
         if force { control.force() } else { control.stop() }
     }
     let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    let end = sum(ends.into_iter().map(|end| end.unwrap_or_else(Worker::close)).collect());
+    let end = sum(ends.into_iter().map(|end| end.unwrap_or_else(|worker| worker.close())).collect());
     // Who ends by force while others hand over to him does not see what they do.
     if !(force && at_once) {
         assert_counted(&end);
