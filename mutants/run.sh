@@ -9,9 +9,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-target=${CARGO_TARGET_DIR:-$root/target}
+# A folder of its own: cargo takes packages at the same place of two workspaces for the same, and a mutant must never get into a real build.
+target=${CARGO_TARGET_DIR:-$root/target}/mutants
 [[ $target = /* ]] || target=$root/$target
-tree=$target/mutants/tree log=$target/mutants/log
+tree=$target/tree log=$target/log
 unset CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 export RUST_BACKTRACE=0 WATERWHEEL_SHUTTLE_SEED=1
 
@@ -21,7 +22,7 @@ die() { echo "mutants: $*" >&2; exit 1; }
 
 # One check in the copy: builds it, which has to work, then runs it. 0: it passed; 1: it failed, by its name.
 check() { # KIND [PACKAGE TARGET] NAME
-  local flags="" folder=$target package=waterwheel-mm test=lib name=${!#}
+  local flags="" folder=$target/plain package=waterwheel-mm test=lib name=${!#}
   case $1 in
     loom) flags="--cfg loom" folder=$target/loom ;;
     loom-ring) flags="--cfg loom" folder=$target/loom test=loom ;;
@@ -31,7 +32,7 @@ check() { # KIND [PACKAGE TARGET] NAME
     *) die "there is no kind of check named '$1'" ;;
   esac
   [ "$test" = lib ] && test=(--lib) || test=(--test "$test")
-  local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --offline --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}")
+  local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}")
   "${cargo[@]}" --no-run >"$log" 2>&1 || { cat "$log" >&2; die "$name does not compile"; }
   local passed=0
   # One thread: the name is said before the test runs, and so also if it kills its process.
@@ -42,10 +43,10 @@ check() { # KIND [PACKAGE TARGET] NAME
 }
 
 fuzz() { # TARGET
-  (cd "$tree/fuzz" && rustup run nightly cargo build --quiet --release --locked --target-dir "$target/mutants/fuzz" --bin "$1") || die "$1 does not compile"
+  (cd "$tree/fuzz" && rustup run nightly cargo build --quiet --release --locked --target-dir "$target/fuzz" --bin "$1") || die "$1 does not compile"
   local found=0 seeds=()
   [ ! -d "$tree/fuzz/seeds/$1" ] || seeds=("$tree/fuzz/seeds/$1")
-  "$target"/mutants/fuzz/*/release/"$1" -max_total_time=30 -max_len=1024 -artifact_prefix="$target/mutants/" "${seeds[@]}" >"$log" 2>&1 || found=$?
+  "$target"/fuzz/*/release/"$1" -max_total_time=30 -max_len=1024 -artifact_prefix="$target/" "${seeds[@]}" >"$log" 2>&1 || found=$?
   if [ $found = 0 ]; then return 0; fi
   grep -qE "panicked at|ERROR: AddressSanitizer" "$log" || die "$1 failed for no reason of its own: $log"
   return 1
