@@ -22,17 +22,18 @@ die() { echo "mutants: $*" >&2; exit 1; }
 
 # One check in the copy: builds it, which has to work, then runs it. 0: it passed; 1: it failed, by its name.
 check() { # KIND [PACKAGE TARGET] NAME
-  local flags="" folder=$target/plain package=waterwheel-mm test=lib name=${!#}
+  local flags="" folder=$target/plain package=waterwheel-mm test=lib features=() name=${!#}
   case $1 in
     loom) flags="--cfg loom" folder=$target/loom ;;
     loom-ring) flags="--cfg loom" folder=$target/loom test=loom ;;
     shuttle) flags="--cfg shuttle" folder=$target/shuttle package=waterwheel-xdp test=shuttle ;;
+    debug) package=waterwheel-page-pool test=plants features=(--features debug_pages) ;;
     test) package=$2 test=$3 ;;
     fuzz) fuzz "$name"; return ;;
     *) die "there is no kind of check named '$1'" ;;
   esac
   [ "$test" = lib ] && test=(--lib) || test=(--test "$test")
-  local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}")
+  local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}" "${features[@]}")
   "${cargo[@]}" --no-run >"$log" 2>&1 || { cat "$log" >&2; die "$name does not compile"; }
   local passed=0
   # One thread: the name is said before the test runs, and so also if it kills its process.
