@@ -1,10 +1,12 @@
 //! A lane: the way home from one thread to one owner. See [`owner`](crate::owner).
 
+use crate::bulk::move_tail;
 use crate::owner::Slot;
-use crate::page::FrozenPage;
+use crate::page::{FrozenPage, Page};
 use crate::ptr_ring::{Consumer, Producer, ptr_ring};
 use crate::remote::RemoteList;
 use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Ordering};
+use std::cell::Cell;
 
 /// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom and shuttle a burst is two pages.)
 const LANE: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
@@ -14,6 +16,8 @@ pub(crate) struct Lane {
     pages: Producer<FrozenPage>,
     shared: Arc<Shared>,
     slot: &'static Slot,
+    /// Used in one call, and kept for its memory.
+    hand: Cell<Vec<FrozenPage>>,
 }
 
 /// The owner's end.
@@ -34,13 +38,22 @@ impl Lane {
     pub(crate) fn new(slot: &'static Slot) -> (Self, LaneEnd) {
         let (pages, end) = ptr_ring(LANE);
         let shared = Arc::new(Shared { balance: CachePadded(AtomicU64::new(0)), closed: AtomicBool::new(false) });
-        (Self { pages, shared: shared.clone(), slot }, LaneEnd { pages: end, shared })
+        (Self { pages, shared: shared.clone(), slot, hand: Cell::default() }, LaneEnd { pages: end, shared })
     }
 
     /// Sends a page, which is released by that.
     #[inline]
     pub(crate) fn send(&self, page: FrozenPage) -> Result<(), FrozenPage> {
         self.pages.produce(page)
+    }
+
+    /// Sends the last `count` of `pages`, and gives those to `full` for which there is no room.
+    pub(crate) fn send_bulk(&self, pages: &mut Vec<Page>, count: usize, full: impl FnMut(FrozenPage)) {
+        let mut hand = self.hand.take();
+        move_tail(pages, count, &mut hand, Page::unbind);
+        self.pages.produce_batch(&mut hand);
+        hand.drain(..).for_each(full);
+        self.hand.set(hand);
     }
 
     /// Sends a page that is not released yet: the destructor that sends it has not returned. [`add_released`](Self::add_released) says when it has.

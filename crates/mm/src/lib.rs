@@ -46,7 +46,7 @@ mod zone;
 
 pub use account::{Account, PageAccount, Users};
 pub use frag::{FragPage, PageFrag};
-pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners};
+pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners, release_pages};
 pub use page::{FrozenPage, Page, PageRef, Posted};
 pub use pcp::{PCP_MAX_ORDER, Pcp, PcpParams};
 pub use ptr_ring::{Consumer, Producer, ptr_ring};

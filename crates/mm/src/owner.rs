@@ -394,6 +394,23 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
     }
 }
 
+/// Drops all of `pages`: as letting each go, but those that follow one another and have the same owner go home together (the kernel's `release_pages`).
+pub fn release_pages(pages: &mut Vec<Page>) {
+    while let Some(last) = pages.last() {
+        let (owner, mark) = (last.owner_id(), Mark::of(last.owner_id()));
+        let of_the_same = pages.iter().rev().take_while(|page| page.word().differs(mark) == 0).count();
+        let rest = pages.len() - of_the_same;
+        lanes::with_recent(owner, |lane| {
+            let slot = lane.slot();
+            if slot.only_sends_home.load(Ordering::Relaxed) {
+                lane.send_bulk(pages, of_the_same, |page| slot.last_put(page));
+                slot.released();
+            }
+        });
+        pages.truncate(rest); // where there is no lane yet, or more to do: one by one
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn last_put_elsewhere(owner: u16, page: FrozenPage) {

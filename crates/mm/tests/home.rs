@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use waterwheel_mm::{FrozenPage, Owner, Page, PageRef};
+use waterwheel_mm::{Destructor, FrozenPage, Home, Owner, Page, PageRef, release_pages};
 
 #[test]
 fn from_a_thread_that_ends() {
@@ -362,4 +362,85 @@ fn collecting_twice_finds_every_page_of_a_thread_that_filled_its_lane_and_ended(
     assert_eq!(home.len(), 600);
     drop((owner, home));
     assert_whole(&zone);
+}
+
+/// Sends every page home and does nothing else, as pools do.
+struct OnlyHome;
+
+impl Destructor for OnlyHome {
+    fn last_put(&self, page: FrozenPage, home: Home<'_>) {
+        home.send(page);
+    }
+
+    fn only_sends_home(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn pages_released_together_go_home_to_their_owners() {
+    let zone = zone(5000);
+    let counting = SendHome::default();
+    let mut owners = [
+        Owner::register(OnlyHome).unwrap(),
+        Owner::register(OnlyHome).unwrap(),
+        Owner::register(counting.clone()).unwrap(),
+    ];
+    for round in 1..=3 {
+        // Runs of all lengths, of all owners and of none.
+        let mut pages: Vec<Page> = Vec::new();
+        for i in 0..400 {
+            let page = zone.alloc(0).unwrap();
+            pages.push(match owners.get_mut((i / 7 + i / 100) % 4) {
+                Some(owner) => owner.bind(page),
+                None => page.into_page(),
+            });
+        }
+        let mut out = [0; 3];
+        for page in &pages {
+            if let Some(i) = owners.iter().position(|owner| owner.id() == page.owner_id()) {
+                out[i] += 1;
+            }
+        }
+        assert!(out.iter().all(|&pages| pages > 50), "{out:?}");
+        let calls = counting.calls();
+        let mut release = move || {
+            release_pages(&mut pages);
+            assert!(pages.is_empty());
+        };
+        if round == 1 {
+            thread::spawn(release).join().unwrap()
+        } else {
+            release()
+        }
+        assert_eq!(counting.calls() - calls, out[2], "a destructor that does more is called for each page");
+        for (owner, out) in owners.iter_mut().zip(out) {
+            assert_eq!((owner.outstanding(), collect_all(owner)), (0, out), "round {round}");
+        }
+    }
+    drop(owners);
+    assert_whole(&zone);
+}
+
+#[test]
+fn more_released_together_than_a_lane_holds() {
+    let zone = zone(5000);
+    for sealed in [false, true] {
+        let mut owner = Owner::register(OnlyHome).unwrap();
+        drop(bound(&zone, &mut owner)); // opens this thread's lane
+        let mut pages: Vec<Page> = (0..4500).map(|_| bound(&zone, &mut owner)).collect();
+        let mut owner = if sealed {
+            drop(owner);
+            None
+        } else {
+            Some(owner)
+        };
+        release_pages(&mut pages);
+        if let Some(owner) = &mut owner {
+            assert_eq!((owner.outstanding(), owner.overflowed()), (0, 4501 - 4096));
+            assert_eq!(collect_all(owner), 4501);
+        }
+        drop(owner);
+        assert_whole(&zone);
+    }
 }

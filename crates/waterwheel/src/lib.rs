@@ -12,7 +12,7 @@ pub use waterwheel_prog as prog;
 /// The walk of a packet: buffers, devices, the loop.
 pub use waterwheel_xdp as xdp;
 
-pub use waterwheel_mm::{Page, PageFrag, PageRef, Zone, ZoneParams};
+pub use waterwheel_mm::{Page, PageFrag, PageRef, Zone, ZoneParams, release_pages};
 pub use waterwheel_page_pool::{Direction, PagePool, PoolParams};
 pub use waterwheel_xdp::{
     Action, Context, Control, Device, DropReason, Fabric, Idle, PortId, Program, Worker, XdpBuff, XdpFrame,

@@ -38,7 +38,7 @@ pub(crate) fn outstanding<S: 'static, T: 'static>(
     move |loops| body(&mut source, loops)
 }
 
-/// The same, of a source that others have in turn.
+/// The same, of a source that others have in turn. A single thing is kept in a variable, as the original's loops for one page keep it.
 pub(crate) fn outstanding_of<S, T: 'static>(
     n: usize,
     mut take: impl FnMut(&mut S, u64) -> Option<T> + 'static,
@@ -46,6 +46,14 @@ pub(crate) fn outstanding_of<S, T: 'static>(
 ) -> impl FnMut(&mut S, u64) + 'static {
     let mut store = Store::new(n);
     move |source, loops| {
+        if n == 1 {
+            for i in 0..loops {
+                let source = black_box(&mut *source);
+                let thing = take(source, i).unwrap_or_else(|| exhausted(n));
+                give(source, black_box(thing));
+            }
+            return;
+        }
         for i in 0..loops {
             let source = black_box(&mut *source);
             store.round(source, |source| take(source, i).unwrap_or_else(|| exhausted(n)), &mut give);

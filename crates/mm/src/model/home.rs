@@ -1,7 +1,7 @@
 //! Owners, lanes and the end of both.
 
 use super::{Cell, OUT, page, write, write_held};
-use crate::owner::{Destructor, Home, Owner};
+use crate::owner::{Destructor, Home, Owner, release_pages};
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
 use loom::thread;
@@ -150,6 +150,27 @@ fn the_end_against_the_last_put() {
 #[test]
 fn the_end_against_the_last_put_by_the_lane_alone() {
     go_while_pages_come::<2>(true, 1);
+}
+
+#[test]
+fn the_end_against_pages_that_are_released_together() {
+    explore(3, || {
+        let (mut owner, fate, _) = register(true);
+        let [first, second, third] = bound::<3>(&mut owner);
+        let returner = thread::spawn(move || {
+            drop_all([first]); // opens the lane
+            let mut pages = vec![write_held(second), write_held(third)]; // one more than it has room for, if nobody collects
+            release_pages(&mut pages);
+            assert!(pages.is_empty());
+        });
+        let mut home = Vec::new();
+        owner.collect(&mut home, 1);
+        drop(owner);
+        returner.join().unwrap();
+        drop(home);
+        assert!(fate.is().1 == 1 && fate.is().0 <= 2, "{:?}", fate.is());
+        assert_ids_are_back();
+    });
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn timed(group: &mut Group<'_, '_>, cpus: &[usize], batch: usize) -> Result<(), 
     let pages = pages(returners);
     match plain::zone(pages) {
         Ok(zone) => {
-            let work = "page allocated, given to another CPU, dropped there; the pool's return path";
+            let work = "page allocated, given to another CPU, dropped there (what came together by one release_pages); the pool's return path";
             go_round(group, POOL, Side::Ours, work, cpus, batch, plain::pool(&zone, pages, returners));
         }
         Err(why) => group.absent(POOL, why),

@@ -23,7 +23,7 @@ macro_rules! schemes {
         pub(super) mod $module {
             use super::{Numbered, REFILL, Sink, Source, Way};
             use std::sync::{Arc, PoisonError};
-            use $mm::{Consumer, FrozenPage, Page, Producer, Zone, ZoneParams, ptr_ring};
+            use $mm::{Consumer, FrozenPage, Page, Producer, Zone, ZoneParams, ptr_ring, release_pages};
             use $page_pool::{Direction, PagePool, PoolParams};
 
             impl Numbered for Page {
@@ -37,7 +37,7 @@ macro_rules! schemes {
                 Zone::new(&ZoneParams::pages(pages + 2 * REFILL)).map_err(|error| error.to_string())
             }
 
-            /// The pool; returners drop the pages.
+            /// The pool; returners drop the pages, those that came together with one call.
             pub(crate) fn pool(zone: &Zone, pages: usize, returners: usize) -> Result<Way<Pool, Drops>, String> {
                 let params = PoolParams { limit: pages, ..PoolParams::default() };
                 let pool = PagePool::new(zone, params).map_err(|error| error.to_string())?;
@@ -64,6 +64,11 @@ macro_rules! schemes {
                 #[inline]
                 fn one(&mut self, page: Page) {
                     drop(page);
+                }
+
+                #[inline]
+                fn many(&mut self, pages: &mut Vec<Page>) {
+                    release_pages(pages);
                 }
             }
 
