@@ -25,7 +25,7 @@ use crate::lanes;
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, asymmetric, global, lock};
-use crate::word::Mark;
+use crate::word::{Mark, PageWord};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -219,7 +219,7 @@ impl Owner {
     pub fn unbind_bulk(&mut self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
         let (mark, before) = (self.mark, out.len());
         // Two loops without a branch per page are faster than one with.
-        if pages.iter().fold(0, |differ, page| differ | page.word().differs(mark)) == 0 {
+        if PageWord::all_have(pages.iter().map(Page::word), mark) {
             move_tail(pages, usize::MAX, out, Page::unbind);
         } else {
             self.unbind_some(pages, out);
@@ -230,7 +230,7 @@ impl Owner {
     #[cold]
     fn unbind_some(&self, pages: &mut Vec<Page>, out: &mut Vec<FrozenPage>) {
         out.reserve(pages.len()); // nothing may fail half-way
-        out.extend(pages.extract_if(.., |page| page.word().differs(self.mark) == 0).map(Page::unbind));
+        out.extend(pages.extract_if(.., |page| page.word().has(self.mark)).map(Page::unbind));
     }
 
     /// Moves up to `max` pages that were [sent home](Home::send) to the end of `out`, and tells how many. (The pages beside the lanes, if it
@@ -398,7 +398,7 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
 pub fn release_pages(pages: &mut Vec<Page>) {
     while let Some(last) = pages.last() {
         let (owner, mark) = (last.owner_id(), Mark::of(last.owner_id()));
-        let of_the_same = pages.iter().rev().take_while(|page| page.word().differs(mark) == 0).count();
+        let of_the_same = pages.iter().rev().take_while(|page| page.word().has(mark)).count();
         let rest = pages.len() - of_the_same;
         lanes::with_recent(owner, |lane| {
             let slot = lane.slot();

@@ -65,10 +65,16 @@ impl PageWord {
         (word.addr() >> OWNER_SHIFT == 0).then_some(Self(unsafe { NonNull::new_unchecked(word) }))
     }
 
-    /// 0 if the page is of the owner with the mark, something else if not. For many words the answers can be or-ed.
+    /// Whether the page is of the owner with that mark.
     #[inline]
-    pub(crate) fn differs(self, mark: Mark) -> usize {
-        (self.0.addr().get() ^ mark.0) >> OWNER_SHIFT
+    pub(crate) fn has(self, mark: Mark) -> bool {
+        Self::all_have(std::iter::once(self), mark)
+    }
+
+    /// Whether all of them are. Written so that the compiler needs no branch per page, and takes several at once.
+    #[inline]
+    pub(crate) fn all_have(words: impl Iterator<Item = Self>, mark: Mark) -> bool {
+        words.fold(0, |differ, word| differ | (word.0.addr().get() ^ mark.0)) >> OWNER_SHIFT == 0
     }
 
     #[inline]
