@@ -2,8 +2,20 @@
 //! that would be written for each.
 #![expect(unsafe_code, reason = "places are written and read without a mark that says so")]
 
-use std::hint::black_box;
+use std::arch::asm;
 use std::mem::MaybeUninit;
+
+/// `thing`, of which the compiler has to take everything for changed. It stays in a register: `black_box` would store and load the pointer, and every access to the
+/// thing would wait for that (the peers' loops do it this way, too).
+#[inline(always)]
+pub(crate) fn opaque<T>(thing: &mut T) -> &mut T {
+    let mut pointer: *mut T = thing;
+    // SAFETY: no instruction; the pointer is what it was, and by the compiler's lights anything may have been done with the thing, as the reference allows.
+    unsafe {
+        asm!("/* {0} */", inout(reg) pointer, options(nostack, preserves_flags));
+        &mut *pointer
+    }
+}
 
 /// Places for so many things. Between two rounds they are empty.
 pub(crate) struct Store<T>(Box<[MaybeUninit<T>]>);
@@ -24,7 +36,7 @@ impl<T> Store<T> {
         for place in &mut self.0 {
             place.write(take(with)); // if it panics, what is in the places before is forgotten
         }
-        for place in black_box(&mut self.0) {
+        for place in opaque(&mut self.0) {
             // SAFETY: written above, and read once, as nothing looks at it before the next round writes it.
             give(with, unsafe { place.assume_init_read() });
         }

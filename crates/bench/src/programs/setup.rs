@@ -1,7 +1,7 @@
 //! What most programs begin with.
 
 use crate::harness::Group;
-use crate::harness::store::Store;
+use crate::harness::store::{Store, opaque};
 use std::hint::black_box;
 use waterwheel_mm::{Zone, ZoneParams};
 use waterwheel_page_pool::{PagePool, PoolParams};
@@ -48,14 +48,14 @@ pub(crate) fn outstanding_of<S, T: 'static>(
     move |source, loops| {
         if n == 1 {
             for i in 0..loops {
-                let source = black_box(&mut *source);
+                let source = opaque(source);
                 let thing = take(source, i).unwrap_or_else(|| exhausted(n));
-                give(source, black_box(thing));
+                give(source, black_box(thing)); // by a store and a load, as one place of an array
             }
             return;
         }
         for i in 0..loops {
-            let source = black_box(&mut *source);
+            let source = opaque(source);
             store.round(source, |source| take(source, i).unwrap_or_else(|| exhausted(n)), &mut give);
         }
     }

@@ -12,7 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use waterwheel_dev::generator::SplitMix64;
-use waterwheel_mm::{Account, FrozenPage, Page};
+use waterwheel_mm::{Account, FrozenPage, Page, release_pages};
 use waterwheel_page_pool::{Direction, PagePool, PoolParams};
 
 /// Packets that a hand holds at most, about.
@@ -70,7 +70,8 @@ impl Hand {
             62..82 => self.write(),
             82..94 => self.cut(),
             94..110 => self.pass_on(),
-            110..120 => self.put_back(),
+            110..118 => self.put_back(),
+            118..120 => self.let_go_together(),
             120 => self.pool_by_the_dice(),
             121 if self.dice.below(16) == 0 => self.famine(),
             124 if self.dice.below(64) == 0 => self.flood(),
@@ -94,6 +95,19 @@ impl Hand {
         if let Some(held) = self.pick() {
             held.verify(&self.actor, "held");
         }
+    }
+
+    /// Some pages at once, of several pools; what is no whole page goes by itself.
+    fn let_go_together(&mut self) {
+        let mut pages = Vec::new();
+        for held in self.pick_some() {
+            held.verify(&self.actor, "let go with others");
+            match held.hold {
+                Hold::Own(page) => pages.push(page),
+                hold => drop(hold),
+            }
+        }
+        release_pages(&mut pages);
     }
 
     /// Makes a page shared, and one more reference to it, for itself or for another hand.

@@ -4,7 +4,9 @@
 use crate::common::{assert_whole, zone};
 use crate::explore::{Dice, explore, runs_again_as_it_ran};
 use shuttle::thread;
-use waterwheel_xdp::mm::{Consumer, Destructor, FrozenPage, Home, MAX_OWNERS, Owner, PageFrag, Producer, ptr_ring};
+use waterwheel_xdp::mm::{
+    Consumer, Destructor, FrozenPage, Home, MAX_OWNERS, Owner, PageFrag, Producer, ptr_ring, release_pages,
+};
 use waterwheel_xdp::{Direction, Page, PagePool, PageRef, PoolParams, Zone};
 
 /// What one thread sends to the next.
@@ -107,12 +109,26 @@ impl Side {
         }
     }
 
+    /// All whole pages that it has, its own and others'.
+    fn let_go_together(&mut self) {
+        let mut pages = Vec::new();
+        for parcel in self.held.extract_if(.., |parcel| matches!(parcel, Parcel::Page(_))) {
+            parcel.assert_undamaged();
+            match parcel {
+                Parcel::Page(page) => pages.push(page),
+                parcel => drop(parcel),
+            }
+        }
+        release_pages(&mut pages);
+    }
+
     fn step(&mut self) {
         match self.dice.below(16) {
             0..=3 => self.alloc(),
             4 => self.cut(),
             5..=7 => self.share(),
-            8 | 9 => self.let_go(),
+            8 => self.let_go(),
+            9 => self.let_go_together(),
             10..=12 => {
                 if let Some(parcel) = self.held.pop()
                     && let Err(parcel) = self.to.produce(parcel)
