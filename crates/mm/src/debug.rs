@@ -34,6 +34,8 @@ pub(crate) use trace::Trace;
 
 #[cfg(all(loom, any(asan, feature = "debug_pages")))]
 compile_error!("loom has pages of its own: build it without the feature `debug_pages` and without `--cfg asan`");
+#[cfg(all(shuttle, feature = "debug_pages"))]
+compile_error!("what `debug_pages` writes down is no step for shuttle: build it without that feature");
 
 /// With the feature `debug_pages`: brings the first `count` pages to the end, where a stack is popped, so that what was put in last is used last. Without it: nothing.
 ///

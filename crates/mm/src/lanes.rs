@@ -14,8 +14,8 @@ local! {
 }
 
 /// Those used lately, by the low bits of the owner's id. As this has no destructor, nobody has to ask first whether it is still there; and a
-/// page's way to the slot in its lane is two loads.
-struct Recent([Cell<Entry>; 8]);
+/// page's way to the slot in its lane is two loads. (Two owners whose ids are the same modulo 64 send each other to the longer way, if their pages are dropped in turn.)
+struct Recent([Cell<Entry>; 64]);
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -28,7 +28,7 @@ struct Entry {
 const NONE: Entry = Entry { owner: u16::MAX, lane: std::ptr::null() };
 
 local! {
-    static RECENT: Recent = Recent([const { Cell::new(NONE) }; 8]);
+    static RECENT: Recent = Recent([const { Cell::new(NONE) }; 64]);
 }
 
 impl Recent {

@@ -395,6 +395,9 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
 }
 
 /// Drops all of `pages`: as letting each go, but those that follow one another and have the same owner go home together (the kernel's `release_pages`).
+///
+/// # Panics
+/// If a destructor does. Those of `pages` that it has not come to stay; of those that were to go home together the rest is freed, and their owner's id is not given back.
 pub fn release_pages(pages: &mut Vec<Page>) {
     while let Some(last) = pages.last() {
         let (owner, mark) = (last.owner_id(), Mark::of(last.owner_id()));

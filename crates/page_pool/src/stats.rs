@@ -2,7 +2,7 @@
 
 /// Counters of a pool since it was made, and how many pages it has.
 ///
-/// The fast paths count nothing for them: what they do follows from the two counts that ownership needs anyway (pages bound, pages unbound).
+/// The fast paths count nothing for them: what they do follows from two counts of the owner (pages bound, pages unbound), who needs their difference anyway.
 ///
 /// The kernel's `released_refcnt` is not here: a page with other holders is not released, it comes home when they let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

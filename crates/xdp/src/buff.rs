@@ -97,7 +97,7 @@ impl XdpBuff {
 
     /// A packet of `len` bytes behind at least [`HEADROOM`], for devices to write.
     ///
-    /// Where the page has room it begins up to 15 cache lines further on, by the page's address: in pages of 4 KiB, lines at equal offsets share one set of a level 1
+    /// Up to 2816 bytes it begins up to 15 cache lines further on, by the page's address, which the tail room pays for: in pages of 4 KiB, lines at equal offsets share one set of a level 1
     /// cache, so that of the first lines of a batch all but 8 would evict each other. (Slab colouring; Bonwick, "The Slab Allocator", 1994.)
     ///
     /// # Panics

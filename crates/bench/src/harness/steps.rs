@@ -52,7 +52,7 @@ impl Stepped {
     fn start(make: impl FnOnce() -> Result<Loop, String>, loops: u64) -> Result<Self, String> {
         let (why, tell) = std::io::pipe().map_err(|error| error.to_string())?;
         // SAFETY: the new process runs nothing but `be_stepped`, which never returns. Other threads are not in it: what they have locked stays locked, but memory (the C library sees
-        // to that) can be had.
+        // to that) can be had. What DPDK has is shared with it: so this bench is the last one of a run, and its processes begin with what DPDK had then.
         match unsafe { libc::fork() } {
             -1 => Err(format!("no process for it: {}", std::io::Error::last_os_error())),
             0 => be_stepped(make, loops, tell),
@@ -111,7 +111,7 @@ impl Stepped {
         match libc::WSTOPSIG(status) {
             HALT => Ok(State::Halted),
             libc::SIGTRAP => Ok(State::Stepped),
-            libc::SIGSTOP | libc::SIGTSTP | libc::SIGCONT => Ok(State::Disturbed),
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGCONT | libc::SIGWINCH => Ok(State::Disturbed),
             signal => Err(format!("its process got signal {signal}")),
         }
     }

@@ -66,7 +66,10 @@ impl Counting<'_, '_, '_> {
         let loops = if self.group.session().options().quick { 1 } else { 2 };
         match steps::per_iteration(make, loops) {
             Ok(instructions) => self.group.count(name, what, instructions / step as f64),
-            Err(why) => self.group.absent(name, why),
+            Err(why) => {
+                self.group.session().check()?; // an interrupt reaches the other process, too
+                self.group.absent(name, why);
+            }
         }
         Ok(())
     }

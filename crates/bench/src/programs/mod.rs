@@ -38,7 +38,7 @@ pub fn programs() -> Vec<Program> {
         latency::program(),
         recycle::program(),
         pinning::program(),
-        instructions::program(),
+        instructions::program(), // the last one: see harness/steps.rs
     ]
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn program() -> Program {
             "quote `64 pages`: 64 out, the first line of each written. With a single page out, what was just stored is loaded back at once, and where counters lie decides by \
              several times, on both sides: fast and ring are there as the original has them",
             "`page` writes the first line of the page: with 4 KiB between them, those of 64 pages all fall into one set of a level 1 cache. `frame` writes the first line of the \
-             packet, which is where a device would have put it: behind the head room, and in another set for every page (as DPDK's objects lie, with their headers between them). \
+             packet, which is where a device would have put it: behind the head room, and spread over 16 sets (as DPDK's objects lie, with their headers between them). \
              DPDK's in turn run at one of two speeds (some 7.5 and 14 ns for rte_pktmbuf), from process to process, by where its objects come to lie: compare several runs",
             "DPDK's objects are in transparent huge pages; ours are in huge pages where some are reserved, else in pages of 4 KiB: see the facts of the machine",
             "the kernel's page_pool of 6.19, in LOCKed increments: fast 0.97, ring 1.85, slow 8.1; without mapping, one page out. Its slow path frees one page at a time (as `1 page`)",

@@ -166,6 +166,14 @@ pub(super) const TOPICS: &[Topic] = &[
         series: &[("", curves("order of the blocks that fragments are cut from", Whole, Log10))],
         draws_counts: true,
     },
+    Topic {
+        bench: "instructions",
+        title: "Why: what the same loops take in instructions",
+        per: "",
+        caption: "Counted one by one, the loop around them included. They do not depend on the machine or its load; times also depend on what the instructions wait for.",
+        series: &[],
+        draws_counts: true,
+    },
 ];
 
 /// How a bench is drawn that no topic is about.

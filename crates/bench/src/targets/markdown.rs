@@ -22,10 +22,15 @@ pub fn markdown(events: &[Event]) -> String {
             machine.locked_ns,
         );
     }
+    let targets = evaluate(events);
+    if targets.is_empty() {
+        out.push_str("None of what was run has a target.\n");
+        return out;
+    }
     out.push_str(
         "| work | beside | figure | spread | reach | aim | verdict | counted |\n|---|---|---:|---|---:|---:|---|---|\n",
     );
-    evaluate(events).iter().for_each(|target| line(&mut out, target));
+    targets.iter().for_each(|target| line(&mut out, target));
     out
 }
 

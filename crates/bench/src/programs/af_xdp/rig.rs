@@ -130,7 +130,7 @@ impl Rig {
         let lap = Lap { ticks: after.ticks - before.ticks, elements: after.arrived - before.arrived };
         let sent = (after.sent - before.sent) as f64;
         let wanted = RUN_UP + INTERVAL + INTERVAL / 2;
-        self.frames.store((sent * wanted.as_nanos() as f64 / self.clock.ns(lap.ticks)) as u32, Relaxed);
+        self.frames.store(((sent * wanted.as_nanos() as f64 / self.clock.ns(lap.ticks)) as u32).max(1), Relaxed);
         Ok(Some(Reading { lap, usage: after.usage - before.usage, sent }))
     }
 

@@ -55,7 +55,7 @@ fn measure(group: &mut Group<'_, '_>, [consumer, _]: [usize; 2], producers: usiz
         let work = format!("one word; one ring of {SLOTS} slots, bursts of {BATCH}; {waits}");
         dpdk_crossing(group, consumer, "rte_ring MP/SC, one producer", work, crossing);
     } else {
-        group.absent("rte_ring MP/SC", "this peer's loop has one producer");
+        group.absent("rte_ring MP/SC, one producer", "this peer's loop has one producer");
     }
     group.measure()
 }
