@@ -3,7 +3,8 @@
 //! It is taken at a quiet moment: the buddy lists are read from the metadata, then everyone who holds pages marks each of them. A page that two mark is corruption;
 //! a page that nobody marks is out with a user, or, when there are no users any more or all of them have marked theirs, lost.
 
-use crate::page::{FREE, FrozenPage, QUARANTINED, RESTING};
+use crate::meta::{FREE, QUARANTINED, RESTING};
+use crate::page::FrozenPage;
 use crate::sync::Ordering::Relaxed;
 use crate::zone::Zone;
 

@@ -5,7 +5,7 @@
 //! Equations that hold between calls: `free == sum over order of blocks(order) << order`, and a page's state is `FREE` exactly at the head of a block in a list.
 
 use crate::debug::{self, Resting};
-use crate::page::{FREE, FROZEN, PageMeta, QUARANTINED};
+use crate::meta::{FREE, FROZEN, PageMeta, QUARANTINED};
 use crate::region::Region;
 use crate::sync::Ordering::Relaxed;
 use crate::{MAX_ORDER, ORDERS};

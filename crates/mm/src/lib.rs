@@ -28,6 +28,7 @@ pub mod debug;
 mod frag;
 mod lane;
 mod lanes;
+mod meta;
 #[cfg(all(test, loom))]
 mod model;
 mod owner;
@@ -37,6 +38,7 @@ mod prefetch;
 mod ptr_ring;
 mod refcount;
 mod region;
+mod release;
 mod remote;
 pub mod stats;
 mod sync;
@@ -46,11 +48,12 @@ mod zone;
 
 pub use account::{Account, PageAccount, Users};
 pub use frag::{FragPage, PageFrag};
-pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners, release_pages};
+pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners};
 pub use page::{FrozenPage, Page, PageRef, Posted};
 pub use pcp::{PCP_MAX_ORDER, Pcp, PcpParams};
 pub use ptr_ring::{Consumer, Producer, ptr_ring};
 pub use region::{Backing, HugePages, Region, RegionError, RegionId};
+pub use release::release_pages;
 pub use zone::{Zone, ZoneParams, ZoneStats};
 
 /// log2 of [`PAGE_SIZE`].

@@ -6,7 +6,8 @@
 
 mod home;
 
-use crate::page::{FROZEN, FrozenPage, Page, PageMeta};
+use crate::meta::{FROZEN, PageMeta};
+use crate::page::{FrozenPage, Page};
 use crate::refcount::Refcount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, UnsafeCell};
 use crate::word::{Mark, PageWord};

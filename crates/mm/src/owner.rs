@@ -286,6 +286,11 @@ impl fmt::Debug for Owner {
     }
 }
 
+/// The slot of that owner; owner 0 has none.
+pub(crate) fn slot(owner: u16) -> Option<&'static Slot> {
+    TABLE[usize::from(owner) & MAX_OWNERS].get()
+}
+
 impl Slot {
     fn new(id: u16) -> Self {
         Self {
@@ -315,9 +320,14 @@ impl Slot {
         self.id
     }
 
+    #[inline]
+    pub(crate) fn only_sends_home(&self) -> bool {
+        self.only_sends_home.load(Ordering::Relaxed)
+    }
+
     /// A page of this slot has lost its last holder.
     #[cold]
-    fn last_put(&'static self, page: FrozenPage) {
+    pub(crate) fn last_put(&'static self, page: FrozenPage) {
         let mut page = Some(page);
         lanes::with(self, |lane| {
             if let Some(page) = page.take() {
@@ -340,7 +350,7 @@ impl Slot {
 
     /// After a release: if the owner is gone, somebody has to settle.
     #[inline]
-    fn released(&self) {
+    pub(crate) fn released(&self) {
         asymmetric::light();
         if self.sealed.load(Ordering::Relaxed) {
             self.settle();
@@ -371,55 +381,6 @@ impl Slot {
             lock(&FREE_IDS).free.push(self.id); // before the drop, which may panic
         }
         drop(destructor);
-    }
-}
-
-/// A page of `owner` has lost its last holder.
-#[inline]
-pub(crate) fn last_put(owner: u16, page: FrozenPage) {
-    let mut page = Some(page);
-    // Mostly this thread has sent pages to that owner lately, and nothing but sending is to be done.
-    lanes::with_recent(owner, |lane| {
-        if lane.slot().only_sends_home.load(Ordering::Relaxed)
-            && let Some(sent) = page.take()
-        {
-            match lane.send(sent) {
-                Ok(()) => lane.slot().released(),
-                Err(full) => page = Some(full),
-            }
-        }
-    });
-    if let Some(page) = page {
-        last_put_elsewhere(owner, page);
-    }
-}
-
-/// Drops all of `pages`: as letting each go, but those that follow one another and have the same owner go home together (the kernel's `release_pages`).
-///
-/// # Panics
-/// If a destructor does. Those of `pages` that it has not come to stay; of those that were to go home together the rest is freed, and their owner's id is not given back.
-pub fn release_pages(pages: &mut Vec<Page>) {
-    while let Some(last) = pages.last() {
-        let (owner, mark) = (last.owner_id(), Mark::of(last.owner_id()));
-        let of_the_same = pages.iter().rev().take_while(|page| page.word().has(mark)).count();
-        let rest = pages.len() - of_the_same;
-        lanes::with_recent(owner, |lane| {
-            let slot = lane.slot();
-            if slot.only_sends_home.load(Ordering::Relaxed) {
-                lane.send_bulk(pages, of_the_same, |page| slot.last_put(page));
-                slot.released();
-            }
-        });
-        pages.truncate(rest); // where there is no lane yet, or more to do: one by one
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn last_put_elsewhere(owner: u16, page: FrozenPage) {
-    match TABLE[usize::from(owner) & MAX_OWNERS].get() {
-        Some(slot) => slot.last_put(page),
-        None => drop(page), // owner 0: this frees it
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pages: the metadata of a page, and the handles whose type is its state.
+//! Pages: the handles, whose type is the state of the page.
 //!
 //! | handle | meaning | dropping it |
 //! |---|---|---|
@@ -9,47 +9,16 @@
 //! | [`Posted`] | handed to hardware or to the kernel, which may write to it | puts it into quarantine, never frees it |
 #![expect(unsafe_code, reason = "pages are memory that is found by address")]
 
+use crate::meta::PageMeta;
 #[cfg(all(test, loom))]
 use crate::model as zone;
-use crate::refcount::Refcount;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
 use crate::word::{Mark, PageWord};
 #[cfg(not(all(test, loom)))]
 use crate::zone;
-use crate::{debug, owner, prefetch};
+use crate::{debug, prefetch, release};
 use std::fmt;
 use std::ops::Deref;
 
-/// What is known of one page: 64 bytes, a cache line of its own, so that counting references on one page does not disturb its neighbour
-/// (`struct page` of the kernel, whose size it has). All zero is the state of a page that nobody has asked for yet.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct PageMeta {
-    /// Number of [`PageRef`]s and [`PageFrag`](crate::PageFrag) biases; 0 while the page is frozen or has a sole owner.
-    pub(crate) refcount: Refcount,
-    /// Links of the free list that the block is in. Page number + 1; 0 ends the list.
-    pub(crate) next: AtomicU32,
-    pub(crate) prev: AtomicU32,
-    /// `FREE` at the head of a block in a buddy list and nowhere else; `QUARANTINED` for ever.
-    pub(crate) state: AtomicU8,
-    /// Order of the block, where `state` is not `FROZEN`.
-    pub(crate) order: AtomicU8,
-    /// Link of the list of pages on their way home ([`remote`](crate::remote)): the next page's word.
-    pub(crate) link: AtomicPtr<u8>,
-    #[cfg(feature = "debug_pages")]
-    pub(crate) trace: debug::Trace,
-}
-
-/// Allocated. (Zero, so that a page which was never touched is not free by accident.)
-pub(crate) const FROZEN: u8 = 0;
-/// Head of a block in a buddy list.
-pub(crate) const FREE: u8 = 1;
-/// Was with a device when the device went away; the device may write to it still.
-pub(crate) const QUARANTINED: u8 = 2;
-/// Head of a free block that [rests](crate::debug) before it goes into a buddy list.
-pub(crate) const RESTING: u8 = 3;
-
-const _: () = assert!(cfg!(loom) || size_of::<PageMeta>() == 64);
 const _: () = assert!(size_of::<Option<Page>>() == 8 && size_of::<Option<Posted>>() == 8);
 
 /// A free block of `1 << order` pages that has left the buddy lists. Its bytes belong to nobody.
@@ -318,7 +287,7 @@ fn freeze(word: PageWord) -> FrozenPage {
 /// The handle that was dropped was the last one.
 #[inline]
 fn last_put(word: PageWord) {
-    owner::last_put(word.owner(), freeze(word));
+    release::last_put(word.owner(), freeze(word));
 }
 
 /// `n` references to `word`'s page less; the last one calls the destructor.

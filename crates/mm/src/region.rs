@@ -13,7 +13,7 @@
 //! The pages are a memfd of their own, so they can be shared with another process without sharing the metadata.
 #![expect(unsafe_code, reason = "maps memory")]
 
-use crate::page::PageMeta;
+use crate::meta::PageMeta;
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};

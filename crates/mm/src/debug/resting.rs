@@ -1,7 +1,7 @@
 //! Blocks that were freed lately, which a zone does not hand out yet.
 
 #[cfg(feature = "debug_pages")]
-use crate::page::{FROZEN, RESTING};
+use crate::meta::{FROZEN, RESTING};
 use crate::region::Region;
 #[cfg(feature = "debug_pages")]
 use crate::sync::Ordering::Relaxed;

@@ -1,8 +1,9 @@
 //! Owners, lanes and the end of both.
 
 use super::{Cell, OUT, page, write, write_held};
-use crate::owner::{Destructor, Home, Owner, release_pages};
+use crate::owner::{Destructor, Home, Owner};
 use crate::page::{FrozenPage, Page};
+use crate::release::release_pages;
 use crate::remote::RemoteList;
 use loom::thread;
 use std::sync::Arc;
