@@ -253,3 +253,24 @@ pub struct Machine {
     /// Cost of one LOCKed increment, ns: the unit of `locked`.
     pub locked_ns: f64,
 }
+
+#[cfg(test)]
+impl Machine {
+    /// One for tests, of which nothing but the unit matters.
+    pub(crate) fn sample(locked_ns: f64) -> Self {
+        let text = || "x".to_owned();
+        Self {
+            cpu: text(),
+            cpus: vec![0, 1],
+            tsc_ghz: None,
+            kernel: text(),
+            huge_pages: text(),
+            mitigations: vec![],
+            governor: text(),
+            target: text(),
+            version: text(),
+            empty_ns: 0.2,
+            locked_ns,
+        }
+    }
+}

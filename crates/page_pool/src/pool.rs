@@ -62,14 +62,16 @@ impl PagePool {
         let blocks = limit.min(zone.region().pages() >> order);
         let dma = dma.map(|map| Mappings::new(map, zone, PAGE_SIZE << order)).transpose()?;
         let floors = floor_rx > 0 || floor_tx > 0;
+        let high_wanted = high;
+        let high = high_wanted.unwrap_or(blocks).min(blocks);
         Ok(Self {
             cache: Vec::with_capacity(blocks + REFILL),
-            room: high.unwrap_or(blocks).min(blocks),
+            room: high,
             floors,
             rx: Owner::register(Recycle)?,
             tx: if floors { Some(Owner::register(Recycle)?) } else { None },
-            high: high.unwrap_or(blocks).min(blocks),
-            high_wanted: high,
+            high,
+            high_wanted,
             zone: zone.clone(),
             mixed: false,
             limits: Limits { order, limit: limit as u64, floor_rx: floor_rx as u64, floor_tx: floor_tx as u64 },
@@ -87,10 +89,7 @@ impl PagePool {
         if self.floors {
             return self.alloc_above_floors(direction);
         }
-        let page = match self.cache.pop() {
-            Some(page) => page,
-            None => self.refill_one()?,
-        };
+        let page = self.take()?;
         Some(self.rx.bind(page))
     }
 
@@ -100,10 +99,7 @@ impl PagePool {
             self.stats.alloc_failed += 1;
             return None;
         }
-        let page = match self.cache.pop() {
-            Some(page) => page,
-            None => self.refill_one()?,
-        };
+        let page = self.take()?;
         Some(self.owner(direction).bind(page))
     }
 
@@ -279,6 +275,15 @@ impl PagePool {
             page.account(account);
         }
         self.tidy(before); // not earlier: what the zone gets now it did not have when the account was opened
+    }
+
+    /// A page out of the cache, which is filled when it is empty.
+    #[inline]
+    fn take(&mut self) -> Option<FrozenPage> {
+        match self.cache.pop() {
+            Some(page) => Some(page),
+            None => self.refill_one(),
+        }
     }
 
     #[inline]

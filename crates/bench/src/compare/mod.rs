@@ -168,26 +168,9 @@ mod tests {
         }
     }
 
-    fn machine(locked_ns: f64) -> Machine {
-        let text = || "x".to_owned();
-        Machine {
-            cpu: text(),
-            cpus: vec![0, 1],
-            tsc_ghz: None,
-            kernel: text(),
-            huge_pages: text(),
-            mitigations: vec![],
-            governor: text(),
-            target: text(),
-            version: text(),
-            empty_ns: 0.2,
-            locked_ns,
-        }
-    }
-
     fn results(locked_ns: f64, events: &[Event]) -> Results {
         let mut text = Vec::new();
-        for event in [Event::Machine(machine(locked_ns))].iter().chain(events) {
+        for event in [Event::Machine(Machine::sample(locked_ns))].iter().chain(events) {
             crate::output::json(&mut text, event).expect("a Vec takes all");
         }
         Results::read(text.as_slice()).expect("its own output")
@@ -243,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_differs_from_process_to_process_is_noise() {
-        let run = |times| [Event::Machine(machine(5.0)), Event::Row(row(Side::Ours, times))];
+        let run = |times| [Event::Machine(Machine::sample(5.0)), Event::Row(row(Side::Ours, times))];
         let [one, two] = [run((9.9, 10.0, 10.2)), run((12.9, 13.0, 13.2))];
         let before = results(5.0, &[one.as_slice(), two.as_slice()].concat()[1..]);
         let merged = before.rows.values().next().expect("one row");
@@ -268,7 +251,7 @@ mod tests {
 
     #[test]
     fn bad_files_are_named_by_line() {
-        let machine = serde_json::to_string(&Event::Machine(machine(5.0))).expect("JSON");
+        let machine = serde_json::to_string(&Event::Machine(Machine::sample(5.0))).expect("JSON");
         let note = serde_json::to_string(&Event::Note(Note { bench: "".into(), case: "".into(), text: "".into() }));
         let error = |text: &str| Results::read(text.as_bytes()).expect_err(text).to_string();
         assert_eq!(error(""), "no results of 'bench --json' in it");

@@ -10,20 +10,7 @@ fn goal(reach: f64, aim: Option<f64>) -> Goal {
 }
 
 fn machine() -> Event {
-    let text = || "x".to_owned();
-    Event::Machine(Machine {
-        cpu: text(),
-        cpus: vec![0, 1],
-        tsc_ghz: None,
-        kernel: text(),
-        huge_pages: text(),
-        mitigations: vec![],
-        governor: text(),
-        target: text(),
-        version: text(),
-        empty_ns: 0.2,
-        locked_ns: 5.0,
-    })
+    Event::Machine(Machine::sample(5.0))
 }
 
 /// The ratio that the first goal asks for.
