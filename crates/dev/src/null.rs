@@ -1,18 +1,17 @@
 //! `null`: a sink, and, with a size, a source of frames that nobody wrote.
 
-use waterwheel_xdp::mm::PAGE_SIZE;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, Drops, HEADROOM, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+    Account, Capabilities, Device, Direction, Drops, Homes, MAX_FRAGS, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
 };
 
 use crate::error::DevError;
-use crate::sent::Sent;
+use crate::sent::{Sent, room};
 use crate::value::{number, unknown_key, usage};
 
 /// The shortest frame, in bytes without FCS (IEEE 802.3: 64 bytes with it).
 const MIN_SIZE: usize = 60;
-/// The longest: what the smallest page of a pool has room for behind the head room.
-const MAX_SIZE: usize = PAGE_SIZE - HEADROOM;
+/// The longest: what jumbo frames are given, as for `gen:`.
+const MAX_SIZE: usize = 9216;
 
 /// What a `null:` gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +23,7 @@ pub struct NullParams {
 impl NullParams {
     /// The keys that [`NullParams::set`] takes, each with a line of help.
     pub const KEYS: &[(&str, &str)] =
-        &[("size", "packets of so many bytes, 60 to 3840, are received from it (default: none are)")];
+        &[("size", "packets of so many bytes, 60 to 9216, are received from it (default: none are)")];
 
     /// Sets one parameter from text.
     ///
@@ -72,7 +71,7 @@ impl Null {
     /// A sink that is also an endless source of packets of `size` bytes without FCS. Their content is whatever the page had: zeros, or what was in it before.
     ///
     /// # Errors
-    /// Usage: less than 60 bytes, or more than a page of 4096 has room for behind [`HEADROOM`].
+    /// Usage: less than 60 bytes, or more than 9216.
     pub fn source(size: usize) -> Result<Self, DevError> {
         Ok(Self { name: format!("null:size={size}"), size: Some(checked(size)?), sent: Sent::new() })
     }
@@ -96,7 +95,7 @@ impl Device for Null {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: self.size.is_some(), max_frame: u16::MAX.into(), ..Capabilities::default() }
+        Capabilities { rx: self.size.is_some(), max_frame: usize::MAX, max_frags: MAX_FRAGS, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -106,7 +105,11 @@ impl Device for Null {
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let Some(size) = self.size else { return 0 };
         let before = batch.len();
-        batch.extend(pool.hand_out(Direction::Rx, budget).map(|page| XdpBuff::with_len(page, size)));
+        let first = size.min(room(pool));
+        batch.extend(pool.hand_out(Direction::Rx, budget).map(|page| XdpBuff::with_len(page, first)));
+        if first < size {
+            lengthen(&mut batch[before..], pool, size - first);
+        }
         batch.len() - before
     }
 
@@ -119,10 +122,24 @@ impl Device for Null {
     }
 
     fn in_flight(&self) -> usize {
-        self.sent.len()
+        self.sent.pages()
     }
 
     fn account(&self, account: &mut Account) {
         self.sent.account(account);
+    }
+}
+
+/// Puts `more` bytes behind each of the packets, as far as there are pages.
+fn lengthen(packets: &mut [XdpBuff], pool: &mut PagePool, more: usize) {
+    for packet in packets {
+        let mut left = more;
+        while left > 0
+            && let Some(page) = pool.alloc(Direction::Rx)
+        {
+            let len = left.min(page.size());
+            left -= len;
+            let _ = packet.push_frag(page, 0, len); // 9216 bytes need three
+        }
     }
 }

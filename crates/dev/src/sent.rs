@@ -21,8 +21,7 @@ impl Sent {
     /// Takes all of `frames`.
     #[cfg(any(feature = "gen", feature = "null"))]
     pub(crate) fn take(&mut self, frames: &mut Vec<XdpFrame>) -> Traffic {
-        let traffic =
-            Traffic { packets: frames.len() as u64, bytes: frames.iter().map(|frame| frame.len() as u64).sum() };
+        let traffic = Traffic::of_frames(frames);
         if self.0.is_empty() {
             std::mem::swap(&mut self.0, frames);
         } else {
@@ -46,18 +45,18 @@ impl Sent {
         count
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// Pages of these frames.
+    pub(crate) fn pages(&self) -> usize {
+        self.0.iter().map(|frame| 1 + frame.frag_count()).sum()
     }
 
     pub(crate) fn account(&self, account: &mut Account) {
-        for frame in &self.0 {
-            mark(account, frame.page());
-        }
+        self.0.iter().for_each(|frame| frame.account(account));
     }
 }
 
 /// Marks a page that a device holds, if it is one of the zone whose pages are counted.
+#[cfg(feature = "tap")]
 pub(crate) fn mark(account: &mut Account, page: &Page) {
     if page.region_id() == account.zone().id() {
         account.held_by_device(page.number(), page.order());

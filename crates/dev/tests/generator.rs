@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::Bench;
+use common::{Bench, whole};
 use etherparse::SlicedPacket;
 use waterwheel_dev::generator::{Gen, GenParams};
 use waterwheel_dev::null::{Null, NullParams};
@@ -103,12 +103,24 @@ fn a_rate_is_kept_and_waiting_tells_until_when() {
 }
 
 #[test]
-fn packets_longer_than_a_page_are_a_failure_with_a_reason() {
-    let mut bench = Bench::new();
-    let mut device = generator("size=9000");
-    assert!(bench.receive(&mut device, 64).is_empty());
-    assert!(matches!(device.health(), Health::Failed(reason) if reason.contains("9000")));
+fn packets_longer_than_a_page_go_on_in_fragments() {
+    let mut bench = Bench::with_pages(100);
+    let (mut device, mut sink) = (generator("size=9000,count=40"), Null::new());
+    let packets = bench.receive(&mut device, 64);
+    assert_eq!(packets.len(), 33, "as many as 100 pages hold, three each");
+    for packet in &packets {
+        let whole = whole(packet);
+        let sliced = SlicedPacket::from_ethernet(&whole).unwrap();
+        assert!(sliced.transport.is_some() && whole.len() == 9000);
+    }
+    let traffic = bench.send(&mut sink, packets.into_iter().map(XdpFrame::from).collect());
+    assert_eq!((traffic.packets, traffic.bytes), (33, 33 * 9000));
+    bench.complete(&mut sink);
+    let rest = bench.receive(&mut device, 64);
+    assert_eq!((rest.len(), device.health()), (7, Health::Finished));
+    bench.recycle(rest);
     bench.finish(device);
+    bench.finish(sink);
 }
 
 #[test]
@@ -131,16 +143,16 @@ fn null_with_a_size_gives_as_many_as_it_is_asked_for() {
 
 #[test]
 fn null_has_no_packets_that_are_no_frames() {
-    for size in ["59", "3841", "-1", "", "imix"] {
+    for size in ["59", "9217", "-1", "", "imix"] {
         let message = NullParams::default().set("size", size).expect_err(size).to_string();
         assert!(message.starts_with(&format!("size={size}: want")), "{message}");
     }
     assert!(NullParams::default().set("sze", "64").is_err());
-    for size in [60, 3840] {
+    for size in [60, 3840, 3841, 9216] {
         let mut bench = Bench::new();
         let mut device = Null::source(size).unwrap();
         let packets = bench.receive(&mut device, 1);
-        assert_eq!(packets[0].len(), size);
+        assert_eq!(packets[0].total_len(), size);
         bench.recycle(packets);
         bench.finish(device);
     }

@@ -207,23 +207,43 @@ fn original_timing_keeps_the_gaps() {
 }
 
 #[test]
-fn packets_longer_than_a_page_are_left_out_and_counted() {
+fn packets_longer_than_any_packet_are_left_out_and_counted() {
     let mut bench = Bench::new();
     let mut input = packets(4);
-    input[1].2 = vec![7; 3841];
-    input[2].2 = vec![7; 3840];
+    let most = 3840 + 17 * 4096;
+    input[1].2 = vec![7; most + 1];
+    input[2].2 = vec![7; most];
     let from = TempPath::with(&pcapng(&input));
     let mut reader = open(&from, "");
     let received = bench.receive(&mut reader, 64);
     assert_eq!(
-        received.iter().map(|packet| packet.len()).collect::<Vec<_>>(),
-        [input[0].2.len(), 3840, input[3].2.len()]
+        received.iter().map(|packet| packet.total_len()).collect::<Vec<_>>(),
+        [input[0].2.len(), most, input[3].2.len()]
     );
     bench.recycle(received);
     let mut counters = Vec::new();
     reader.counters(&mut |key, value| counters.push((key, value)));
     assert_eq!(counters, [("too_long", 1)]);
     bench.finish(reader);
+}
+
+#[test]
+fn packets_longer_than_a_page_are_read_and_written_whole() {
+    let mut bench = Bench::new();
+    let mut input = packets(5);
+    for (packet, len) in input.iter_mut().zip([60, 3840, 3841, 9000, 65535]) {
+        packet.2 = (0..len).map(|i| (i % 251) as u8).collect();
+        packet.1 = len;
+    }
+    let (from, to) = (TempPath::with(&pcapng(&input)), TempPath::new());
+    let (mut reader, mut writer) = (open(&from, ""), PcapWriter::create(&to.0).unwrap());
+    let frames: Vec<XdpFrame> = bench.receive(&mut reader, 64).into_iter().map(XdpFrame::from).collect();
+    assert_eq!(frames.iter().map(XdpFrame::frag_count).collect::<Vec<_>>(), [0, 0, 1, 2, 16]);
+    assert_eq!(bench.send(&mut writer, frames).bytes, 60 + 3840 + 3841 + 9000 + 65535);
+    bench.complete(&mut writer);
+    bench.finish(reader);
+    bench.finish(writer);
+    assert_eq!(parse(&to.0), input);
 }
 
 #[test]

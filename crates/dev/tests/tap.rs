@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::Bench;
+use common::{Bench, whole};
 use etherparse::PacketBuilder;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space, set_capabilities};
 use waterwheel_dev::ErrorClass;
@@ -107,6 +107,35 @@ fn packets_go_both_ways() {
         let mut buffer = [0; 2000];
         let (got, from) = socket.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..got], from), (&payload[..], "10.9.0.2:9".parse().unwrap()));
+    }
+    bench.finish(tap);
+}
+
+#[test]
+fn packets_larger_than_a_page_go_both_ways() {
+    let Some(_namespace) = Namespace::enter("packets_larger_than_a_page_go_both_ways") else { return };
+    let mut bench = Bench::new();
+    let (mut tap, socket) = tap_and_socket();
+    run(&["link", "set", "wwtest0", "mtu", "60000"]);
+    let mut buffer = vec![0; 65535];
+    for len in [3840 - 42, 3841 - 42, 8972, 3840 + 2 * 4096 - 42, 40_000, 40_000, 59_000] {
+        let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        let frame = bench.frame(&datagram(&payload));
+        let sent = bench.send(&mut tap, vec![frame]);
+        assert_eq!((sent.packets, sent.bytes), (1, 42 + len as u64));
+        assert_eq!(socket.recv_from(&mut buffer).unwrap().0, len);
+        assert_eq!(buffer[..len], payload);
+
+        // What fills the room that there is may have been cut: it is left out, and the next one has more.
+        let end = Instant::now() + Duration::from_secs(5);
+        let mut found = false;
+        while !found {
+            assert!(Instant::now() < end, "{len} bytes did not arrive");
+            socket.send_to(&payload, "10.9.0.2:9").unwrap();
+            let packets = bench.receive(&mut tap, 64);
+            found = packets.iter().any(|packet| packet.total_len() == 42 + len && whole(packet).ends_with(&payload));
+            bench.recycle(packets);
+        }
     }
     bench.finish(tap);
 }

@@ -23,6 +23,7 @@ mod account;
 #[cfg_attr(all(test, loom), allow(dead_code, reason = "as for `zone`"))]
 mod buddy;
 mod bulk;
+mod chain;
 pub mod cpu;
 pub mod debug;
 mod frag;
@@ -47,6 +48,7 @@ mod word;
 mod zone;
 
 pub use account::{Account, PageAccount, Users};
+pub use chain::{Chain, Part, dissolve};
 pub use frag::{FragPage, PageFrag};
 pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners};
 pub use page::{FrozenPage, Page, PageRef, Posted};

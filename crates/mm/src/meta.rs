@@ -1,7 +1,7 @@
 //! The metadata of a page, which lies apart from its bytes: see [`region`](crate::region).
 
 use crate::refcount::Refcount;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
 /// What is known of one page: 64 bytes, a cache line of its own, so that counting references on one page does not disturb its neighbour
 /// (`struct page` of the kernel, whose size it has). All zero is the state of a page that nobody has asked for yet.
@@ -17,8 +17,10 @@ pub(crate) struct PageMeta {
     pub(crate) state: AtomicU8,
     /// Order of the block, where `state` is not `FROZEN`.
     pub(crate) order: AtomicU8,
-    /// Link of the list of pages on their way home ([`remote`](crate::remote)): the next page's word.
+    /// The next page's word: in the list of pages on their way home ([`remote`](crate::remote)), or, while the page has a holder, in its [chain](crate::chain).
     pub(crate) link: AtomicPtr<u8>,
+    /// What was said of the next page in the chain.
+    pub(crate) note: AtomicU64,
     #[cfg(feature = "debug_pages")]
     pub(crate) trace: crate::debug::Trace,
 }

@@ -9,7 +9,7 @@ mod home;
 use crate::meta::{FROZEN, PageMeta};
 use crate::page::{FrozenPage, Page};
 use crate::refcount::Refcount;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, UnsafeCell};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, UnsafeCell};
 use crate::word::{Mark, PageWord};
 use std::cell;
 use std::ptr::{self, NonNull};
@@ -57,6 +57,7 @@ fn page() -> FrozenPage {
         state: AtomicU8::new(FROZEN),
         order: AtomicU8::new(0),
         link: AtomicPtr::new(ptr::null_mut()),
+        note: AtomicU64::new(0),
     };
     let page = Box::leak(Box::new(ModelPage { meta, bytes: Cell::new() }));
     // SAFETY: the page is new, and this is its only handle.

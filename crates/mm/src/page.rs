@@ -9,6 +9,7 @@
 //! | [`Posted`] | handed to hardware or to the kernel, which may write to it | puts it into quarantine, never frees it |
 #![expect(unsafe_code, reason = "pages are memory that is found by address")]
 
+use crate::chain::{self, Part};
 use crate::meta::PageMeta;
 #[cfg(all(test, loom))]
 use crate::model as zone;
@@ -107,6 +108,7 @@ facts!(FrozenPage);
 facts!(Page);
 facts!(PageRef);
 facts!(Posted);
+facts!(Part<'_>);
 
 /// Takes the word out of a handle without running its `Drop`.
 macro_rules! into_word {
@@ -121,13 +123,17 @@ impl FrozenPage {
     /// The block is claimed, and this is its only handle.
     #[inline]
     pub(crate) unsafe fn from_word(word: PageWord) -> Self {
-        debug_assert_eq!(word.owner(), 0);
+        debug_assert_eq!(word.tag(), 0);
         Self(word)
     }
 
     #[inline]
     pub(crate) fn into_word(self) -> PageWord {
         into_word!(self)
+    }
+
+    pub(crate) fn word(&self) -> PageWord {
+        self.0
     }
 
     /// Makes it a page that belongs to no pool: dropping it frees it to its zone.
@@ -225,6 +231,18 @@ impl Page {
         self.into_word()
     }
 
+    /// Replaces the word by one of the same page.
+    pub(crate) fn set_word(&mut self, word: PageWord) {
+        debug_assert_eq!(word.unchained().as_ptr(), self.0.unchained().as_ptr());
+        self.0 = word;
+    }
+
+    /// # Safety
+    /// The page is held, and this is its only handle.
+    pub(crate) unsafe fn from_word(word: PageWord) -> Self {
+        Self(word)
+    }
+
     /// Takes the page back from its pool's keeping, without calling the destructor. The caller settles the pool's account.
     #[inline]
     pub(crate) fn unbind(self) -> FrozenPage {
@@ -287,7 +305,7 @@ fn freeze(word: PageWord) -> FrozenPage {
 /// The handle that was dropped was the last one.
 #[inline]
 fn last_put(word: PageWord) {
-    release::last_put(word.owner(), freeze(word));
+    release::last_put(word.tag(), freeze(word));
 }
 
 /// `n` references to `word`'s page less; the last one calls the destructor.
@@ -300,6 +318,10 @@ pub(crate) fn put_page(word: PageWord, n: u32) {
 }
 
 impl PageRef {
+    pub(crate) fn word(&self) -> PageWord {
+        self.0
+    }
+
     /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
@@ -388,6 +410,7 @@ impl Posted {
 
 impl Drop for Posted {
     fn drop(&mut self) {
+        drop(chain::take_rest(self.0)); // the other side knew of this page alone
         zone::quarantine(self.0);
     }
 }

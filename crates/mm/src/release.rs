@@ -1,16 +1,15 @@
 //! The last holder lets go: of one page, or of many.
 
-use crate::lanes;
-use crate::owner;
 use crate::page::{FrozenPage, Page};
-use crate::word::Mark;
+use crate::word::{Mark, untag};
+use crate::{chain, lanes, owner};
 
-/// A page of `owner` has lost its last holder.
+/// A page whose word had `tag` has lost its last holder.
 #[inline]
-pub(crate) fn last_put(owner: u16, page: FrozenPage) {
+pub(crate) fn last_put(tag: u16, page: FrozenPage) {
     let mut page = Some(page);
-    // Mostly this thread has sent pages to that owner lately, and nothing but sending is to be done.
-    lanes::with_recent(owner, |lane| {
+    // Mostly this thread has sent pages to that owner lately, and nothing but sending is to be done. (No owner is found by the tag of a page that leads a chain.)
+    lanes::with_recent(tag, |lane| {
         if lane.slot().only_sends_home()
             && let Some(sent) = page.take()
         {
@@ -21,7 +20,7 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
         }
     });
     if let Some(page) = page {
-        last_put_elsewhere(owner, page);
+        last_put_elsewhere(tag, page);
     }
 }
 
@@ -31,6 +30,10 @@ pub(crate) fn last_put(owner: u16, page: FrozenPage) {
 /// If a destructor does. Those of `pages` that it has not come to stay; of those that were to go home together the rest is freed, and their owner's id is not given back.
 pub fn release_pages(pages: &mut Vec<Page>) {
     while let Some(last) = pages.last() {
+        if last.word().leads_chain() {
+            drop(pages.pop());
+            continue;
+        }
         let (owner, mark) = (last.owner_id(), Mark::of(last.owner_id()));
         let of_the_same = pages.iter().rev().take_while(|page| page.word().has(mark)).count();
         let rest = pages.len() - of_the_same;
@@ -47,9 +50,12 @@ pub fn release_pages(pages: &mut Vec<Page>) {
 
 #[cold]
 #[inline(never)]
-fn last_put_elsewhere(owner: u16, page: FrozenPage) {
+fn last_put_elsewhere(tag: u16, page: FrozenPage) {
+    let (owner, leads_chain) = untag(tag);
+    let rest = if leads_chain { Some(chain::rest_of_frozen(&page)) } else { None }; // before somebody else may have the page
     match owner::slot(owner) {
         Some(slot) => slot.last_put(page),
         None => drop(page), // owner 0: this frees it
     }
+    rest.into_iter().for_each(chain::release);
 }

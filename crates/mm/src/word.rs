@@ -1,13 +1,14 @@
 //! The one word that a page handle is: where the page lies, how large it is, and whose it is.
 //!
 //! ```text
-//! 63          48 47                                    12 11     4 3      0
-//! +-------------+----------------------------------------+--------+--------+
-//! |   owner id  |  address of the page / 4096            |   0    | order  |
-//! +-------------+----------------------------------------+--------+--------+
+//!  63 62       48 47                                    12 11     4 3      0
+//! +--+-----------+----------------------------------------+--------+--------+
+//! |C | owner id  |  address of the page / 4096            |   0    | order  |
+//! +--+-----------+----------------------------------------+--------+--------+
 //! ```
 //!
-//! So a handle says, without reading any memory, what the fast paths ask: "is this page mine?" is a shift and a compare. User addresses have 47 bits on
+//! So a handle says, without reading any memory, what the fast paths ask: "is this page mine?" is a shift and a compare. A page that leads a [chain](crate::chain)
+//! has C, which makes it nobody's for that question: the fast paths know nothing of chains, and cost nothing for them. User addresses have 47 bits on
 //! x86-64 and 48 on AArch64 unless a program asks for more, and a region checks that it got such an address.
 #![expect(unsafe_code, reason = "says that an address is not null")]
 
@@ -17,6 +18,9 @@ use std::ptr::NonNull;
 const OWNER_SHIFT: u32 = 48;
 const ADDRESS: usize = ((1 << OWNER_SHIFT) - 1) & !((1 << PAGE_SHIFT) - 1);
 const ORDER: usize = 0xf;
+const CHAINED: usize = 1 << (usize::BITS - 1);
+/// The same in a [tag](PageWord::tag).
+const CHAINED_TAG: u16 = 1 << 15;
 
 /// A page's address with its order and its owner's id. Copying it copies no right: the handles around it do that.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,13 +51,37 @@ impl PageWord {
 
     #[inline]
     pub(crate) fn owner(self) -> u16 {
+        self.tag() & !CHAINED_TAG
+    }
+
+    /// The owner's id, and whether the page leads a chain: what is compared where both are asked at once.
+    #[inline]
+    pub(crate) fn tag(self) -> u16 {
         (self.0.addr().get() >> OWNER_SHIFT) as u16
+    }
+
+    /// Whether other pages follow this one.
+    #[inline]
+    pub(crate) fn leads_chain(self) -> bool {
+        self.0.addr().get() & CHAINED != 0
+    }
+
+    /// The word of the same page when others follow it.
+    pub(crate) fn chained(self) -> Self {
+        Self(self.0.map_addr(|a| a | CHAINED))
+    }
+
+    /// The word of the same page when nothing follows it.
+    pub(crate) fn unchained(self) -> Self {
+        let word = self.0.as_ptr().map_addr(|a| a & !CHAINED);
+        // SAFETY: the address, which is kept, is not null.
+        Self(unsafe { NonNull::new_unchecked(word) })
     }
 
     /// The word of a page without an owner, for this one.
     #[inline]
     pub(crate) fn marked(self, mark: Mark) -> Self {
-        debug_assert_eq!(self.owner(), 0);
+        debug_assert_eq!(self.tag(), 0);
         Self(self.0.map_addr(|a| a | mark.0))
     }
 
@@ -83,6 +111,11 @@ impl PageWord {
         // SAFETY: the address, which is kept, is not null.
         Self(unsafe { NonNull::new_unchecked(word) })
     }
+}
+
+/// The owner's id in `tag`, and whether the page leads a chain.
+pub(crate) fn untag(tag: u16) -> (u16, bool) {
+    (tag & !CHAINED_TAG, tag & CHAINED_TAG != 0)
 }
 
 /// An owner's id in the place where words have it, so that the fast paths need not move it there.

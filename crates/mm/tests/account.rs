@@ -91,6 +91,18 @@ fn what_two_claim_is_a_conflict() {
 }
 
 #[test]
+fn a_posted_page_that_is_lost_takes_nobody_with_it() {
+    let zone = zone(16);
+    let mut page = zone.alloc(0).unwrap().into_page();
+    page.append(zone.alloc(0).unwrap().into_page(), 0);
+    page.append(zone.alloc(0).unwrap().into_page(), 0);
+    // SAFETY: no device is told of it.
+    drop(unsafe { Posted::new(page) });
+    let found = account(&zone, Users::Gone);
+    assert_eq!((found.free, found.quarantined, found.leaked), (15, 1, 0), "those behind it were not posted");
+}
+
+#[test]
 fn pages_of_other_zones_are_not_counted() {
     let (a, b) = (zone(4), zone(4));
     let page = b.alloc(0).unwrap();

@@ -5,7 +5,9 @@ use crate::params::{Direction, PoolError, PoolParams};
 use crate::recycle::Recycle;
 use crate::stats::PoolStats;
 use waterwheel_mm::debug::oldest_first;
-use waterwheel_mm::{Account, FragPage, FrozenPage, MAX_ORDER, Owner, PAGE_SIZE, Page, PageFrag, RegionId, Zone};
+use waterwheel_mm::{
+    Account, FragPage, FrozenPage, MAX_ORDER, Owner, PAGE_SIZE, Page, PageFrag, RegionId, Zone, dissolve,
+};
 
 /// Pages that are fetched at once, from the return path or from the zone (the kernel's `PP_ALLOC_CACHE_REFILL`; a NAPI budget).
 pub const REFILL: usize = 64;
@@ -133,7 +135,7 @@ impl PagePool {
         self.hand.drain(..)
     }
 
-    /// The way home for the owner: into the cache, without an atomic. A page of another pool is sent home.
+    /// The way home for the owner: into the cache, without an atomic. A page of another pool is sent home. The pages of a chain go one by one.
     #[inline]
     pub fn put(&mut self, page: Page) {
         match self.rx.unbind(page) {
@@ -147,13 +149,23 @@ impl PagePool {
     pub fn put_bulk(&mut self, pages: &mut Vec<Page>) {
         let before = self.cache.len();
         self.rx.unbind_bulk(pages, &mut self.cache);
-        if !pages.is_empty()
-            && let Some(tx) = &mut self.tx
-        {
-            tx.unbind_bulk(pages, &mut self.cache);
+        if !pages.is_empty() {
+            self.unbind_others(pages);
         }
         if self.cache.len() > self.room {
             self.tidy(before);
+        }
+    }
+
+    /// What the receiving owner did not take: chains, and pages of the other direction.
+    #[inline(never)]
+    fn unbind_others(&mut self, pages: &mut Vec<Page>) {
+        if pages.iter().any(Page::leads_chain) {
+            dissolve(pages);
+            self.rx.unbind_bulk(pages, &mut self.cache);
+        }
+        if let Some(tx) = &mut self.tx {
+            tx.unbind_bulk(pages, &mut self.cache);
         }
     }
 
@@ -329,7 +341,16 @@ impl PagePool {
     }
 
     #[cold]
-    fn put_other(&mut self, page: Page) {
+    fn put_other(&mut self, mut page: Page) {
+        if let Some((next, _)) = page.unchain() {
+            let mut rest = Some(next);
+            self.put(page);
+            while let Some(mut page) = rest {
+                rest = page.unchain().map(|(next, _)| next);
+                self.put(page);
+            }
+            return;
+        }
         let page = match &mut self.tx {
             Some(tx) => match tx.unbind(page) {
                 Ok(page) => return self.keep(page),

@@ -7,9 +7,14 @@
 //!                               data                       data_end
 //! ```
 //!
-//! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it.
+//! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it. What is larger than a page goes on in [fragments](MAX_FRAGS).
+
+mod frags;
+
+pub use frags::{IntoParts, MAX_FRAGS};
 
 use std::fmt;
+use std::ops::Range;
 use waterwheel_page_pool::mm::{PAGE_SIZE, Page};
 
 /// Room in front of a packet that devices leave for programs (the kernel's `XDP_PACKET_HEADROOM`).
@@ -27,7 +32,7 @@ pub struct XdpBuff {
     place: Place,
 }
 
-/// Offset, length and metadata length in one word. A structure of exactly two words travels in two registers and is stored as two words; with its parts as
+/// Offset, length, metadata length and number of fragments in one word. A structure of exactly two words travels in two registers and is stored as two words; with its parts as
 /// fields of their own it would be built in memory by small stores and loaded again whole, which no CPU forwards (some 15 cycles a packet).
 #[derive(Clone, Copy)]
 struct Place(u64);
@@ -51,6 +56,25 @@ impl Place {
     #[inline]
     fn meta(self) -> u16 {
         (self.0 >> 32) as u16
+    }
+
+    #[inline]
+    fn frags(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    fn with_frags(self, frags: u16) -> Self {
+        Self(self.0 << 16 >> 16 | u64::from(frags) << 48)
+    }
+
+    #[inline]
+    fn with_len(self, len: u16) -> Self {
+        Self(self.0 & !(0xffff << 16) | u64::from(len) << 16)
+    }
+
+    /// The bytes of the page that it speaks of.
+    fn range(self) -> Range<usize> {
+        usize::from(self.offset())..usize::from(self.offset()) + usize::from(self.len())
     }
 }
 
@@ -109,7 +133,7 @@ impl XdpBuff {
         Self::new(page, offset, len)
     }
 
-    /// The bytes of the packet.
+    /// The bytes of the packet: of its first part, if it has [fragments](Self::frags).
     #[inline]
     pub fn data(&self) -> &[u8] {
         &self.page.as_slice()[self.offset()..self.end()]
@@ -135,7 +159,7 @@ impl XdpBuff {
         &mut self.page.as_mut_slice()[start..end]
     }
 
-    /// Bytes of the packet.
+    /// Bytes of the packet: of its first part, if it has [fragments](Self::frags).
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a packet has bytes; the question is never asked")]
     pub fn len(&self) -> usize {
@@ -172,7 +196,7 @@ impl XdpBuff {
         if len > self.page.size() - self.offset() || len > usize::from(u16::MAX) {
             outside(self.page.size(), self.offset(), len);
         }
-        self.place = Place::new(self.place.offset(), len as u16, self.place.meta());
+        self.place = self.place.with_len(len as u16);
     }
 
     /// Moves the front by `delta` bytes: negative makes room for a header, positive takes one off. Metadata moves along (`bpf_xdp_adjust_head`).
@@ -189,13 +213,16 @@ impl XdpBuff {
             let from = self.offset() - meta;
             self.page.as_mut_slice().copy_within(from..from + meta, usize::from(front) - meta);
         }
-        self.place = Place::new(front, len, self.place.meta());
+        self.place = Place::new(front, len, self.place.meta()).with_frags(self.place.frags());
         Ok(())
     }
 
-    /// Moves the end by `delta` bytes; what is gained is zero (`bpf_xdp_adjust_tail`).
+    /// Moves the end by `delta` bytes; what is gained is zero (`bpf_xdp_adjust_tail`). Fragments that nothing is left of go home.
     pub fn adjust_tail(&mut self, delta: i32) -> Result<(), AdjustError> {
         let refuse = AdjustError { delta };
+        if self.has_frags() {
+            return self.adjust_frags(delta);
+        }
         let len = i64::from(self.place.len()) + i64::from(delta);
         if len < MIN_LEN as i64 || len > (self.page.size() - self.offset()) as i64 {
             return Err(refuse);
@@ -205,7 +232,7 @@ impl XdpBuff {
         if new_end > end {
             self.page.as_mut_slice()[end..new_end].fill(0);
         }
-        self.place = Place::new(self.place.offset(), len, self.place.meta());
+        self.place = self.place.with_len(len);
         Ok(())
     }
 
@@ -215,7 +242,7 @@ impl XdpBuff {
         if len < 0 || len % 4 != 0 || len > MAX_META as i64 || len > i64::from(self.place.offset()) {
             return Err(AdjustError { delta });
         }
-        self.place = Place::new(self.place.offset(), self.place.len(), len as u16);
+        self.place = Place::new(self.place.offset(), self.place.len(), len as u16).with_frags(self.place.frags());
         Ok(())
     }
 
@@ -225,7 +252,7 @@ impl XdpBuff {
         &self.page
     }
 
-    /// The page, without the packet.
+    /// The page, without the packet. It leads those of the fragments.
     #[inline]
     pub fn into_page(self) -> Page {
         self.page
@@ -233,7 +260,7 @@ impl XdpBuff {
 }
 
 impl XdpFrame {
-    /// The bytes of the packet.
+    /// The bytes of the packet: of its first part, if it has [fragments](Self::frags).
     #[inline]
     pub fn data(&self) -> &[u8] {
         self.0.data()
@@ -245,7 +272,7 @@ impl XdpFrame {
         self.0.meta()
     }
 
-    /// Bytes of the packet.
+    /// Bytes of the packet: of its first part, if it has [fragments](Self::frags).
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "as for a buff")]
     pub fn len(&self) -> usize {
@@ -264,7 +291,7 @@ impl XdpFrame {
         self.0.page()
     }
 
-    /// The page, without the packet.
+    /// The page, without the packet. It leads those of the fragments.
     #[inline]
     pub fn into_page(self) -> Page {
         self.0.into_page()
@@ -292,6 +319,7 @@ impl fmt::Debug for XdpBuff {
             .field("offset", &self.place.offset())
             .field("len", &self.place.len())
             .field("meta", &self.place.meta())
+            .field("frags", &self.place.frags())
             .finish()
     }
 }

@@ -19,16 +19,18 @@ pub struct Capabilities {
     pub rx: bool,
     /// It sends.
     pub tx: bool,
-    /// The longest frame that it takes, in bytes from the Ethernet header on, without FCS.
+    /// The longest frame that it takes, in bytes from the Ethernet header on, without FCS: of all its parts together.
     pub max_frame: usize,
+    /// How many fragments behind the first part a frame may have that it takes, up to [`MAX_FRAGS`](crate::MAX_FRAGS). The loop gives it no other.
+    pub max_frags: usize,
     /// It sends pages of regions that it has not registered, without copying them.
     pub foreign_pages: bool,
 }
 
 impl Default for Capabilities {
-    /// Both directions, any page, any frame that fits into a page.
+    /// Both directions, any page, any frame that fits into a page: a driver need not know of fragments.
     fn default() -> Self {
-        Self { rx: true, tx: true, max_frame: 4096 - crate::HEADROOM, foreign_pages: true }
+        Self { rx: true, tx: true, max_frame: 4096 - crate::HEADROOM, max_frags: 0, foreign_pages: true }
     }
 }
 
@@ -136,7 +138,7 @@ pub trait Device: Send {
         let _ = count;
     }
 
-    /// Frames taken by `tx` and not completed, and pages posted to the hardware.
+    /// Pages that are with the device: of frames taken by `tx` and not completed, and posted to the hardware.
     fn in_flight(&self) -> usize {
         0
     }

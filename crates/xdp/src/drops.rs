@@ -13,6 +13,8 @@ pub enum DropReason {
     TxRingFull,
     /// The frame is longer than the target can send.
     FrameTooLong,
+    /// The frame has more fragments than the target takes.
+    TooManyFrags,
     /// The page belongs to a region that the target has not registered, and there was no page to copy it to.
     ForeignPage,
     /// There was no page to receive into.
@@ -37,11 +39,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of the statistics.
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::Program,
         DropReason::Aborted,
         DropReason::TxRingFull,
         DropReason::FrameTooLong,
+        DropReason::TooManyFrags,
         DropReason::ForeignPage,
         DropReason::NoPages,
         DropReason::Malformed,
@@ -61,6 +64,7 @@ impl DropReason {
             DropReason::Aborted => "aborted",
             DropReason::TxRingFull => "tx_ring_full",
             DropReason::FrameTooLong => "frame_too_long",
+            DropReason::TooManyFrags => "too_many_frags",
             DropReason::ForeignPage => "foreign_page",
             DropReason::NoPages => "no_pages",
             DropReason::Malformed => "malformed",

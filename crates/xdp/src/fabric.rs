@@ -74,7 +74,8 @@ impl Fabric {
         let id = PortId(self.ports);
         self.ports += 1;
         let (rx, tx) = (Traffic::default(), Traffic::default());
-        seed.ports.push(Port { id, device, up: true, health: Health::Up, paced_by: None, rx, tx });
+        let max_frags = device.capabilities().max_frags;
+        seed.ports.push(Port { id, device, up: true, health: Health::Up, max_frags, paced_by: None, rx, tx });
         seed.pools.push(pool);
         Ok(id)
     }

@@ -23,7 +23,7 @@ mod worker;
 pub mod wrap;
 
 pub use action::{Action, PortId};
-pub use buff::{AdjustError, HEADROOM, XdpBuff, XdpFrame};
+pub use buff::{AdjustError, HEADROOM, IntoParts, MAX_FRAGS, XdpBuff, XdpFrame};
 pub use control::{Control, Snapshot};
 pub use device::{BorrowedFd, Capabilities, Device, Health, MAX_FDS, Traffic, Wait};
 pub use drops::{DropReason, Drops};

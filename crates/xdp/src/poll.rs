@@ -14,13 +14,14 @@
 //! ```
 
 use crate::action::{Action, PortId};
-use crate::buff::{XdpBuff, XdpFrame};
-use crate::device::Health;
-use crate::drops::DropReason;
+use crate::buff::{MAX_FRAGS, XdpBuff, XdpFrame};
+use crate::device::{Health, Traffic};
+use crate::drops::{DropReason, Drops};
 use crate::homes::Homes;
 use crate::program::{Context, Program};
 use crate::redirect::Route;
 use crate::worker::Worker;
+use waterwheel_page_pool::PagePool;
 
 impl Worker {
     /// One round over all ports. Tells how many packets and completions there were: 0 is an idle round.
@@ -53,8 +54,7 @@ impl Worker {
         let received = self.batch.len(); // what is there counts, not what the device says
         self.control.give_back(budget, received);
         if received > 0 {
-            port.rx.packets += received as u64;
-            port.rx.bytes += self.batch.iter().map(|packet| packet.len() as u64).sum::<u64>();
+            port.rx.merge(Traffic::of(&self.batch));
             let id = port.id;
             self.actions.clear();
             self.actions.resize(received, Action::Aborted);
@@ -171,6 +171,9 @@ impl Worker {
             let reason = match &mut queue.route {
                 Route::Local(i) => {
                     let port = &mut self.ports[*i];
+                    if port.max_frags < MAX_FRAGS {
+                        drop_fragmented(port.max_frags, &mut queue.frames, &mut self.pools, &mut self.stats.drops);
+                    }
                     if port.up {
                         let sent = port.device.tx(&mut self.pools[*i], &mut queue.frames, &mut self.stats.drops);
                         port.tx.merge(sent);
@@ -219,5 +222,16 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+/// What has more fragments than a device takes does not get there.
+fn drop_fragmented(most: usize, frames: &mut Vec<XdpFrame>, pools: &mut [PagePool], drops: &mut Drops) {
+    if frames.iter().any(|frame| frame.frag_count() > most) {
+        let refused = frames.extract_if(.., |frame| frame.frag_count() > most);
+        Homes::new(pools).put_bulk(refused.map(|frame| {
+            drops.add(DropReason::TooManyFrags, 1);
+            frame.into_page()
+        }));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It needs no privilege and no kernel, so it is what tests and first steps use.
 
-use crate::buff::{XdpBuff, XdpFrame};
+use crate::buff::{MAX_FRAGS, XdpBuff, XdpFrame};
 use crate::device::{Capabilities, Device, Health, Traffic, Wait};
 use crate::drops::Drops;
 use crate::homes::Homes;
@@ -38,7 +38,7 @@ impl Device for Veth {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: usize::from(u16::MAX), ..Capabilities::default() }
+        Capabilities { max_frame: usize::MAX, max_frags: MAX_FRAGS, ..Capabilities::default() }
     }
 
     /// Nothing: what was sent is the other end's.
@@ -53,10 +53,9 @@ impl Device for Veth {
     }
 
     fn tx(&mut self, _: &mut PagePool, frames: &mut Vec<XdpFrame>, _: &mut Drops) -> Traffic {
-        let bytes: usize = frames.iter().map(XdpFrame::len).sum();
-        let packets = self.to.produce_batch(frames);
-        let left: usize = frames.iter().map(XdpFrame::len).sum();
-        Traffic { packets: packets as u64, bytes: (bytes - left) as u64 }
+        let all = Traffic::of_frames(frames);
+        let packets = self.to.produce_batch(frames) as u64;
+        Traffic { packets, bytes: all.bytes - Traffic::of_frames(frames).bytes }
     }
 
     fn tx_room(&mut self) -> usize {
@@ -72,10 +71,7 @@ impl Device for Veth {
     }
 
     fn account(&self, account: &mut Account) {
-        let zone = account.zone().id();
-        for page in self.frames.iter().map(XdpFrame::page).filter(|page| page.region_id() == zone) {
-            account.held_by_device(page.number(), page.order());
-        }
+        self.frames.iter().for_each(|frame| frame.account(account));
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {

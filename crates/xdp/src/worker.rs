@@ -33,6 +33,8 @@ pub(crate) struct Port {
     /// It is neither failed nor shut down.
     pub(crate) up: bool,
     pub(crate) health: Health,
+    /// What its device takes.
+    pub(crate) max_frags: usize,
     /// Receive no more than this local port can send.
     pub(crate) paced_by: Option<usize>,
     pub(crate) rx: Traffic,
@@ -135,11 +137,7 @@ impl Worker {
     pub fn account(&mut self, account: &mut Account) {
         self.ports.iter().for_each(|port| port.device.account(account));
         self.pools.iter_mut().for_each(|pool| pool.account(account));
-        let zone = account.zone().id();
-        let queued = self.bulk.iter().flat_map(|queue| &queue.frames).map(XdpFrame::page);
-        for page in queued.filter(|page| page.region_id() == zone) {
-            account.held_by_device(page.number(), page.order());
-        }
+        self.bulk.iter().flat_map(|queue| &queue.frames).for_each(|frame| frame.account(account));
     }
 
     /// Ends it: drops what is left in its queues, shuts the devices down, destroys the pools. Tells what it has counted.

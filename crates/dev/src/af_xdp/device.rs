@@ -184,7 +184,7 @@ impl Device for AfXdp {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: true, tx: true, max_frame: self.max_frame, foreign_pages: false }
+        Capabilities { rx: true, tx: true, max_frame: self.max_frame, max_frags: 0, foreign_pages: false }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {

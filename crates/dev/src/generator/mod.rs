@@ -13,7 +13,8 @@ mod template;
 use std::time::Instant;
 
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+    Account, Capabilities, Device, Direction, Drops, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait, XdpBuff,
+    XdpFrame,
 };
 
 use crate::error::DevError;
@@ -33,7 +34,8 @@ pub struct Gen {
     left: u64,
     pace: Option<Pace>,
     sent: Sent,
-    failure: Option<String>,
+    /// Where packets are made that do not fit into a page.
+    whole: Vec<u8>,
 }
 
 impl Gen {
@@ -48,7 +50,7 @@ impl Gen {
             left: params.count.unwrap_or(u64::MAX),
             pace: params.rate.map(Pace::new),
             sent: Sent::new(),
-            failure: None,
+            whole: Vec::new(),
         })
     }
 
@@ -76,7 +78,7 @@ impl Device for Gen {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: u16::MAX.into(), ..Capabilities::default() }
+        Capabilities { max_frame: usize::MAX, max_frags: MAX_FRAGS, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -84,24 +86,28 @@ impl Device for Gen {
     }
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
-        let (longest, room) = (self.flows.longest(), room(pool));
-        if longest > room {
-            self.failure =
-                Some(format!("{}: packets of {longest} bytes do not fit in pages with room for {room}", self.name));
-            return 0;
-        }
         let wanted = self.wanted(budget);
         if wanted == 0 {
             return 0;
         }
+        let longest = self.flows.longest();
         let flows = &mut self.flows;
         let before = batch.len();
-        batch.extend(pool.hand_out(Direction::Rx, wanted).map(|page| {
-            let mut packet = XdpBuff::with_len(page, longest);
-            let len = flows.write_next(packet.data_mut());
-            packet.set_len(len);
-            packet
-        }));
+        if longest > room(pool) {
+            self.whole.resize(longest, 0);
+            batch.extend((0..wanted).map_while(|_| {
+                // What is not sent for want of pages comes again: nobody misses a packet that was not made.
+                let len = flows.write_next(&mut self.whole);
+                XdpBuff::copy_from(pool, Direction::Rx, &self.whole[..len])
+            }));
+        } else {
+            batch.extend(pool.hand_out(Direction::Rx, wanted).map(|page| {
+                let mut packet = XdpBuff::with_len(page, longest);
+                let len = flows.write_next(packet.data_mut());
+                packet.set_len(len);
+                packet
+            }));
+        }
         let made = batch.len() - before;
         self.left -= made as u64;
         if let Some(pace) = &mut self.pace {
@@ -123,11 +129,7 @@ impl Device for Gen {
     }
 
     fn health(&mut self) -> Health {
-        match &self.failure {
-            Some(failure) => Health::Failed(failure.clone()),
-            None if self.left == 0 => Health::Finished,
-            None => Health::Up,
-        }
+        if self.left == 0 { Health::Finished } else { Health::Up }
     }
 
     fn counters(&self, f: &mut dyn FnMut(&'static str, u64)) {
@@ -137,7 +139,7 @@ impl Device for Gen {
     }
 
     fn in_flight(&self) -> usize {
-        self.sent.len()
+        self.sent.pages()
     }
 
     fn account(&self, account: &mut Account) {

@@ -11,11 +11,10 @@ use super::file::{CaptureFile, Record};
 use super::meta::Stamp;
 use super::params::{PcapParams, Timing};
 use crate::error::DevError;
-use crate::sent::room;
 
 /// Plays a pcap or pcapng file of Ethernet packets. Every packet carries its time in the metadata in front of it (see the module's documentation).
 ///
-/// Packets that do not fit in a page are left out and counted as `too_long`. A file that is damaged further on gives what comes before;
+/// Packets that are longer than [`XdpBuff::longest`] (some 72 KB) are left out and counted as `too_long`. A file that is damaged further on gives what comes before;
 /// then the device reports [`Health::Failed`] with a line that names file, byte and packet. Nothing can be sent to it.
 #[derive(Debug)]
 pub struct PcapReader {
@@ -119,7 +118,7 @@ impl Device for PcapReader {
         if self.health != Health::Up {
             return 0;
         }
-        let room = room(pool);
+        let room = XdpBuff::longest(pool);
         let now = (self.timing == Timing::Original).then(Instant::now);
         let mut received = 0;
         while received < budget
@@ -129,9 +128,7 @@ impl Device for PcapReader {
             if data.len() > room {
                 self.too_long += 1;
             } else {
-                let Some(page) = pool.alloc(Direction::Rx) else { break };
-                let mut packet = XdpBuff::with_len(page, data.len());
-                packet.data_mut().copy_from_slice(data);
+                let Some(mut packet) = XdpBuff::copy_from(pool, Direction::Rx, data) else { break };
                 if let Some(time) = record.time {
                     let original = (record.original as usize != data.len()).then_some(record.original);
                     Stamp { time, original }.write(&mut packet);

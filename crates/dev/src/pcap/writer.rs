@@ -1,11 +1,13 @@
 //! A capture file as a sink.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use waterwheel_xdp::{
-    Account, Capabilities, Device, DropReason, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame,
+    Account, Capabilities, Device, DropReason, Drops, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait, XdpBuff,
+    XdpFrame,
 };
 
 use super::meta::Stamp;
@@ -52,7 +54,12 @@ impl PcapWriter {
     }
 
     fn write(&mut self, frame: &XdpFrame, wall: &mut Option<u64>) -> io::Result<()> {
-        let data = frame.data();
+        let whole: Cow<'_, [u8]> = if frame.has_frags() {
+            Cow::Owned(frame.parts().flatten().copied().collect())
+        } else {
+            Cow::Borrowed(frame.data())
+        };
+        let data = &*whole;
         match Stamp::read(frame.meta()) {
             Some(Stamp { time, original: Some(original) }) => self.sink.snapped_packet(0, time, data, original),
             Some(Stamp { time, original: None }) => self.sink.packet(0, time, data),
@@ -76,7 +83,7 @@ impl Device for PcapWriter {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: false, max_frame: u16::MAX.into(), ..Capabilities::default() }
+        Capabilities { rx: false, max_frame: usize::MAX, max_frags: MAX_FRAGS, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -97,7 +104,7 @@ impl Device for PcapWriter {
             };
             if written {
                 traffic.packets += 1;
-                traffic.bytes += frame.len() as u64;
+                traffic.bytes += frame.total_len() as u64;
             } else {
                 drops.add(DropReason::DeviceDown, 1);
             }
@@ -115,7 +122,7 @@ impl Device for PcapWriter {
     }
 
     fn in_flight(&self) -> usize {
-        self.sent.len()
+        self.sent.pages()
     }
 
     fn account(&self, account: &mut Account) {

@@ -2,14 +2,14 @@
 
 mod sys;
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, Page, PagePool, Traffic,
-    Wait, XdpBuff, XdpFrame,
+    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, MAX_FRAGS, Page, PagePool,
+    Traffic, Wait, XdpBuff, XdpFrame,
 };
 
 use crate::error::{DevError, ErrorClass};
@@ -17,6 +17,9 @@ use crate::sent::{Sent, mark};
 
 /// Empty pages that are taken from the pool at once.
 const SPARE: usize = 32;
+
+/// Pages that a packet is given room in: what 9000 bytes need. They become more when a packet has filled them.
+const USUAL_PARTS: usize = 3;
 
 /// The longest frame that is offered to the driver: that of an IP packet of the greatest length.
 const MAX_FRAME: usize = 65535;
@@ -34,6 +37,8 @@ pub struct Tap {
     interface: String,
     fd: OwnedFd,
     spare: Vec<Page>,
+    /// Pages that the next packet may need.
+    parts: usize,
     sent: Sent,
     counters: Counters,
     failure: Option<String>,
@@ -41,7 +46,7 @@ pub struct Tap {
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// Packets that filled a page to its end, and so may have been cut by the driver.
+    /// Packets that filled all pages to their end, and so may have been cut by the driver.
     too_long: u64,
     /// Calls that failed because the interface was down.
     interface_down: u64,
@@ -69,6 +74,7 @@ impl Tap {
             interface,
             fd,
             spare: Vec::with_capacity(SPARE),
+            parts: USUAL_PARTS,
             sent: Sent::new(),
             counters: Counters::default(),
             failure: None,
@@ -87,25 +93,58 @@ impl Tap {
         &self.interface
     }
 
-    fn spare_page(&mut self, pool: &mut PagePool) -> Option<Page> {
-        if self.spare.is_empty() {
-            let spare = &mut self.spare;
-            spare.extend(pool.hand_out(Direction::Rx, SPARE));
+    /// Reads one packet: into the last of the spare pages, and where it goes on into those before it. `None`: there are no pages. `MSGSIZE`: it had no room in them.
+    fn read(&mut self, pool: &mut PagePool) -> Option<Result<XdpBuff, Errno>> {
+        if self.spare.len() < self.parts {
+            self.spare.extend(pool.hand_out(Direction::Rx, SPARE));
         }
-        self.spare.pop()
+        let parts = self.parts.min(self.spare.len());
+        let mut room: [IoSliceMut<'_>; 1 + MAX_FRAGS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        for (i, page) in self.spare.iter_mut().rev().take(parts).enumerate() {
+            room[i] = IoSliceMut::new(&mut page.as_mut_slice()[if i == 0 { HEADROOM } else { 0 }..]);
+        }
+        let whole: usize = room.iter().map(|part| part.len()).sum();
+        let result = rustix::io::readv(&self.fd, &mut room[..parts]);
+        let mut left = match result {
+            // The driver cuts without a word what does not fit.
+            Ok(len) if len == whole => {
+                self.counters.too_long += 1;
+                self.parts = (2 * self.parts).min(1 + MAX_FRAGS);
+                return Some(Err(Errno::MSGSIZE));
+            }
+            Ok(len) => len,
+            Err(error) => return Some(Err(error)),
+        };
+        let first = self.spare.pop()?;
+        let len = left.min(first.size() - HEADROOM);
+        let mut packet = XdpBuff::new(first, HEADROOM, len);
+        left -= len;
+        while left > 0 {
+            let page = self.spare.pop()?;
+            let len = left.min(page.size());
+            let _ = packet.push_frag(page, 0, len); // there are as many as parts
+            left -= len;
+        }
+        Some(Ok(packet))
     }
 
-    /// Counts a failed call; false when the interface is gone.
-    fn note(&mut self, error: Errno) -> bool {
+    /// Writes one packet; tells its length.
+    fn write(&self, frame: &XdpFrame) -> Result<usize, Errno> {
+        if !frame.has_frags() {
+            return rustix::io::write(&self.fd, frame.data());
+        }
+        let mut parts = [IoSlice::new(&[]); 1 + MAX_FRAGS];
+        parts.iter_mut().zip(frame.parts()).for_each(|(to, part)| *to = IoSlice::new(part));
+        rustix::io::writev(&self.fd, &parts[..=frame.frag_count()])
+    }
+
+    /// Counts a failed call.
+    fn note(&mut self, error: Errno) {
         match error {
             Errno::IO | Errno::NETDOWN => self.counters.interface_down += 1,
-            Errno::BADFD => {
-                self.failure = Some(format!("{}: the interface is gone", self.name));
-                return false;
-            }
+            Errno::BADFD => self.failure = Some(format!("{}: the interface is gone", self.name)),
             _ => self.counters.errors += 1,
         }
-        true
     }
 }
 
@@ -115,7 +154,7 @@ impl Device for Tap {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: MAX_FRAME, ..Capabilities::default() }
+        Capabilities { max_frame: MAX_FRAME, max_frags: MAX_FRAGS, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -123,41 +162,29 @@ impl Device for Tap {
     }
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
-        let mut received = 0;
-        while received < budget && self.failure.is_none() {
-            let Some(mut page) = self.spare_page(pool) else { break };
-            let room = &mut page.as_mut_slice()[HEADROOM..];
-            match rustix::io::read(&self.fd, &mut *room) {
-                // The driver cuts without a word what does not fit.
-                Ok(len) if len == room.len() => {
-                    self.counters.too_long += 1;
-                    self.spare.push(page);
-                }
-                Ok(len) => {
-                    batch.push(XdpBuff::new(page, HEADROOM, len));
-                    received += 1;
-                }
-                Err(error) => {
-                    self.spare.push(page);
+        let before = batch.len();
+        for _ in 0..budget {
+            match self.read(pool) {
+                Some(Ok(packet)) => batch.push(packet),
+                Some(Err(Errno::MSGSIZE)) => {}
+                Some(Err(error)) => {
                     if error != Errno::AGAIN && error != Errno::INTR {
                         self.note(error);
                     }
                     break;
                 }
+                None => break,
             }
         }
-        received
+        batch.len() - before
     }
 
     fn tx(&mut self, _pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
         let mut traffic = Traffic::default();
         let mut taken = 0;
         for frame in frames.iter() {
-            match rustix::io::write(&self.fd, frame.data()) {
-                Ok(_) => {
-                    traffic.packets += 1;
-                    traffic.bytes += frame.len() as u64;
-                }
+            match self.write(frame) {
+                Ok(len) => traffic.add(len),
                 Err(Errno::AGAIN | Errno::INTR) => {
                     self.counters.tx_busy += 1;
                     break;
@@ -195,7 +222,7 @@ impl Device for Tap {
     }
 
     fn in_flight(&self) -> usize {
-        self.sent.len() + self.spare.len()
+        self.sent.pages() + self.spare.len()
     }
 
     fn account(&self, account: &mut Account) {

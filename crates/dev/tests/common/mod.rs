@@ -3,8 +3,7 @@
 
 use waterwheel_xdp::mm::{Users, ZoneParams};
 use waterwheel_xdp::{
-    Account, Device, Direction, DropReason, Drops, HEADROOM, Homes, PagePool, PoolParams, Traffic, XdpBuff, XdpFrame,
-    Zone,
+    Account, Device, Direction, DropReason, Drops, Homes, PagePool, PoolParams, Traffic, XdpBuff, XdpFrame, Zone,
 };
 
 /// At its end it looks for every page: none may be missing.
@@ -30,6 +29,10 @@ impl Bench {
         let mut batch = Vec::with_capacity(budget);
         let received = device.rx(&mut self.pools[0], &mut batch, budget);
         assert_eq!(received, batch.len());
+        assert!(
+            batch.iter().all(|packet| !packet.has_frags() || packet.tailroom() == 0),
+            "a part is full before the next begins"
+        );
         assert!(received <= budget);
         batch
     }
@@ -53,9 +56,7 @@ impl Bench {
     }
 
     pub(crate) fn frame(&mut self, bytes: &[u8]) -> XdpFrame {
-        let mut page = self.pools[0].alloc(Direction::Tx).unwrap();
-        page.as_mut_slice()[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-        XdpBuff::new(page, HEADROOM, bytes.len()).into()
+        XdpBuff::copy_from(&mut self.pools[0], Direction::Tx, bytes).unwrap().into()
     }
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {
@@ -84,4 +85,9 @@ impl Drop for Bench {
         let account = Account::open(&self.zone).close(Users::Gone);
         assert!(account.is_whole() || std::thread::panicking(), "{account:?}");
     }
+}
+
+/// All bytes of a packet.
+pub(crate) fn whole(packet: &XdpBuff) -> Vec<u8> {
+    packet.parts().flatten().copied().collect()
 }

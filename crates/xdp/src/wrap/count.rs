@@ -62,9 +62,9 @@ impl<D: Device> Device for Count<D> {
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let received = self.inner.rx(pool, batch, budget);
-        let bytes: u64 = batch[batch.len() - received..].iter().map(|packet| packet.len() as u64).sum();
-        self.counts.rx_packets.fetch_add(received as u64, Ordering::Relaxed);
-        self.counts.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let traffic = Traffic::of(&batch[batch.len() - received..]);
+        self.counts.rx_packets.fetch_add(traffic.packets, Ordering::Relaxed);
+        self.counts.rx_bytes.fetch_add(traffic.bytes, Ordering::Relaxed);
         received
     }
 

@@ -83,7 +83,7 @@ impl<D: Device> Device for Fault<D> {
             }
             if batch.len() - start < budget
                 && self.dice.hits(self.params.duplicate)
-                && let Some(copy) = duplicate(&batch[i], pool)
+                && let Some(copy) = batch[i].duplicate(pool, Direction::Rx)
             {
                 self.duplicated += 1;
                 batch.insert(i + 1, copy);
@@ -110,16 +110,4 @@ impl<D: Device> Device for Fault<D> {
         count("fault_corrupted", self.corrupted);
         count("fault_duplicated", self.duplicated);
     }
-}
-
-/// The same packet in a page of its own.
-fn duplicate(packet: &XdpBuff, pool: &mut PagePool) -> Option<XdpBuff> {
-    let page = pool.alloc(Direction::Rx)?;
-    if packet.offset() + packet.len() > page.size() {
-        pool.put(page);
-        return None;
-    }
-    let mut copy = XdpBuff::new(page, packet.offset(), packet.len());
-    copy.data_mut().copy_from_slice(packet.data());
-    Some(copy)
 }

@@ -16,7 +16,7 @@ pub enum Heading {
 
 /// Looks at packets.
 pub trait Sink: Send {
-    /// A packet passes.
+    /// A packet passes: all its bytes.
     fn packet(&mut self, heading: Heading, data: &[u8]);
 
     /// The device is shut down.
@@ -28,12 +28,25 @@ pub trait Sink: Send {
 pub struct Trace<D, S> {
     inner: D,
     sink: S,
+    /// Where the parts of a packet are put together.
+    whole: Vec<u8>,
 }
 
 impl<D: Device, S: Sink> Trace<D, S> {
     /// Shows the packets of `inner` to `sink`.
     pub fn new(inner: D, sink: S) -> Self {
-        Self { inner, sink }
+        Self { inner, sink, whole: Vec::new() }
+    }
+
+    fn show<'a>(&mut self, heading: Heading, first: &'a [u8], frags: impl Iterator<Item = &'a [u8]>) {
+        let mut frags = frags.peekable();
+        if frags.peek().is_none() {
+            return self.sink.packet(heading, first);
+        }
+        self.whole.clear();
+        self.whole.extend_from_slice(first);
+        frags.for_each(|part| self.whole.extend_from_slice(part));
+        self.sink.packet(heading, &self.whole);
     }
 }
 
@@ -43,14 +56,14 @@ impl<D: Device, S: Sink> Device for Trace<D, S> {
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let received = self.inner.rx(pool, batch, budget);
         for packet in &batch[batch.len() - received..] {
-            self.sink.packet(Heading::Rx, packet.data());
+            self.show(Heading::Rx, packet.data(), packet.frags());
         }
         received
     }
 
     fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
         // Shown before they are given away; what the device then has no room for was shown too.
-        frames.iter().for_each(|frame| self.sink.packet(Heading::Tx, frame.data()));
+        frames.iter().for_each(|frame| self.show(Heading::Tx, frame.data(), frame.frags()));
         self.inner.tx(pool, frames, drops)
     }
 
