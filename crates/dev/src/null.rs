@@ -105,10 +105,10 @@ impl Device for Null {
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let Some(size) = self.size else { return 0 };
         let before = batch.len();
-        let first = size.min(room(pool));
-        batch.extend(pool.hand_out(Direction::Rx, budget).map(|page| XdpBuff::with_len(page, first)));
-        if first < size {
-            lengthen(&mut batch[before..], pool, size - first);
+        if size <= room(pool) {
+            batch.extend(pool.hand_out(Direction::Rx, budget).map(|page| XdpBuff::with_len(page, size)));
+        } else {
+            batch.extend((0..budget).map_while(|_| XdpBuff::of_len(pool, Direction::Rx, size)));
         }
         batch.len() - before
     }
@@ -127,19 +127,5 @@ impl Device for Null {
 
     fn account(&self, account: &mut Account) {
         self.sent.account(account);
-    }
-}
-
-/// Puts `more` bytes behind each of the packets, as far as there are pages.
-fn lengthen(packets: &mut [XdpBuff], pool: &mut PagePool, more: usize) {
-    for packet in packets {
-        let mut left = more;
-        while left > 0
-            && let Some(page) = pool.alloc(Direction::Rx)
-        {
-            let len = left.min(page.size());
-            left -= len;
-            let _ = packet.push_frag(page, 0, len); // 9216 bytes need three
-        }
     }
 }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::xdp::XdpStatistics;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait,
-    XdpBuff, XdpFrame, Zone,
+    Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, MAX_FRAGS, PagePool, Traffic,
+    Wait, XdpBuff, XdpFrame, Zone,
 };
 
 use super::bpf::XdpMode;
 use super::link::Link;
 use super::posts::Posts;
 use super::queue::Queue;
-use super::socket::{CHUNK, Probe};
+use super::socket::{CHUNK, Probe, longest_frame};
 use super::{AfXdpParams, error};
 use crate::DevError;
 
@@ -22,8 +22,6 @@ use crate::DevError;
 const FILL_BATCH: u32 = 64;
 /// Bytes that every frame has.
 const ETHERNET_HEADER: usize = 14;
-/// Ethernet header and one VLAN tag: what a frame has beyond the MTU.
-const FRAME_OVERHEAD: usize = ETHERNET_HEADER + 4;
 /// How often a waiting loop looks for what no file descriptor tells: completions, pages that came home to an empty pool.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long [`AfXdp::shutdown`] waits for packets on their way out.
@@ -47,6 +45,7 @@ pub struct AfXdp {
     mode: Option<XdpMode>,
     zero_copy: bool,
     max_frame: usize,
+    max_frags: usize,
     /// Nothing after the end.
     queue: Option<Queue>,
     posts: Posts,
@@ -97,7 +96,8 @@ impl AfXdp {
             link: queue.link.clone(),
             mode: queue.mode(),
             zero_copy: queue.socket.zero_copy(),
-            max_frame: (queue.link.mtu as usize + FRAME_OVERHEAD).min(CHUNK),
+            max_frame: longest_frame(&queue.link).min(if queue.socket.fragments() { usize::MAX } else { CHUNK }),
+            max_frags: if queue.socket.fragments() { MAX_FRAGS } else { 0 },
             queue: Some(queue),
             posts,
             probe,
@@ -184,7 +184,7 @@ impl Device for AfXdp {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: true, tx: true, max_frame: self.max_frame, max_frags: 0, foreign_pages: false }
+        Capabilities { rx: true, tx: true, max_frame: self.max_frame, max_frags: self.max_frags, foreign_pages: false }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -203,16 +203,17 @@ impl Device for AfXdp {
     fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
         let mut traffic = Traffic::default();
         let Some(queue) = &mut self.queue else { return traffic };
-        let mut slots = queue.socket.tx().reserve(frames.len() as u32);
+        let parts = frames.iter().map(|frame| 1 + frame.frag_count()).sum::<usize>();
+        let mut slots = queue.socket.tx().reserve(parts as u32);
         loop {
             // A refused frame leaves its slot to the next ones, so there may be a second turn.
-            let count = frames.len().min(slots.room() as usize);
+            let count = fitting(frames, slots.room() as usize);
             if count == 0 {
                 break;
             }
             for frame in frames.drain(..count) {
-                if !(ETHERNET_HEADER..=self.max_frame).contains(&frame.len()) {
-                    let short = frame.len() < ETHERNET_HEADER;
+                if !(ETHERNET_HEADER..=self.max_frame).contains(&frame.total_len()) {
+                    let short = frame.total_len() < ETHERNET_HEADER;
                     drops.add(if short { DropReason::Malformed } else { DropReason::FrameTooLong }, 1);
                     pool.put(frame.into_page());
                     continue;
@@ -319,7 +320,7 @@ impl Device for AfXdp {
     }
 
     fn in_flight(&self) -> usize {
-        self.posts.rx_count() + self.posts.tx_count()
+        self.posts.rx_count() + self.posts.begun() + self.posts.tx_count()
     }
 
     fn account(&self, account: &mut Account) {
@@ -339,19 +340,31 @@ impl Drop for AfXdp {
     }
 }
 
-/// The frame in a page of the pool; nothing when there is none, or it does not fit behind the headroom.
+/// How many of the first frames have room in so many descriptors.
+#[inline]
+fn fitting(frames: &[XdpFrame], room: usize) -> usize {
+    let mut used = 0;
+    let fits = |frame: &&XdpFrame| {
+        used += 1 + frame.frag_count();
+        used <= room
+    };
+    frames.iter().take_while(fits).count()
+}
+
+/// The frame in pages of the pool; nothing when there are none, or of another region.
 fn copied(pool: &mut PagePool, frame: &XdpFrame, posts: &Posts) -> Option<XdpFrame> {
-    if frame.len() > CHUNK {
+    let len = frame.total_len();
+    let copy = if len > CHUNK {
+        frame.duplicate(pool, Direction::Tx)?
+    } else {
+        // A frame that leaves no room for it has no headroom: nobody looks at it any more.
+        let mut copy = XdpBuff::new(pool.alloc(Direction::Tx)?, HEADROOM.min(CHUNK - len), len);
+        frame.load_bytes(0, copy.data_mut());
+        copy.into()
+    };
+    if !copy.is_of(posts.region()) {
+        pool.put(copy.into_page());
         return None;
     }
-    let page = pool.alloc(Direction::Tx)?;
-    if page.region_id() != posts.region() {
-        pool.put(page);
-        return None;
-    }
-    // A frame that leaves no room for it has no headroom: nobody looks at it any more.
-    let offset = HEADROOM.min(CHUNK - frame.len());
-    let mut copy = XdpBuff::new(page, offset, frame.len());
-    copy.data_mut().copy_from_slice(frame.data());
-    Some(copy.into())
+    Some(copy)
 }

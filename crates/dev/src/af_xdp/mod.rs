@@ -6,7 +6,8 @@
 //! - Several devices over one [`Zone`](waterwheel_xdp::Zone) exchange packets without a copy of ours.
 //! - Nothing of the machine is changed but what ends with the process: the program (a link of this process) and promiscuous mode (a membership of a packet
 //!   socket).
-//! - Packets of at most 3840 bytes are received, of at most 4096 sent. With native XDP most drivers want an MTU below 3500.
+//! - Packets of more than 3840 bytes have fragments, which takes Linux 6.6 (and a driver that can, for native XDP and zero copy); else they are dropped, and most drivers want an MTU
+//!   below 3500.
 //! - Packets from a local stack on the other end of a veth carry partial checksums, which only that machine's stack understands: switch that off there
 //!   (`ethtool -K IF tx off`) when they go on to anybody else.
 //!

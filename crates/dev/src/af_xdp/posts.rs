@@ -12,7 +12,7 @@ use waterwheel_xdp::{Account, Direction, HEADROOM, Page, PagePool, Posted, XdpBu
 use super::rings::{Consumer, Desc, Producer, Reserve};
 use super::socket::{CHUNK, KERNEL_HEADROOM, QueueIsFree, Umem};
 
-/// `XDP_PKT_CONTD`: the packet goes on in the next descriptor. We do not ask for such packets.
+/// `XDP_PKT_CONTD`: the packet goes on in the next descriptor.
 const PKT_CONTD: u32 = 1;
 
 // What the kernel leaves in front of a packet is what programs expect there.
@@ -24,6 +24,8 @@ pub(super) struct Posts {
     zone: Zone,
     rx: Table,
     tx: Table,
+    /// What there is of a packet that goes on in a descriptor which has not come yet.
+    begun: Begun,
     /// Descriptors and addresses from the kernel that made no sense.
     pub(super) bad_rx: u64,
     pub(super) bad_completions: u64,
@@ -40,7 +42,19 @@ impl Posts {
     /// Nothing is posted yet. `zone`: the only memory whose pages will be.
     pub(super) fn new(zone: &Zone) -> Self {
         let chunks = zone.region().len() / CHUNK;
-        Self { zone: zone.clone(), rx: Table::new(chunks), tx: Table::new(chunks), bad_rx: 0, bad_completions: 0 }
+        Self {
+            zone: zone.clone(),
+            rx: Table::new(chunks),
+            tx: Table::new(chunks),
+            begun: Begun::Nothing,
+            bad_rx: 0,
+            bad_completions: 0,
+        }
+    }
+
+    /// Pages of a packet that is not whole yet.
+    pub(super) fn begun(&self) -> usize {
+        if let Begun::Packet(packet) = &self.begun { 1 + packet.frag_count() } else { 0 }
     }
 
     /// The memory to register for these pages: the kernel will write only to those that are posted.
@@ -100,12 +114,23 @@ impl Posts {
                 continue;
             };
             let len = desc.len as usize;
-            if len > CHUNK - offset || desc.options & PKT_CONTD != 0 {
+            let goes_on = desc.options & PKT_CONTD != 0;
+            if len > CHUNK - offset {
                 self.bad_rx += 1;
                 pool.put(page);
-                continue;
+                self.begun.spoil(pool, goes_on);
+            } else if goes_on || !matches!(self.begun, Begun::Nothing) {
+                match self.begun.go_on(page, offset, len, goes_on) {
+                    Ok(whole) => batch.extend(whole),
+                    Err(page) => {
+                        self.bad_rx += 1;
+                        pool.put(page);
+                        self.begun.spoil(pool, goes_on);
+                    }
+                }
+            } else {
+                batch.push(XdpBuff::new(page, offset, len));
             }
-            batch.push(XdpBuff::new(page, offset, len));
         }
     }
 
@@ -113,19 +138,45 @@ impl Posts {
     /// end of a chunk. Nor is an empty one sent: the kernel takes such a descriptor out of the ring and never completes it.
     #[inline]
     pub(super) fn send(&mut self, slots: &mut Reserve<'_, Desc>, frame: XdpFrame) -> Result<usize, XdpFrame> {
+        if frame.has_frags() {
+            return self.send_parts(slots, frame);
+        }
         let (offset, len) = (frame.offset(), frame.len());
-        let (within, into) = (offset % CHUNK, offset / CHUNK);
+        let within = offset % CHUNK;
         if len == 0 || frame.page().region_id() != self.zone.id() || len > CHUNK - within || slots.room() == 0 {
             return Err(frame);
         }
-        let page = frame.into_page();
+        self.post(slots, frame, 0);
+        Ok(len)
+    }
+
+    /// The same for a packet that has fragments: a descriptor for each part.
+    #[cold]
+    fn send_parts(&mut self, slots: &mut Reserve<'_, Desc>, frame: XdpFrame) -> Result<usize, XdpFrame> {
+        let in_one_chunk = |part: &[u8]| !part.is_empty() && part.as_ptr().addr() % CHUNK + part.len() <= CHUNK;
+        let room = slots.room() as usize > frame.frag_count();
+        if !room || !frame.is_of(self.zone.id()) || !frame.parts().all(in_one_chunk) {
+            return Err(frame);
+        }
+        let len = frame.total_len();
+        let mut parts = frame.into_parts().peekable();
+        while let Some(part) = parts.next() {
+            self.post(slots, part, if parts.peek().is_some() { PKT_CONTD } else { 0 });
+        }
+        Ok(len)
+    }
+
+    /// Posts one page to send. It was checked.
+    #[inline]
+    fn post(&mut self, slots: &mut Reserve<'_, Desc>, part: XdpFrame, options: u32) {
+        let (within, into, len) = (part.offset() % CHUNK, part.offset() / CHUNK, part.len());
+        let page = part.into_page();
         let chunk = page.number() + into as u32;
         if self.tx.insert(chunk, page) {
             let addr = u64::from(chunk) * CHUNK as u64 + within as u64;
-            let pushed = slots.push(Desc { addr, len: len as u32, options: 0 });
+            let pushed = slots.push(Desc { addr, len: len as u32, options });
             debug_assert!(pushed.is_ok(), "there was room");
         }
-        Ok(len)
     }
 
     /// Takes the pages of sent packets out of the completion ring. Answers how many.
@@ -147,6 +198,7 @@ impl Posts {
 
     /// Takes everything back from a socket that is gone, as `_proof` says of its queue.
     pub(super) fn reclaim(&mut self, _proof: &QueueIsFree, mut home: impl FnMut(Page)) {
+        self.begun = Begun::Nothing;
         for table in [&mut self.rx, &mut self.tx] {
             for slot in &mut table.pages {
                 if let Some(posted) = slot.take() {
@@ -160,6 +212,7 @@ impl Posts {
 
     /// Gives everything up: the zone quarantines what is posted. Answers how many pages.
     pub(super) fn abandon(&mut self) -> usize {
+        self.begun = Begun::Nothing;
         let mut count = 0;
         for table in [&mut self.rx, &mut self.tx] {
             count += table.count;
@@ -174,6 +227,50 @@ impl Posts {
             for posted in table.pages.iter().flatten() {
                 account.held_by_device(posted.number(), posted.order());
             }
+        }
+        if let Begun::Packet(packet) = &self.begun {
+            packet.account(account);
+        }
+    }
+}
+
+/// A packet of several descriptors, of which some have come.
+#[derive(Debug)]
+enum Begun {
+    Nothing,
+    Packet(XdpBuff),
+    /// It was damaged: what still comes of it is no packet.
+    Spoilt,
+}
+
+impl Begun {
+    /// The next part. Answers the packet when that was the last one, and the page when it cannot be taken.
+    fn go_on(&mut self, page: Page, offset: usize, len: usize, goes_on: bool) -> Result<Option<XdpBuff>, Page> {
+        let packet = match std::mem::replace(self, Self::Nothing) {
+            Self::Nothing => XdpBuff::new(page, offset, len),
+            Self::Packet(mut packet) => match packet.push_frag(page, offset, len) {
+                Ok(()) => packet,
+                Err(page) => {
+                    *self = Self::Packet(packet);
+                    return Err(page);
+                }
+            },
+            Self::Spoilt => {
+                *self = Self::Spoilt;
+                return Err(page);
+            }
+        };
+        if goes_on {
+            *self = Self::Packet(packet);
+            return Ok(None);
+        }
+        Ok(Some(packet))
+    }
+
+    /// A part of the packet was no good.
+    fn spoil(&mut self, pool: &mut PagePool, goes_on: bool) {
+        if let Self::Packet(packet) = std::mem::replace(self, if goes_on { Self::Spoilt } else { Self::Nothing }) {
+            pool.put(packet.into_page());
         }
     }
 }

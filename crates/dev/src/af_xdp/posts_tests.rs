@@ -147,10 +147,74 @@ fn what_a_hostile_kernel_says_costs_a_counter() {
         batch.into_iter().for_each(|packet| fake.pool.put(packet.into_page()));
     }
     assert_eq!(fake.socket.posts.bad_rx, 7);
-    let addr = fake.fill(1)[0];
-    fake.kernel.says_received(addr, 60, 1);
-    assert_eq!(fake.receive().len(), 0, "a packet that goes on in the next descriptor");
-    assert_eq!((fake.socket.posts.bad_rx, fake.socket.posts.rx_count(), fake.pool.outstanding()), (8, 0, 0));
+}
+
+#[test]
+fn a_packet_of_several_descriptors_is_one_packet() {
+    let mut fake = Fake::new();
+    let addresses = fake.fill(16);
+    let lens = [3840, 4096, 100];
+    for (i, len) in lens.into_iter().enumerate() {
+        fake.kernel.says_received(addresses[i] + 256 * u64::from(i == 0), len, u32::from(i < 2));
+        let batch = fake.receive();
+        assert_eq!(batch.len(), usize::from(i == 2), "its last descriptor is what makes it one");
+        assert_eq!(fake.account().held_by_devices, if i == 2 { 13 } else { 16 });
+        for packet in batch {
+            assert_eq!(packet.parts().map(<[u8]>::len).collect::<Vec<_>>(), [3840, 4096, 100]);
+            fake.pool.put(packet.into_page());
+        }
+    }
+    // One whose middle leaves its page, and one that is whole right behind it.
+    for (addr, len, options) in
+        [(addresses[3], 4096, 1), (addresses[4] + 1, 4096, 1), (addresses[5], 10, 0), (addresses[6], 60, 0)]
+    {
+        fake.kernel.says_received(addr, len, options);
+    }
+    let batch = fake.receive();
+    assert_eq!((batch.len(), batch[0].len(), fake.socket.posts.bad_rx), (1, 60, 2));
+    drop(batch);
+    assert_eq!((fake.account().held_by_devices, fake.pool.outstanding()), (9, 9));
+    // One that never ends, until the socket does.
+    fake.kernel.says_received(addresses[7], 60, 1);
+    assert!(fake.receive().is_empty());
+    fake.socket.posts.abandon();
+    assert_eq!((fake.account().quarantined, fake.account().held_by_devices), (8, 0));
+    // One of too many parts, of 18 that are taken: all are home.
+    let (mut fake, before) = (Fake::new(), 19);
+    let addresses: Vec<u64> = (0..2).flat_map(|_| fake.fill(16)).collect();
+    for (i, addr) in addresses.iter().take(before).enumerate() {
+        fake.kernel.says_received(*addr, 60, u32::from(i + 1 < before));
+        assert!(fake.receive().is_empty());
+    }
+    assert_eq!((fake.socket.posts.bad_rx, fake.pool.outstanding()), (1, 32 - before as u64));
+    fake.kernel.says_received(addresses[before], 60, 0);
+    assert_eq!(fake.receive().len(), 1, "the next packet is a new one");
+}
+
+#[test]
+fn a_packet_of_several_pages_takes_a_descriptor_for_each() {
+    let mut fake = Fake::new();
+    let bytes: Vec<u8> = (0..9000).map(|i| (i % 251) as u8).collect();
+    let frame = XdpBuff::copy_from(&mut fake.pool, Direction::Tx, &bytes).unwrap();
+    let first = fake.send(frame.into()).unwrap();
+    let rest: Vec<Desc> = fake.kernel.tx.peek(9).collect();
+    assert_eq!((first.len, first.options), (3840, 1));
+    assert_eq!(rest.iter().map(|desc| (desc.len, desc.options)).collect::<Vec<_>>(), [(4096, 1), (1064, 0)]);
+    assert_eq!((fake.socket.posts.tx_count(), fake.account().held_by_devices), (3, 3));
+    for desc in [rest[1], first, rest[0]] {
+        fake.kernel.says_sent(desc.addr);
+    }
+    assert_eq!((fake.complete(), fake.pool.outstanding()), (3, 0));
+
+    let mut empty = XdpBuff::copy_from(&mut fake.pool, Direction::Tx, &bytes[..100]).unwrap();
+    let page = fake.pool.alloc(Direction::Tx).unwrap();
+    empty.push_frag(page, 10, 0).unwrap();
+    assert!(fake.send(empty.into()).is_err(), "an empty part is never completed");
+    let mut foreign = XdpBuff::copy_from(&mut fake.pool, Direction::Tx, &bytes[..100]).unwrap();
+    let other = Zone::new(&ZoneParams::pages(16)).unwrap();
+    foreign.push_frag(other.alloc(0).unwrap().into_page(), 0, 100).unwrap();
+    assert!(fake.send(foreign.into()).is_err(), "a part in memory that the kernel does not know");
+    assert_eq!((fake.socket.posts.tx_count(), fake.pool.outstanding()), (0, 0));
 }
 
 #[test]

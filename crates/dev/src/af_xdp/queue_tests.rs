@@ -279,8 +279,12 @@ fn what_cannot_be_is_refused_before_anything_changed() {
     run("ip link set near up");
     run("ip link set near mtu 9000");
     run("ip link set far mtu 9000");
-    refused(AfXdpParams { mode: AttachMode::Native, ..small("near") }, ErrorClass::Device, "MTU (9000");
     let queue = Queue::open(umem, &small("near")).unwrap();
+    assert_eq!((queue.mode(), queue.socket.fragments()), (Some(XdpMode::Native), true), "what jumbo frames need");
+    drop(queue);
+    run("ip link set lo up");
+    refused(AfXdpParams { mode: AttachMode::Native, ..small("lo") }, ErrorClass::Device, "mode auto or generic");
+    let queue = Queue::open(umem, &small("lo")).unwrap();
     assert_eq!(queue.mode(), Some(XdpMode::Generic), "what the driver refuses, the stack does");
 }
 

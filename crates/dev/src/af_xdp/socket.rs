@@ -2,8 +2,8 @@
 //!
 //! **Addresses.** The UMEM is the caller's memory from its page 0 on, in chunks of 4096 bytes, aligned mode, with no headroom of its own. A page is posted by its byte
 //! offset. The kernel keeps `XDP_PACKET_HEADROOM` (256) bytes free in front of a received packet and reports where the packet really starts: the
-//! descriptor of a received packet says `page * 4096 + 256`, unless an XDP program moved the start. So there are 3840 bytes for a packet; longer ones are
-//! dropped by the kernel (`rx_dropped`). A packet to send may start anywhere, and must end in its chunk. A completion repeats the address that was sent.
+//! descriptor of a received packet says `page * 4096 + 256`, unless an XDP program moved the start. So there are 3840 bytes for a packet. Those of an
+//! interface with longer frames go on in further chunks (`XDP_USE_SG`); kernels before 6.6 drop them (`rx_dropped`). A packet to send may start anywhere, and must end in its chunk. A completion repeats the address that was sent.
 //!
 //! **Sharing memory.** Every socket registers the memory for itself. The alternative, one registration that further sockets join with `XDP_SHARED_UMEM`, makes all
 //! of them copy or zero-copy sockets as the first one is, ties their lives together, and saves no ring: each (interface, queue) has a fill
@@ -33,6 +33,10 @@ use crate::DevError;
 pub(super) const CHUNK: usize = 4096;
 /// Bytes that the kernel leaves free in front of a received packet (`XDP_PACKET_HEADROOM`, `include/uapi/linux/bpf.h`).
 pub(super) const KERNEL_HEADROOM: usize = 256;
+/// Ethernet header and one VLAN tag: what a frame has beyond the MTU.
+const FRAME_OVERHEAD: usize = 14 + 4;
+/// `XDP_USE_SG` (`include/uapi/linux/if_xdp.h`, Linux 6.6): packets may go on in further chunks.
+const USE_SG: SocketAddrXdpFlags = SocketAddrXdpFlags::from_bits_retain(1 << 4);
 /// Closing a socket ends in the background: its queue is free again within this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -58,6 +62,7 @@ pub(super) struct Socket {
     pub(super) completion: Consumer<u64>,
     fd: OwnedFd,
     zero_copy: bool,
+    fragments: bool,
     /// Packets that the kernel sends per system call in copy mode.
     tx_budget: u32,
     tx_refused: u64,
@@ -104,7 +109,7 @@ impl Socket {
                 errno => failed("busy polling", errno),
             })?;
         }
-        bind_queue(&fd, link, params, force_copy)?;
+        let fragments = bind_queue(&fd, link, params, force_copy)?;
         let zero_copy = xdp_options(&fd).is_ok_and(|flags| flags.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY));
         Ok(Self {
             fill: Producer::new(fill),
@@ -113,6 +118,7 @@ impl Socket {
             completion: Consumer::new(completion),
             fd,
             zero_copy,
+            fragments,
             tx_budget,
             tx_refused: 0,
         })
@@ -122,6 +128,11 @@ impl Socket {
     #[must_use]
     pub(super) fn zero_copy(&self) -> bool {
         self.zero_copy
+    }
+
+    /// True when packets may have several parts: the interface's frames do not fit into a chunk, and kernel and driver can do it.
+    pub(super) fn fragments(&self) -> bool {
+        self.fragments
     }
 
     /// The kernel's six counters (`XDP_STATISTICS`).
@@ -241,7 +252,13 @@ fn register(fd: &OwnedFd, umem: Umem, params: &AfXdpParams) -> Result<(), DevErr
     })
 }
 
-fn bind_queue(fd: &OwnedFd, link: &Link, params: &AfXdpParams, force_copy: bool) -> Result<(), DevError> {
+/// The longest frame of an interface, in bytes without FCS.
+pub(super) fn longest_frame(link: &Link) -> usize {
+    link.mtu as usize + FRAME_OVERHEAD
+}
+
+/// Binds the socket; tells whether packets may have several parts.
+fn bind_queue(fd: &OwnedFd, link: &Link, params: &AfXdpParams, force_copy: bool) -> Result<bool, DevError> {
     let mut flags = SocketAddrXdpFlags::empty();
     flags.set(SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, params.need_wakeup);
     flags |= match params.zero_copy {
@@ -250,6 +267,18 @@ fn bind_queue(fd: &OwnedFd, link: &Link, params: &AfXdpParams, force_copy: bool)
         ZeroCopy::Require => SocketAddrXdpFlags::XDP_ZEROCOPY,
         ZeroCopy::Never => SocketAddrXdpFlags::XDP_COPY,
     };
+    // Only where frames need it: not every driver can do both that and zero copy.
+    if longest_frame(link) > CHUNK - KERNEL_HEADROOM {
+        match bind_with(fd, link, params, flags | USE_SG) {
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+            result => return result.map(|()| true).map_err(|errno| bind_error(link, params, errno)),
+        }
+    }
+    bind_with(fd, link, params, flags).map(|()| false).map_err(|errno| bind_error(link, params, errno))
+}
+
+/// Binds the socket, waiting for one that is being closed.
+fn bind_with(fd: &OwnedFd, link: &Link, params: &AfXdpParams, flags: SocketAddrXdpFlags) -> Result<(), Errno> {
     let address = SocketAddrXdp::new(flags, link.index, params.queue);
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(1);
@@ -260,7 +289,7 @@ fn bind_queue(fd: &OwnedFd, link: &Link, params: &AfXdpParams, force_copy: bool)
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
-            Err(errno) => return Err(bind_error(link, params, errno)),
+            Err(errno) => return Err(errno),
         }
     }
 }

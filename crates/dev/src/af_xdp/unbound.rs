@@ -66,7 +66,7 @@ impl Unbound {
     /// # Errors
     /// Gives the frame back when the ring is full, or the frame cannot be sent from where it lies.
     pub fn send(&mut self, frame: XdpFrame) -> Result<(), XdpFrame> {
-        let mut slots = self.tx.reserve(1);
+        let mut slots = self.tx.reserve(1 + frame.frag_count() as u32);
         self.posts.send(&mut slots, frame)?;
         slots.submit();
         Ok(())

@@ -9,7 +9,7 @@ use waterwheel_xdp::{
 };
 
 use crate::support::{account, counter, cross, params, poll_until, pool, reflect, second_pair, worker, zone};
-use crate::testing::{Net, Stranger, frame, root};
+use crate::testing::{Net, Stranger, frame, root, run};
 
 fn stranger(name: &str) -> Stranger {
     Stranger::on(Link::by_name(name).unwrap().index)
@@ -45,6 +45,43 @@ fn packets_cross_two_interfaces_unchanged_and_the_queues_open_again_at_once() {
         }
         assert!(account(&zone).is_whole(), "{:?}", account(&zone));
         assert_eq!(Link::by_name("near").unwrap().xdp, None);
+    }
+}
+
+#[test]
+fn jumbo_frames_cross_two_interfaces_in_fragments() {
+    if !root("jumbo_frames_cross_two_interfaces_in_fragments") {
+        return;
+    }
+    let _net = Net::new();
+    second_pair();
+    for name in ["near", "far", "near2", "far2"] {
+        run(&format!("ip link set dev {name} mtu 9000"));
+    }
+    let (far, far2) = (stranger("far"), stranger("far2"));
+    let zone = zone();
+    for mode in [AttachMode::Native, AttachMode::Generic] {
+        let mut worker = worker(&zone, &["near", "near2"].map(|name| AfXdpParams { mode, ..params(name) }));
+        worker.poll(&mut cross);
+        let lens = [60, 1514, 3700, 3840, 3841, 4096, 7937, 9014];
+        for (n, len) in lens.into_iter().enumerate() {
+            for (from, to, port) in [(&far, &far2, 0), (&far2, &far, 1)] {
+                let sent = frame(len, (n * 2 + port) as u8);
+                from.send(&sent);
+                let before = worker.stats().ports[port].rx.packets;
+                poll_until(&mut worker, cross, |stats| stats.ports[port].rx.packets > before);
+                assert!(to.recv().unwrap() == sent, "{mode:?}: {len} bytes came out otherwise");
+            }
+        }
+        let stats = worker.close();
+        assert_eq!((stats.actions.redirect, stats.drops.total()), (16, 0), "{stats:?}");
+        assert_eq!(stats.ports[0].rx.bytes, lens.iter().sum::<usize>() as u64);
+        for port in 0..2 {
+            for name in ["copied_frames", "bad_rx_descs", "bad_completions", "rx_dropped", "quarantined_pages"] {
+                assert_eq!(counter(&stats, port, name), 0, "{mode:?}: {name}");
+            }
+        }
+        assert!(account(&zone).is_whole(), "{:?}", account(&zone));
     }
 }
 

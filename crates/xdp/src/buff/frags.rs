@@ -5,7 +5,7 @@
 use super::{AdjustError, HEADROOM, MIN_LEN, Place, XdpBuff, XdpFrame, outside};
 use crate::device::Traffic;
 use std::iter::once;
-use waterwheel_page_pool::mm::{Account, PAGE_SIZE, Page};
+use waterwheel_page_pool::mm::{Account, PAGE_SIZE, Page, RegionId};
 use waterwheel_page_pool::{Direction, PagePool};
 
 /// Most fragments behind the first part (the kernel's `MAX_SKB_FRAGS`).
@@ -79,48 +79,49 @@ impl XdpBuff {
         part(size - HEADROOM) + MAX_FRAGS * part(size)
     }
 
-    /// A packet with these bytes, in as many pages as they need: [`HEADROOM`] in front of the first part, fragments from the start of their pages on.
+    /// A packet of `len` bytes, in as many pages as they need: [`HEADROOM`] in front of the first part, fragments from the start of their pages on. The bytes are
+    /// what they were.
     ///
-    /// `None` when there are not enough pages, or the bytes do not fit into a packet.
-    pub fn copy_from(pool: &mut PagePool, direction: Direction, bytes: &[u8]) -> Option<Self> {
+    /// `None` when there are not enough pages, or it is longer than the [`longest`](Self::longest).
+    pub fn of_len(pool: &mut PagePool, direction: Direction, len: usize) -> Option<Self> {
+        let room = |size: usize| size.min(usize::from(u16::MAX));
         let size = PAGE_SIZE << pool.order();
-        let (first, mut rest) = bytes.split_at(bytes.len().min(size - HEADROOM).min(usize::from(u16::MAX)));
-        let mut packet = Self::with_len(pool.alloc(direction)?, first.len());
-        packet.data_mut().copy_from_slice(first);
-        while !rest.is_empty() {
-            let (part, behind) = rest.split_at(rest.len().min(size).min(usize::from(u16::MAX)));
+        let mut packet = Self::with_len(pool.alloc(direction)?, len.min(room(size - HEADROOM)));
+        let mut left = len - packet.len();
+        while left > 0 {
+            let part = left.min(room(size));
             let page = if packet.frag_count() < MAX_FRAGS { pool.alloc(direction) } else { None };
-            let Some(mut page) = page else {
+            let Some(page) = page else {
                 pool.put(packet.into_page());
                 return None;
             };
-            page.as_mut_slice()[..part.len()].copy_from_slice(part);
-            let _ = packet.push_frag(page, 0, part.len());
-            rest = behind;
+            let _ = packet.push_frag(page, 0, part);
+            left -= part;
         }
         Some(packet)
     }
 
-    /// The same packet in pages of `pool`: each part at the offset where it is. `None` when there are not enough pages, or they are smaller.
+    /// A packet with these bytes: see [`of_len`](Self::of_len).
+    pub fn copy_from(pool: &mut PagePool, direction: Direction, bytes: &[u8]) -> Option<Self> {
+        let mut packet = Self::of_len(pool, direction, bytes.len())?;
+        packet.store_bytes(0, bytes);
+        Some(packet)
+    }
+
+    /// A packet with the same bytes: see [`of_len`](Self::of_len).
     pub fn duplicate(&self, pool: &mut PagePool, direction: Direction) -> Option<Self> {
-        let copy_of = |pool: &mut PagePool, bytes: &[u8], offset: usize| {
-            if offset + bytes.len() > PAGE_SIZE << pool.order() {
-                return None;
-            }
-            let mut page = pool.alloc(direction)?;
-            page.as_mut_slice()[offset..offset + bytes.len()].copy_from_slice(bytes);
-            Some(page)
-        };
-        let mut copy = Self::new(copy_of(pool, self.data(), self.offset())?, self.offset(), self.len());
-        for part in self.page.chain() {
-            let range = Place(part.note()).range();
-            let Some(page) = copy_of(pool, &part.as_slice()[range.clone()], range.start) else {
-                pool.put(copy.into_page());
-                return None;
-            };
-            let _ = copy.push_frag(page, range.start, range.len());
+        let mut copy = Self::of_len(pool, direction, self.total_len())?;
+        let mut offset = 0;
+        for part in self.parts() {
+            copy.store_bytes(offset, part);
+            offset += part.len();
         }
         Some(copy)
+    }
+
+    /// Whether all its pages are of that region.
+    pub fn is_of(&self, region: RegionId) -> bool {
+        self.page.region_id() == region && self.page.chain().all(|part| part.region_id() == region)
     }
 
     /// Copies bytes out of the packet, from `offset` on, across its parts (`bpf_xdp_load_bytes`). Tells whether it has so many; else nothing is copied.
@@ -241,6 +242,11 @@ impl XdpFrame {
     /// Copies bytes out of the packet: see [`XdpBuff::load_bytes`].
     pub fn load_bytes(&self, offset: usize, out: &mut [u8]) -> bool {
         self.0.load_bytes(offset, out)
+    }
+
+    /// Whether all its pages are of that region.
+    pub fn is_of(&self, region: RegionId) -> bool {
+        self.0.is_of(region)
     }
 
     /// The same packet in pages of `pool`: see [`XdpBuff::duplicate`].

@@ -19,6 +19,8 @@ const LINK_DETACH: u32 = 34;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
 const PROG_TYPE_XDP: u32 = 6;
+/// `BPF_F_XDP_HAS_FRAGS`.
+const XDP_HAS_FRAGS: u32 = 1 << 5;
 const ATTACH_TYPE_XDP: u32 = 37;
 
 /// `XDP_FLAGS_SKB_MODE`: generic XDP, in the network stack.
@@ -117,7 +119,22 @@ pub(super) fn delete_xskmap(map: BorrowedFd<'_>, queue: u32) -> Result<(), Errno
 }
 
 /// Loads an XDP program. A `log` that is not empty is filled with the verifier's words.
+///
+/// It takes packets with fragments, of which it sees the first part, where the kernel has such (Linux 5.18).
 pub(super) fn load_xdp(insns: &[u64], prog_name: &str, license: &CStr, log: &mut [u8]) -> Result<OwnedFd, Errno> {
+    match load_with(insns, prog_name, license, log, XDP_HAS_FRAGS) {
+        Err(Errno::INVAL) => load_with(insns, prog_name, license, log, 0),
+        result => result,
+    }
+}
+
+fn load_with(
+    insns: &[u64],
+    prog_name: &str,
+    license: &CStr,
+    log: &mut [u8],
+    prog_flags: u32,
+) -> Result<OwnedFd, Errno> {
     #[repr(C)]
     struct Attr {
         prog_type: u32,
@@ -142,7 +159,7 @@ pub(super) fn load_xdp(insns: &[u64], prog_name: &str, license: &CStr, log: &mut
         log_size: log.len() as u32,
         log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
         kern_version: 0,
-        prog_flags: 0,
+        prog_flags,
         prog_name: name(prog_name),
         prog_ifindex: 0,
         expected_attach_type: ATTACH_TYPE_XDP,
