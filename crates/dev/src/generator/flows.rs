@@ -38,7 +38,7 @@ impl Flows {
     }
 
     /// Writes the next packet to the beginning of `room` and tells its length. `room` has [`Flows::longest`] bytes at least.
-    #[inline]
+    #[inline(always)] // into each of two loops
     pub(super) fn write_next(&mut self, room: &mut [u8]) -> usize {
         let template = &self.templates[self.at];
         self.at = if self.at + 1 == self.templates.len() { 0 } else { self.at + 1 };

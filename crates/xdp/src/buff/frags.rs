@@ -295,15 +295,15 @@ impl Traffic {
         Self::sum(frames.len(), frames.iter().map(|frame| &frame.0))
     }
 
-    /// Mostly no packet of a batch has fragments; so that is asked once.
+    /// Mostly no packet of a batch has fragments; so that is asked once, of all places together.
     #[inline]
     fn sum<'a>(packets: usize, all: impl Iterator<Item = &'a XdpBuff> + Clone) -> Self {
-        let (mut bytes, mut frags) = (0, 0);
+        let (mut bytes, mut places) = (0, 0);
         for packet in all.clone() {
             bytes += packet.len() as u64;
-            frags |= packet.place.frags();
+            places |= packet.place.0;
         }
-        if frags > 0 {
+        if Place(places).frags() > 0 {
             bytes = all.map(|packet| packet.total_len() as u64).sum();
         }
         Self { packets: packets as u64, bytes }
