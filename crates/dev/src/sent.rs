@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "gen", feature = "null"))]
 use waterwheel_xdp::Traffic;
-use waterwheel_xdp::{Account, Homes, Page, XdpFrame};
+use waterwheel_xdp::{Account, Homes, XdpFrame};
 #[cfg(any(feature = "gen", feature = "pcap"))]
 use waterwheel_xdp::{HEADROOM, PagePool, mm::PAGE_SIZE};
 
@@ -57,7 +57,7 @@ impl Sent {
 
 /// Marks a page that a device holds, if it is one of the zone whose pages are counted.
 #[cfg(feature = "tap")]
-pub(crate) fn mark(account: &mut Account, page: &Page) {
+pub(crate) fn mark(account: &mut Account, page: &waterwheel_xdp::Page) {
     if page.region_id() == account.zone().id() {
         account.held_by_device(page.number(), page.order());
     }
