@@ -6,6 +6,8 @@
 
 mod action;
 mod buff;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod control;
 mod device;
 mod drops;

@@ -43,13 +43,18 @@ impl Net {
         let net = Self { name };
         let file = File::open(format!("/run/netns/{}", net.name)).unwrap();
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        Self::pair();
+        net
+    }
+
+    /// Makes the pair `near` and `far`, up: [`Net::new`] has, and after `ip link del near` there may be another one.
+    pub(super) fn pair() {
         run("ip link add near type veth peer name far");
         // No packets but those of the test.
         for name in ["near", "far"] {
             run(&format!("ip link set dev {name} addrgenmode none arp off"));
             run(&format!("ip link set dev {name} up"));
         }
-        net
     }
 }
 
@@ -89,6 +94,11 @@ impl Stranger {
         }
     }
 
+    /// Sends a packet unless there is no room for it now.
+    pub(super) fn send_now(&self, packet: &[u8]) -> bool {
+        rustix::net::send(&self.fd, packet, rustix::net::SendFlags::DONTWAIT).is_ok_and(|sent| sent == packet.len())
+    }
+
     pub(super) fn send(&self, packet: &[u8]) {
         let sent = rustix::net::send(&self.fd, packet, rustix::net::SendFlags::empty()).unwrap();
         assert_eq!(sent, packet.len());
@@ -118,4 +128,10 @@ pub(super) fn frame(len: usize, seed: u8) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
     frame.extend((0..len - 14).map(|at| seed.wrapping_add(at as u8)));
     frame
+}
+
+impl AsFd for Stranger {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }

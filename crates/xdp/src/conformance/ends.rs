@@ -1,0 +1,126 @@
+//! The end of a device, in the middle of everything.
+
+use super::bed::{Bed, mixed, packet};
+use super::pattern::number;
+use super::{Asked, Cut, Receives, Rig, Sends, Verdict, ensure};
+use crate::Zone;
+use crate::buff::{XdpBuff, XdpFrame};
+use crate::device::Health;
+use std::time::Instant;
+
+/// Frames in flight each way.
+const IN_FLIGHT: usize = 100;
+/// Times that a device is made anew.
+const TIMES: usize = 4;
+
+/// Gets frames under way, both ways, and holds some that were received: nothing is waited for.
+fn make_busy(bed: &mut Bed) -> Vec<XdpBuff> {
+    let frames = mixed(&bed.profile, 0, IN_FLIGHT);
+    if bed.profile.receives == Receives::Wire
+        && let Some(peer) = &mut bed.peer
+    {
+        frames.iter().take_while(|frame| peer.put(frame)).count();
+    }
+    let held = bed.receive_packets(16);
+    if bed.profile.sends != Sends::Nothing {
+        let mut given: Vec<XdpFrame> = frames.iter().filter_map(|bytes| packet(&mut bed.pools[0], bytes)).collect();
+        bed.send(&mut given);
+    }
+    held
+}
+
+pub(super) fn stop_while_busy(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
+    let inbound = mixed(&rig.profile(), 0, IN_FLIGHT);
+    let mut bed = Bed::open(rig, zone, &inbound);
+    let held = make_busy(&mut bed);
+    bed.stop("with frames in flight")?;
+    drop(held);
+    bed.end("stopped with frames in flight")?;
+    Ok(Asked::Yes)
+}
+
+pub(super) fn drop_while_busy(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
+    let inbound = mixed(&rig.profile(), 0, IN_FLIGHT);
+    let mut bed = Bed::open(rig, zone, &inbound);
+    let held = make_busy(&mut bed);
+    drop(bed.device.take());
+    drop(held);
+    bed.end("dropped with frames in flight")?;
+    Ok(Asked::Yes)
+}
+
+pub(super) fn reset_while_busy(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
+    if rig.profile().sends != Sends::Wire && rig.profile().receives != Receives::Wire {
+        return Ok(Asked::No);
+    }
+    let mut bed = Bed::open(rig, zone, &[]);
+    for time in 0..TIMES {
+        let held = make_busy(&mut bed);
+        let cut = rig.cut();
+        bed.peer = None;
+        let deadline = Instant::now() + bed.profile.patience;
+        let mut rounds = 0;
+        loop {
+            // A worker goes on as long as the device does not say that it has failed.
+            drop(bed.receive_packets(16));
+            let mut more: Vec<_> = packet(&mut bed.pools[0], &mixed(&bed.profile, 0, 1)[0]).into_iter().collect();
+            bed.send(&mut more);
+            bed.turn();
+            rounds += 1;
+            match (cut, bed.device().health()) {
+                (Cut::Failed, Health::Failed(why)) => {
+                    ensure!(!why.is_empty(), "it failed, and does not say why");
+                    break;
+                }
+                (Cut::Survived, Health::Failed(why)) => {
+                    return Err(format!("the profile has it survive, and it failed: {why}"));
+                }
+                (Cut::Survived, _) if rounds == 10 => break,
+                _ => {}
+            }
+            ensure!(Instant::now() < deadline, "it is of no more use, and its health is {:?}", bed.device().health());
+        }
+        bed.stop("after the other end vanished")?;
+        drop(held);
+        bed.end(&format!("after the other end vanished for time {time}"))?;
+        bed.reopen(rig, &[]);
+        works(&mut bed, &format!("made anew after the other end vanished for time {time}"))?;
+    }
+    Ok(Asked::Yes)
+}
+
+pub(super) fn reopen(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
+    let inbound = mixed(&rig.profile(), 0, IN_FLIGHT);
+    let mut bed = Bed::open(rig, zone, &inbound);
+    for time in 0..TIMES {
+        let held = make_busy(&mut bed);
+        bed.stop("with frames in flight")?;
+        drop(held);
+        bed.end(&format!("device {time}"))?;
+        bed.reopen(rig, &inbound);
+        works(&mut bed, &format!("device {}", time + 1))?;
+        bed.end(&format!("device {}", time + 1))?;
+        bed.reopen(rig, &inbound);
+    }
+    Ok(Asked::Yes)
+}
+
+/// Some frames each way.
+fn works(bed: &mut Bed, what: &str) -> Result<(), String> {
+    let frames = mixed(&bed.profile, 1 << 20, 20);
+    let (sends, receives) = (bed.profile.sends == Sends::Wire, bed.profile.receives == Receives::Wire);
+    if !bed.profile.lossless {
+        return Ok(());
+    }
+    if receives {
+        let came = bed.carry_in(&frames, 20, 64);
+        let new = came.iter().filter(|bytes| number(bytes) >= Some(1 << 20)).count();
+        ensure!(new == frames.len(), "{what}: received {new} of {} frames", frames.len());
+    }
+    if sends {
+        let out = bed.carry_out(&frames, 20);
+        let new = out.iter().filter(|bytes| number(bytes) >= Some(1 << 20)).count();
+        ensure!(new == frames.len(), "{what}: sent {new} of {} frames", frames.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! Devices that each break one rule, to see that the suite can fail: the check that the rule has its name from must catch it.
+
+use crate::profile;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use waterwheel_xdp::conformance::{CHECKS, Cut, DevicePeer, Nobody, Pair, Profile, Receives, Rig, Sends, run};
+use waterwheel_xdp::mm::RegionId;
+use waterwheel_xdp::{
+    Account, Capabilities, Device, Direction, Drops, Health, Homes, PagePool, Traffic, Veth, Wait, XdpBuff, XdpFrame,
+    Zone, veth,
+};
+
+/// What is wrong with a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    SwapsNeighbours,
+    FlipsABit,
+    LosesSilently,
+    DeliversTwice,
+    CutsTheLongest,
+    TakesWhatIsTooLong,
+    LeavesRuntsForEver,
+    LosesBehindTheBudget,
+    CountsOneMore,
+    SaysOneMoreReceived,
+    GivesOneMore,
+    DropsWhenFull,
+    TurnsWhatIsLeft,
+    PromisesRoom,
+    NeverWakes,
+    NeverSleeps,
+    MiscountsInFlight,
+    KeepsForeignPages,
+    KeepsOrphans,
+    KeepsPagesWhenStopped,
+    KeepsPagesWhenDropped,
+    KeepsPagesWhenCut,
+    DoesNotNoticeTheCut,
+    WorksOnce,
+    SendsAgainstItsProfile,
+}
+
+use Fault::*;
+
+/// Every fault, and the rule that must catch it.
+const FAULTS: [(Fault, &str); 25] = [
+    (SwapsNeighbours, "order"),
+    (FlipsABit, "payload"),
+    (LosesSilently, "loss"),
+    (DeliversTwice, "duplicates"),
+    (CutsTheLongest, "lengths"),
+    (TakesWhatIsTooLong, "lengths"),
+    (LeavesRuntsForEver, "runts"),
+    (LosesBehindTheBudget, "bursts"),
+    (CountsOneMore, "counters"),
+    (SaysOneMoreReceived, "counters"),
+    (GivesOneMore, "budget"),
+    (DropsWhenFull, "ring_full"),
+    (TurnsWhatIsLeft, "ring_full"),
+    (PromisesRoom, "ring_full"),
+    (NeverWakes, "ring_empty"),
+    (NeverSleeps, "ring_empty"),
+    (MiscountsInFlight, "conservation"),
+    (KeepsForeignPages, "foreign_pages"),
+    (KeepsOrphans, "orphans"),
+    (KeepsPagesWhenStopped, "stop_while_busy"),
+    (KeepsPagesWhenDropped, "drop_while_busy"),
+    (KeepsPagesWhenCut, "reset_while_busy"),
+    (DoesNotNoticeTheCut, "reset_while_busy"),
+    (WorksOnce, "reopen"),
+    (SendsAgainstItsProfile, "profile"),
+];
+
+/// A veth with a fault.
+struct Broken {
+    inner: Veth,
+    fault: Fault,
+    region: RegionId,
+    /// The other end was cut off.
+    cut: Arc<AtomicBool>,
+    /// It is not the first one over this memory.
+    later: bool,
+    packets: u64,
+    held: Vec<XdpFrame>,
+    stopped: bool,
+}
+
+/// Nobody gets these pages again.
+fn keep(frames: Vec<XdpFrame>) {
+    Box::leak(Box::new(frames));
+}
+
+impl Broken {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+}
+
+impl Device for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let max_frame = if self.is(TakesWhatIsTooLong) { 3840 } else { usize::from(u16::MAX) };
+        Capabilities { max_frame, ..self.inner.capabilities() }
+    }
+
+    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
+        self.inner.complete(homes)
+    }
+
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        let budget = budget + usize::from(self.is(GivesOneMore));
+        let mut received = self.inner.rx(pool, batch, budget);
+        self.packets += received as u64;
+        match self.fault {
+            SwapsNeighbours if received > 1 => batch.swap(0, 1),
+            FlipsABit => {
+                batch.iter_mut().filter(|packet| packet.len() > 1000).for_each(|packet| packet.data_mut()[999] ^= 4)
+            }
+            CutsTheLongest => {
+                batch.iter_mut().filter(|packet| packet.len() == 3840).for_each(|packet| packet.set_len(3839))
+            }
+            DeliversTwice if received > 0 && received < budget => {
+                let mut copy = XdpBuff::with_len(pool.alloc(Direction::Rx).unwrap(), batch[0].len());
+                copy.data_mut().copy_from_slice(batch[0].data());
+                batch.push(copy);
+                received += 1;
+            }
+            SaysOneMoreReceived if received > 0 => received += 1,
+            _ => {}
+        }
+        received
+    }
+
+    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+        let mut lost = Vec::new();
+        let region = self.region;
+        match self.fault {
+            LosesSilently => lost.extend((frames.len() > 40).then(|| frames.remove(40))),
+            LosesBehindTheBudget => lost.extend(frames.drain(frames.len().min(64)..)),
+            WorksOnce if self.later => lost.append(frames),
+            KeepsForeignPages => keep(frames.extract_if(.., |frame| frame.page().region_id() != region).collect()),
+            KeepsOrphans => keep(
+                frames.extract_if(.., |frame| frame.page().region_id() == region && !pool.owns(frame.page())).collect(),
+            ),
+            KeepsPagesWhenCut if self.cut.load(Ordering::Relaxed) => keep(std::mem::take(frames)),
+            KeepsPagesWhenStopped | KeepsPagesWhenDropped if frames.len() == 100 => self.held.push(frames.remove(0)),
+            LeavesRuntsForEver if frames.iter().any(|frame| frame.len() < 14) => return Traffic::default(),
+            _ => {}
+        }
+        let mut sent = Traffic::default();
+        lost.iter().for_each(|frame| sent.add(frame.len()));
+        sent.merge(self.inner.tx(pool, frames, drops));
+        sent.packets += u64::from(self.is(CountsOneMore));
+        match self.fault {
+            DropsWhenFull => frames.clear(),
+            TurnsWhatIsLeft => frames.reverse(),
+            _ => {}
+        }
+        sent
+    }
+
+    fn tx_room(&mut self) -> usize {
+        if self.is(PromisesRoom) { 300 } else { self.inner.tx_room() }
+    }
+
+    fn wait(&self) -> Wait {
+        match self.fault {
+            NeverWakes => Wait::Never,
+            NeverSleeps => Wait::Now,
+            _ => self.inner.wait(),
+        }
+    }
+
+    fn health(&mut self) -> Health {
+        match self.fault {
+            KeepsPagesWhenCut if self.cut.load(Ordering::Relaxed) => Health::Failed("the other end is gone".to_owned()),
+            _ => self.inner.health(),
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        if self.is(MiscountsInFlight) && !self.stopped { 1 } else { 0 }
+    }
+
+    fn account(&self, account: &mut Account) {
+        self.inner.account(account);
+    }
+
+    fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.stopped = true;
+        let held = std::mem::take(&mut self.held);
+        if self.is(KeepsPagesWhenStopped) {
+            keep(held);
+        }
+        self.inner.shutdown(homes);
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        keep(std::mem::take(&mut self.held));
+    }
+}
+
+struct Workshop {
+    fault: Fault,
+    cut: Arc<AtomicBool>,
+    /// Memory over which there was a device.
+    used: HashSet<RegionId>,
+}
+
+impl Rig for Workshop {
+    fn profile(&self) -> Profile {
+        let sends = if self.fault == SendsAgainstItsProfile { Sends::Nothing } else { Sends::Wire };
+        Profile { sends, patience: Duration::from_millis(20), ..profile() }
+    }
+
+    fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
+        let (near, far) = veth("near", "far", 256);
+        self.cut.store(false, Ordering::Relaxed);
+        let device = Broken {
+            inner: near,
+            fault: self.fault,
+            region: zone.id(),
+            cut: self.cut.clone(),
+            later: !self.used.insert(zone.id()),
+            packets: 0,
+            held: Vec::new(),
+            stopped: false,
+        };
+        Pair { device: Box::new(device), peer: Box::new(DevicePeer::new(Box::new(far), zone)) }
+    }
+
+    fn cut(&mut self) -> Cut {
+        match self.fault {
+            KeepsPagesWhenCut | DoesNotNoticeTheCut => {
+                self.cut.store(true, Ordering::Relaxed);
+                Cut::Failed
+            }
+            _ => Cut::Survived,
+        }
+    }
+}
+
+#[test]
+fn every_fault_is_caught_by_the_rule_that_it_breaks() {
+    for (fault, rule) in FAULTS {
+        let report = run(&mut Workshop { fault, cut: Arc::default(), used: HashSet::new() });
+        let broken: Vec<_> = report.broken.iter().map(|violation| violation.rule).collect();
+        assert!(broken.contains(&rule), "{fault:?} was to be caught by `{rule}`: {:#?}", report.broken);
+    }
+}
+
+/// A source that never says that it has given everything.
+struct Endless(Vec<Vec<u8>>);
+
+impl Device for Endless {
+    fn name(&self) -> &str {
+        "endless"
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { tx: false, ..Capabilities::default() }
+    }
+    fn complete(&mut self, _: &mut Homes<'_>) -> usize {
+        0
+    }
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        let before = batch.len();
+        for bytes in self.0.drain(..budget.min(self.0.len())) {
+            let mut packet = XdpBuff::with_len(pool.alloc(Direction::Rx).unwrap(), bytes.len());
+            packet.data_mut().copy_from_slice(&bytes);
+            batch.push(packet);
+        }
+        batch.len() - before
+    }
+    fn tx(&mut self, _: &mut PagePool, _: &mut Vec<XdpFrame>, _: &mut Drops) -> Traffic {
+        Traffic::default()
+    }
+    fn wait(&self) -> Wait {
+        if self.0.is_empty() { Wait::Never } else { Wait::Now }
+    }
+}
+
+struct Shelf;
+
+impl Rig for Shelf {
+    fn profile(&self) -> Profile {
+        Profile { receives: Receives::File, sends: Sends::Nothing, ..Profile::default() }
+    }
+    fn open(&mut self, _: &Zone, inbound: &[Vec<u8>]) -> Pair {
+        Pair { device: Box::new(Endless(inbound.to_vec())), peer: Box::new(Nobody) }
+    }
+}
+
+#[test]
+fn a_source_that_never_ends_is_caught_and_every_rule_has_a_fault() {
+    let report = run(&mut Shelf);
+    let broken: Vec<_> = report.broken.iter().map(|violation| violation.rule).collect();
+    assert_eq!(broken, ["the_last_packet"], "{:#?}", report.broken);
+
+    let caught: HashSet<_> = FAULTS.iter().map(|(_, rule)| *rule).chain(broken).collect();
+    let without: Vec<_> = CHECKS.iter().map(|check| check.name).filter(|name| !caught.contains(name)).collect();
+    assert!(without.is_empty(), "nothing shows that these can fail: {without:?}");
+}
