@@ -183,7 +183,9 @@ impl Device for Tap {
         let mut traffic = Traffic::default();
         let mut taken = 0;
         for frame in frames.iter() {
-            match self.write(frame) {
+            // The driver would take longer ones, which no IP packet is.
+            let written = if frame.total_len() > MAX_FRAME { Err(Errno::MSGSIZE) } else { self.write(frame) };
+            match written {
                 Ok(len) => traffic.add(len),
                 Err(Errno::AGAIN | Errno::INTR) => {
                     self.counters.tx_busy += 1;

@@ -53,6 +53,9 @@ fn af_xdp_conforms() {
     assert_eq!(report.not_asked, ["the_last_packet"]);
 }
 
+/// Jumbo frames: three pages each.
+const MTU: usize = 9000;
+
 /// A tap, and a packet socket on the host's side of it.
 struct Taps {
     _net: Net,
@@ -77,11 +80,12 @@ impl Peer for Host {
 
 impl Rig for Taps {
     fn profile(&self) -> Profile {
-        Profile::default()
+        Profile { longest: MTU + 14, ..Profile::default() }
     }
 
     fn open(&mut self, _: &Zone, _: &[Vec<u8>]) -> Pair {
         let tap = Tap::open("wwconf").unwrap_or_else(|error| panic!("{error}"));
+        run(&format!("ip link set dev wwconf mtu {MTU}"));
         let socket = Stranger::on(Link::by_name("wwconf").unwrap().index);
         set_socket_recv_buffer_size_force(&socket, 8 << 20).unwrap();
         Pair { device: Box::new(tap), peer: Box::new(Host { socket, seen: VecDeque::new() }) }

@@ -22,8 +22,11 @@ pub(super) fn pool(zone: &Zone) -> PagePool {
         .expect("a pool for a test")
 }
 
-/// `bytes` in a page of `pool`; longer than that, in a block of the pool's zone. Nothing when there is none.
-pub(super) fn packet(pool: &mut PagePool, bytes: &[u8]) -> Option<XdpFrame> {
+/// `bytes` in pages of `pool`, for a device that takes so many fragments; without fragments, in a page or a block of pages. Nothing when there is none.
+pub(super) fn packet(pool: &mut PagePool, bytes: &[u8], max_frags: usize) -> Option<XdpFrame> {
+    if max_frags > 0 && bytes.len() > PAGE - HEADROOM {
+        return XdpBuff::copy_from(pool, Direction::Tx, bytes).map(XdpFrame::from);
+    }
     let page = if bytes.len() <= PAGE {
         pool.alloc(Direction::Tx)?
     } else {
@@ -34,6 +37,11 @@ pub(super) fn packet(pool: &mut PagePool, bytes: &[u8]) -> Option<XdpFrame> {
     let mut packet = XdpBuff::new(page, offset, bytes.len());
     packet.data_mut().copy_from_slice(bytes);
     Some(packet.into())
+}
+
+/// All bytes of a packet.
+pub(super) fn bytes_of(packet: &XdpBuff) -> Vec<u8> {
+    packet.parts().flatten().copied().collect()
 }
 
 /// What a device said of its own doing, beside what was seen of it.
@@ -116,7 +124,7 @@ impl Bed {
     /// The same; the pages go home, and the bytes are given.
     pub(super) fn receive(&mut self, budget: usize) -> Vec<Vec<u8>> {
         let batch = self.receive_packets(budget);
-        let bytes = batch.iter().map(|packet| packet.data().to_vec()).collect();
+        let bytes = batch.iter().map(bytes_of).collect();
         Homes::new(&mut self.pools).put_bulk(batch.into_iter().map(XdpBuff::into_page));
         bytes
     }
@@ -141,12 +149,13 @@ impl Bed {
     /// Sends frames, `burst` at a time, as fast as the device takes them, and gives what came out.
     pub(super) fn carry_out(&mut self, frames: &[Vec<u8>], burst: usize) -> Vec<Vec<u8>> {
         let (mut out, mut rest) = (Vec::new(), frames);
+        let frags = self.device().capabilities().max_frags;
         let mut waiting: Vec<XdpFrame> = Vec::new();
         let (dropped, mut since) = (self.drops.total(), Instant::now());
         while since.elapsed() < self.profile.patience {
             while waiting.len() < burst
                 && let Some((first, others)) = rest.split_first()
-                && let Some(frame) = packet(&mut self.pools[0], first)
+                && let Some(frame) = packet(&mut self.pools[0], first, frags)
             {
                 waiting.push(frame);
                 rest = others;
@@ -263,6 +272,11 @@ impl Bed {
         let out = self.pools[0].outstanding();
         super::ensure!(out == 0, "{what}: {out} pages of the pool did not come home");
         Ok(())
+    }
+
+    /// `bytes` in a page of the pool.
+    pub(super) fn packet(&mut self, bytes: &[u8]) -> Option<XdpFrame> {
+        packet(&mut self.pools[0], bytes, 0)
     }
 
     /// How many were dropped for one of `reasons`.

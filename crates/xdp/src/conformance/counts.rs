@@ -31,8 +31,7 @@ pub(super) fn profile(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
         ensure!(got == 0, "it receives nothing, by its profile, and gave {got} packets");
     }
     if profile.sends == Sends::Nothing {
-        let mut given: Vec<XdpFrame> =
-            frames.iter().filter_map(|bytes| super::bed::packet(&mut bed.pools[0], bytes)).collect();
+        let mut given: Vec<XdpFrame> = frames.iter().filter_map(|bytes| bed.packet(bytes)).collect();
         bed.send(&mut given);
         let refused = bed.dropped(&[DropReason::NotSupported, DropReason::DeviceDown]) + given.len() as u64;
         ensure!(

@@ -1,6 +1,6 @@
 //! The end of a device, in the middle of everything.
 
-use super::bed::{Bed, mixed, packet};
+use super::bed::{Bed, mixed};
 use super::pattern::number;
 use super::{Asked, Cut, Receives, Rig, Sends, Verdict, ensure};
 use crate::Zone;
@@ -23,7 +23,7 @@ fn make_busy(bed: &mut Bed) -> Vec<XdpBuff> {
     }
     let held = bed.receive_packets(16);
     if bed.profile.sends != Sends::Nothing {
-        let mut given: Vec<XdpFrame> = frames.iter().filter_map(|bytes| packet(&mut bed.pools[0], bytes)).collect();
+        let mut given: Vec<XdpFrame> = frames.iter().filter_map(|bytes| bed.packet(bytes)).collect();
         bed.send(&mut given);
     }
     held
@@ -63,7 +63,7 @@ pub(super) fn reset_while_busy(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
         loop {
             // A worker goes on as long as the device does not say that it has failed.
             drop(bed.receive_packets(16));
-            let mut more: Vec<_> = packet(&mut bed.pools[0], &mixed(&bed.profile, 0, 1)[0]).into_iter().collect();
+            let mut more: Vec<_> = bed.packet(&mixed(&bed.profile, 0, 1)[0]).into_iter().collect();
             bed.send(&mut more);
             bed.turn();
             rounds += 1;

@@ -11,7 +11,7 @@
 //!
 //! impl Rig for Memory {
 //!     fn profile(&self) -> Profile {
-//!         Profile { fills: true, longest: 3840, ..Profile::default() }
+//!         Profile { fills: true, longest: 9000, ..Profile::default() }
 //!     }
 //!
 //!     fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
@@ -28,6 +28,7 @@
 mod bed;
 mod counts;
 mod ends;
+mod fragments;
 mod pages;
 mod pattern;
 mod peer;
@@ -188,6 +189,11 @@ pub const CHECKS: &[Check] = &[
         run: traffic::runts,
     },
     Check { name: "bursts", rule: "1, 2, 63, 64, 65 and 256 frames at once are all the same", run: traffic::bursts },
+    Check {
+        name: "fragments",
+        rule: "a packet of several parts comes out whole, and one of more parts than the device takes is counted",
+        run: fragments::fragments,
+    },
     Check {
         name: "counters",
         rule: "taken = sent + dropped, in packets and in bytes, and received = what was appended",

@@ -38,7 +38,7 @@ pub(super) fn foreign_pages(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
         return Ok(Asked::No);
     }
     let mut stranger = pool(&elsewhere);
-    send_all(&mut bed, |_, bytes| packet(&mut stranger, bytes))?;
+    send_all(&mut bed, |_, bytes| packet(&mut stranger, bytes, 0))?;
     let promised = bed.device.as_ref().is_some_and(|device| device.capabilities().foreign_pages);
     let refused = bed.dropped(&[DropReason::ForeignPage]);
     ensure!(!promised || refused == 0, "its capabilities have foreign_pages, and it refused {refused}");
@@ -56,7 +56,7 @@ pub(super) fn orphans(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
     }
     let mut gone = Some(pool(zone));
     let frames = mixed(&bed.profile, 0, 100);
-    let mut made: Vec<XdpFrame> = frames.iter().filter_map(|bytes| packet(gone.as_mut()?, bytes)).rev().collect();
+    let mut made: Vec<XdpFrame> = frames.iter().filter_map(|bytes| packet(gone.as_mut()?, bytes, 0)).rev().collect();
     drop(gone.take());
     send_all(&mut bed, |_, _| made.pop())?;
     bed.end("after pages whose pool is gone")?;

@@ -56,7 +56,7 @@ impl DevicePeer {
         self.device.complete(&mut Homes::new(&mut self.pools));
         let mut batch = Vec::with_capacity(64);
         self.device.rx(&mut self.pools[0], &mut batch, 64);
-        self.received.extend(batch.iter().map(|packet| packet.data().to_vec()));
+        self.received.extend(batch.iter().map(bed::bytes_of));
         Homes::new(&mut self.pools).put_bulk(batch.into_iter().map(XdpBuff::into_page));
         self.device.flush();
     }
@@ -64,7 +64,8 @@ impl DevicePeer {
 
 impl Peer for DevicePeer {
     fn put(&mut self, frame: &[u8]) -> bool {
-        let Some(frame) = bed::packet(&mut self.pools[0], frame) else { return false };
+        let frags = self.device.capabilities().max_frags;
+        let Some(frame) = bed::packet(&mut self.pools[0], frame, frags) else { return false };
         let mut frames = vec![frame];
         self.device.tx(&mut self.pools[0], &mut frames, &mut Drops::default());
         self.device.flush();

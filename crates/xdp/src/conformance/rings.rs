@@ -1,6 +1,6 @@
 //! Rings that are full, and rings that are empty.
 
-use super::bed::{Bed, mixed, packet};
+use super::bed::{Bed, mixed};
 use super::pattern::{damage, number};
 use super::{Asked, Receives, Rig, Sends, Verdict, ensure};
 use crate::Zone;
@@ -24,7 +24,7 @@ pub(super) fn ring_full(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
     let (mut given, mut left) = (0, Vec::new());
     while left.is_empty() && given < frames.len() {
         let burst = &frames[given..(given + 32).min(frames.len())];
-        left.extend(burst.iter().filter_map(|bytes| packet(&mut bed.pools[0], bytes)));
+        left.extend(burst.iter().filter_map(|bytes| bed.packet(bytes)));
         given += left.len();
         bed.send(&mut left); // and nobody takes anything out, and nobody kicks
     }

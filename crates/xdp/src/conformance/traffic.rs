@@ -4,6 +4,7 @@ use super::bed::{Bed, mixed, wires};
 use super::pattern::{self, HEADER, damage, number};
 use super::{Asked, Profile, Receives, Rig, Sends, Verdict, ensure};
 use crate::Zone;
+use crate::buff::XdpBuff;
 use crate::drops::DropReason;
 
 /// Frames of a run.
@@ -117,10 +118,11 @@ pub(super) fn duplicates(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
     })
 }
 
-/// Lengths at which drivers change their mind: the shortest frame, the shortest with its padding, a cache line, the MTU, and the longest.
+/// Lengths at which drivers change their mind: the shortest frame, the shortest with its padding, a cache line, the MTU, a page, and the longest.
 fn boundaries(profile: &Profile) -> Vec<usize> {
     let longest = profile.longest;
-    let mut lengths = vec![HEADER, 59, 60, 61, 64, 1514, longest.saturating_sub(1), longest];
+    let mut lengths =
+        vec![HEADER, 59, 60, 61, 64, 1514, 3840, 3841, 4096, 4097, 9000, longest.saturating_sub(1), longest];
     lengths.retain(|len| (profile.shortest.max(HEADER)..=longest).contains(len));
     lengths.sort_unstable();
     lengths.dedup();
@@ -148,9 +150,11 @@ pub(super) fn lengths(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
 /// One byte more than the device says that it takes.
 fn too_long(rig: &mut dyn Rig, zone: &Zone) -> Result<(), String> {
     let mut bed = Bed::open(rig, zone, &[]);
-    let most = bed.device().capabilities().max_frame;
-    if most >= usize::from(u16::MAX) {
-        return Ok(()); // no frame is longer
+    let can = bed.device().capabilities();
+    let (most, longest) =
+        (can.max_frame, if can.max_frags > 0 { XdpBuff::longest(&bed.pools[0]) } else { usize::from(u16::MAX) });
+    if most >= longest {
+        return Ok(()); // no packet is longer
     }
     for (number, len) in [(0, most), (1, most + 1)] {
         let out = bed.carry_out(&[pattern::frame(number, len)], 1);
@@ -182,7 +186,7 @@ pub(super) fn runts(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
     let mut bed = Bed::open(rig, zone, &[]);
     for len in [0, 1, HEADER - 1] {
         let (taken, dropped, sent) = (bed.tally.taken, bed.drops.total(), bed.tally.sent.packets);
-        let mut frames: Vec<_> = super::bed::packet(&mut bed.pools[0], &vec![7; len]).into_iter().collect();
+        let mut frames: Vec<_> = bed.packet(&vec![7; len]).into_iter().collect();
         bed.send(&mut frames);
         ensure!(
             frames.is_empty(),

@@ -19,10 +19,11 @@ enum Fault {
     FlipsABit,
     LosesSilently,
     DeliversTwice,
-    CutsTheLongest,
+    CutsTheMtu,
     TakesWhatIsTooLong,
     LeavesRuntsForEver,
     LosesBehindTheBudget,
+    SendsTheFirstPartOnly,
     CountsOneMore,
     SaysOneMoreReceived,
     GivesOneMore,
@@ -45,15 +46,16 @@ enum Fault {
 use Fault::*;
 
 /// Every fault, and the rule that must catch it.
-const FAULTS: [(Fault, &str); 25] = [
+const FAULTS: [(Fault, &str); 26] = [
     (SwapsNeighbours, "order"),
     (FlipsABit, "payload"),
     (LosesSilently, "loss"),
     (DeliversTwice, "duplicates"),
-    (CutsTheLongest, "lengths"),
+    (CutsTheMtu, "lengths"),
     (TakesWhatIsTooLong, "lengths"),
     (LeavesRuntsForEver, "runts"),
     (LosesBehindTheBudget, "bursts"),
+    (SendsTheFirstPartOnly, "fragments"),
     (CountsOneMore, "counters"),
     (SaysOneMoreReceived, "counters"),
     (GivesOneMore, "budget"),
@@ -104,7 +106,7 @@ impl Device for Broken {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let max_frame = if self.is(TakesWhatIsTooLong) { 3840 } else { usize::from(u16::MAX) };
+        let max_frame = if self.is(TakesWhatIsTooLong) { 9000 } else { usize::MAX };
         Capabilities { max_frame, ..self.inner.capabilities() }
     }
 
@@ -121,8 +123,8 @@ impl Device for Broken {
             FlipsABit => {
                 batch.iter_mut().filter(|packet| packet.len() > 1000).for_each(|packet| packet.data_mut()[999] ^= 4)
             }
-            CutsTheLongest => {
-                batch.iter_mut().filter(|packet| packet.len() == 3840).for_each(|packet| packet.set_len(3839))
+            CutsTheMtu => {
+                batch.iter_mut().filter(|packet| packet.len() == 1514).for_each(|packet| packet.set_len(1513))
             }
             DeliversTwice if received > 0 && received < budget => {
                 let mut copy = XdpBuff::with_len(pool.alloc(Direction::Rx).unwrap(), batch[0].len());
@@ -143,6 +145,10 @@ impl Device for Broken {
             LosesSilently => lost.extend((frames.len() > 40).then(|| frames.remove(40))),
             LosesBehindTheBudget => lost.extend(frames.drain(frames.len().min(64)..)),
             WorksOnce if self.later => lost.append(frames),
+            SendsTheFirstPartOnly => {
+                let whole = std::mem::take(frames);
+                frames.extend(whole.into_iter().filter_map(|frame| frame.into_parts().next()));
+            }
             KeepsForeignPages => keep(frames.extract_if(.., |frame| frame.page().region_id() != region).collect()),
             KeepsOrphans => keep(
                 frames.extract_if(.., |frame| frame.page().region_id() == region && !pool.owns(frame.page())).collect(),

@@ -12,7 +12,7 @@ struct Wrapped<F>(F, Profile);
 
 /// What a veth promises.
 fn profile() -> Profile {
-    Profile { fills: true, longest: 3840, ..Profile::default() }
+    Profile { fills: true, longest: 9000, ..Profile::default() }
 }
 
 /// The rules for devices that read what was there before them.
