@@ -2,11 +2,12 @@
 
 use crate::action::PortId;
 use crate::control::Control;
-use crate::device::{Device, Health, Traffic};
+use crate::device::Device;
 use crate::idle::Idle;
 use crate::redirect::{BulkQueue, HANDOVER, Host, Route};
+use crate::revive::{Port, Revival, Revive};
 use crate::stats::WorkerStats;
-use crate::worker::{BUDGET, Port, Worker};
+use crate::worker::{BUDGET, Worker};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::ptr_ring;
 
@@ -73,11 +74,18 @@ impl Fabric {
         }
         let id = PortId(self.ports);
         self.ports += 1;
-        let (rx, tx) = (Traffic::default(), Traffic::default());
-        let max_frags = device.capabilities().max_frags;
-        seed.ports.push(Port { id, device, up: true, health: Health::Up, max_frags, paced_by: None, rx, tx });
+        seed.ports.push(Port::new(id, device));
         seed.pools.push(pool);
         Ok(id)
+    }
+
+    /// From now on a device of `port` that fails is made anew: see [`Revive`]. Its counters, its pool and its place in programs stay.
+    ///
+    /// A source that is [paced](Self::pace) by the port waits as long.
+    pub fn revive(&mut self, port: PortId, reviver: Box<dyn Revive>) {
+        if let Some(port) = self.workers.iter_mut().flat_map(|seed| &mut seed.ports).find(|it| it.id == port) {
+            port.revival = Some(Revival::new(reviver));
+        }
     }
 
     /// From now on `source` receives no more than `target` can send: for sources that can wait, such as generators and files. Has an effect if one worker has both.

@@ -15,7 +15,7 @@
 
 use crate::action::{Action, PortId};
 use crate::buff::{MAX_FRAGS, XdpBuff, XdpFrame};
-use crate::device::{Health, Traffic};
+use crate::device::Traffic;
 use crate::drops::{DropReason, Drops};
 use crate::homes::Homes;
 use crate::program::{Context, Program};
@@ -68,10 +68,12 @@ impl Worker {
     /// How many packets port `i` may receive now.
     fn rx_budget(&mut self, i: usize) -> usize {
         let mut budget = self.budget;
-        if let Some(target) = self.ports[i].paced_by
-            && self.ports[target].up
-        {
-            budget = budget.min(self.ports[target].device.tx_room());
+        if let Some(target) = self.ports[i].paced_by.map(|i| &mut self.ports[i]) {
+            if target.up {
+                budget = budget.min(target.device.tx_room());
+            } else if target.is_reviving() {
+                return 0; // who can wait loses nothing
+            }
         }
         self.control.take(budget)
     }
@@ -211,16 +213,10 @@ impl Worker {
         work
     }
 
-    /// Looks at the devices' health: a failed one gives its pages back and is left alone.
+    /// Looks at the devices' health: a failed one gives its pages back and is left alone, until another one takes its place.
     pub(crate) fn check_health(&mut self) {
         for port in &mut self.ports {
-            if port.up {
-                port.health = port.device.health();
-                if let Health::Failed(_) = port.health {
-                    port.up = false;
-                    port.device.shutdown(&mut Homes::new(&mut self.pools));
-                }
-            }
+            port.tend(&mut self.pools);
         }
     }
 }

@@ -47,13 +47,17 @@ pub struct PortStats {
     pub mode: String,
     /// How the device is.
     pub health: Health,
+    /// The device has failed, and there may be [another](crate::Revive) soon.
+    pub reviving: bool,
+    /// Devices that the port has had after the first.
+    pub revivals: u64,
     /// Packets received.
     pub rx: Traffic,
     /// Packets that the device took to send.
     pub tx: Traffic,
     /// Frames and pages that the device has.
     pub in_flight: usize,
-    /// The device's own counters.
+    /// The device's own counters; those of devices before it are added.
     pub counters: Vec<(&'static str, u64)>,
     /// Its pool's.
     pub pool: PoolStats,

@@ -3,13 +3,14 @@
 use crate::action::{Action, PortId};
 use crate::buff::XdpBuff;
 use crate::control::Control;
-use crate::device::{BorrowedFd, Device, Health, Traffic, Wait};
+use crate::device::{BorrowedFd, Health, Wait};
 use crate::drops::DropReason;
 use crate::event::LONGEST_SLEEP;
 use crate::homes::Homes;
 use crate::idle::Idle;
 use crate::program::Program;
 use crate::redirect::{BulkQueue, Host};
+use crate::revive::Port;
 use crate::stats::{PortStats, WorkerStats};
 use crate::sync::spin_loop;
 use std::time::{Duration, Instant};
@@ -25,21 +26,6 @@ pub const BUDGET: usize = 64;
 const LONGEST_DRAIN: Duration = Duration::from_millis(if cfg!(shuttle) { 1 << 32 } else { 500 });
 /// Rounds between two looks at the devices' health while there is traffic.
 const HEALTH_ROUNDS: u64 = 4096;
-
-/// A device with what the loop knows of it. Its pool is in [`Worker::pools`], at the same index.
-pub(crate) struct Port {
-    pub(crate) id: PortId,
-    pub(crate) device: Box<dyn Device>,
-    /// It is neither failed nor shut down.
-    pub(crate) up: bool,
-    pub(crate) health: Health,
-    /// What its device takes.
-    pub(crate) max_frags: usize,
-    /// Receive no more than this local port can send.
-    pub(crate) paced_by: Option<usize>,
-    pub(crate) rx: Traffic,
-    pub(crate) tx: Traffic,
-}
 
 /// The ports of one thread, and what it needs to move packets between them. Made by a [`Fabric`](crate::Fabric).
 ///
@@ -95,7 +81,7 @@ impl Worker {
         self.drain();
     }
 
-    /// For loops of one's own: looks after devices that failed (their pages are taken back), and tells whether there is a source left that may give something.
+    /// For loops of one's own: looks after devices that failed (their pages are taken back, and others take their place, where there is a [`Revive`](crate::Revive)), and tells whether there is a source left that may give something.
     pub fn is_alive(&mut self) -> bool {
         self.look_around();
         !self.control.is_stopped()
@@ -104,16 +90,16 @@ impl Worker {
     /// When there will be something to do: the soonest of its devices.
     pub fn wait(&self) -> Wait {
         let pending = self.handovers.iter().any(|(_, ring)| !ring.is_empty());
-        self.ports.iter().filter(|port| port.up).map(|port| port.device.wait()).fold(
-            if pending { Wait::Now } else { Wait::Never },
-            |a, b| match (a, b) {
-                (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
-                (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
-                (Wait::Until(t), _) | (_, Wait::Until(t)) => Wait::Until(t),
-                (Wait::Readable, _) | (_, Wait::Readable) => Wait::Readable,
-                (Wait::Never, Wait::Never) => Wait::Never,
-            },
-        )
+        let held_up = |port: &Port| port.paced_by.is_some_and(|target| self.ports[target].is_reviving());
+        let devices = self.ports.iter().filter(|port| port.up && !held_up(port)).map(|port| port.device.wait());
+        let revivals = self.ports.iter().filter_map(Port::next_look).map(Wait::Until);
+        devices.chain(revivals).fold(if pending { Wait::Now } else { Wait::Never }, |a, b| match (a, b) {
+            (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
+            (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
+            (Wait::Until(t), _) | (_, Wait::Until(t)) => Wait::Until(t),
+            (Wait::Readable, _) | (_, Wait::Readable) => Wait::Readable,
+            (Wait::Never, Wait::Never) => Wait::Never,
+        })
     }
 
     /// Gives `add` the descriptors of its devices.
@@ -149,10 +135,7 @@ impl Worker {
         }
         self.stats.drops.add(DropReason::Shutdown, left.len() as u64);
         homes.put_bulk(left.into_iter().map(XdpFrame::into_page));
-        for port in self.ports.iter_mut().filter(|port| port.up) {
-            port.up = false;
-            port.device.shutdown(&mut homes);
-        }
+        self.ports.iter_mut().for_each(|port| port.close(&mut homes));
         let stats = self.stats();
         self.control.publish(self.index, |published| *published = stats.clone());
         self.pools.clear(); // while the devices are still there, for what is mapped
@@ -181,7 +164,8 @@ impl Worker {
     /// What is done now and then: devices that failed, sources that are exhausted.
     fn look_around(&mut self) {
         self.check_health();
-        let source = |port: &Port| port.up && port.health == Health::Up && port.device.capabilities().rx;
+        let works = |port: &Port| port.up && port.health == Health::Up || port.is_reviving();
+        let source = |port: &Port| works(port) && port.device.capabilities().rx;
         if !self.ports.iter().any(source) {
             self.retire();
         }
@@ -220,11 +204,14 @@ impl Worker {
             *all = self.ports.iter().map(PortStats::of).collect();
         }
         for (stats, (port, pool)) in all.iter_mut().zip(self.ports.iter().zip(&self.pools)) {
+            if stats.revivals != port.revivals {
+                *stats = PortStats::of(port); // another device may have another name and mode
+            }
             stats.health.clone_from(&port.health);
+            stats.reviving = port.is_reviving();
             (stats.rx, stats.tx) = (port.rx, port.tx);
             stats.in_flight = port.device.in_flight();
-            stats.counters.clear();
-            port.device.counters(&mut |name, n| stats.counters.push((name, n)));
+            port.counters(&mut stats.counters);
             stats.pool = pool.stats();
         }
     }
@@ -237,6 +224,8 @@ impl PortStats {
             name: port.device.name().to_owned(),
             mode: port.device.mode(),
             health: port.health.clone(),
+            reviving: port.is_reviving(),
+            revivals: port.revivals,
             rx: port.rx,
             tx: port.tx,
             in_flight: 0,

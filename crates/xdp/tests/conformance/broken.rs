@@ -223,7 +223,7 @@ struct Workshop {
 impl Rig for Workshop {
     fn profile(&self) -> Profile {
         let sends = if self.fault == SendsAgainstItsProfile { Sends::Nothing } else { Sends::Wire };
-        Profile { sends, patience: Duration::from_millis(20), ..profile() }
+        Profile { sends, patience: Duration::from_millis(5), ..profile() }
     }
 
     fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
