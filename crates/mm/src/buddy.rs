@@ -136,6 +136,14 @@ impl Buddy {
         self.quarantined += 1 << order;
     }
 
+    /// Puts a block back into use: it is somebody's again.
+    pub(crate) fn release(&mut self, region: &Region, number: u32, order: u8) {
+        let meta = region.meta(number);
+        assert_eq!(meta.state.load(Relaxed), QUARANTINED, "page {number} is not in quarantine");
+        meta.state.store(FROZEN, Relaxed);
+        self.quarantined -= 1 << order;
+    }
+
     fn push(&mut self, region: &Region, number: u32, order: u8) {
         let head = &mut self.heads[usize::from(order)];
         let meta = region.meta(number);

@@ -13,7 +13,7 @@ pub(crate) struct PageMeta {
     /// Links of the free list that the block is in. Page number + 1; 0 ends the list.
     pub(crate) next: AtomicU32,
     pub(crate) prev: AtomicU32,
-    /// `FREE` at the head of a block in a buddy list and nowhere else; `QUARANTINED` for ever.
+    /// `FREE` at the head of a block in a buddy list and nowhere else; `QUARANTINED` while it is.
     pub(crate) state: AtomicU8,
     /// Order of the block, where `state` is not `FROZEN`.
     pub(crate) order: AtomicU8,

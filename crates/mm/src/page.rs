@@ -408,6 +408,12 @@ impl Posted {
     }
 }
 
+impl Posted {
+    pub(crate) fn word(&self) -> PageWord {
+        self.0
+    }
+}
+
 impl Drop for Posted {
     fn drop(&mut self) {
         drop(chain::take_rest(self.0)); // the other side knew of this page alone

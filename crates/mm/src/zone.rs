@@ -224,10 +224,16 @@ pub(crate) fn free(word: PageWord) {
     give_back(zone, |buddy, region| buddy.free(region, number, word.order()));
 }
 
-/// Takes a page out of use for ever. Its zone stays.
+/// Takes a page out of use. Its zone stays.
 pub(crate) fn quarantine(word: PageWord) {
     let (zone, number) = zone_of(word);
     give_back(zone, |buddy, region| buddy.quarantine(region, number, word.order()));
+}
+
+/// Undoes [`quarantine`].
+pub(crate) fn release(word: PageWord) {
+    let (zone, number) = zone_of(word);
+    give_back(zone, |buddy, region| buddy.release(region, number, word.order()));
 }
 
 /// Index of the page at `address`, which is out, in its region.

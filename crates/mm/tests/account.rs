@@ -40,6 +40,24 @@ fn a_posted_page_comes_back_or_is_quarantined() {
 }
 
 #[test]
+fn a_page_comes_out_of_quarantine_and_goes_home_as_any_other() {
+    let zone = zone(16);
+    // SAFETY: no device is told of them.
+    let post = |order| unsafe { Posted::new(zone.alloc(order).unwrap().into_page()) };
+    let kept = [post(0).quarantine(), post(2).quarantine()];
+    let found = account(&zone, Users::Gone);
+    assert_eq!((found.free, found.quarantined, found.leaked), (11, 5, 0));
+    let [small, large] = kept;
+    let posted = large.release();
+    assert_eq!((zone.stats().quarantined, account(&zone, Users::Alive).held_by_users), (1, 4));
+    // SAFETY: as above.
+    drop(unsafe { posted.reclaim() });
+    drop(small); // the handle, not the page
+    let found = account(&zone, Users::Gone);
+    assert_eq!((found.free, found.quarantined, found.leaked), (15, 1, 0));
+}
+
+#[test]
 fn quarantine_keeps_the_memory_for_ever() {
     let zone = zone(4);
     let start = format!("{:x}-", zone.region().base().addr());
