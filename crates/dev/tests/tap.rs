@@ -5,7 +5,7 @@ mod common;
 
 use std::net::UdpSocket;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Bench, whole};
@@ -13,7 +13,10 @@ use etherparse::PacketBuilder;
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space, set_capabilities};
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::tap::Tap;
-use waterwheel_xdp::{Device, DropReason, Health, Wait};
+use waterwheel_xdp::mm::{Users, ZoneParams};
+use waterwheel_xdp::{
+    Account, Action, Context, Device, DropReason, Fabric, Health, PagePool, PoolParams, Wait, XdpBuff, Zone,
+};
 
 /// A network namespace with this thread in it; deleted in the end.
 struct Namespace(String);
@@ -175,6 +178,46 @@ fn a_deleted_interface_is_reported() {
     let frame = bench.frame(&datagram(b"lost"));
     assert_eq!(bench.send(&mut tap, vec![frame]).packets, 0);
     bench.finish(tap);
+}
+
+#[test]
+fn a_tap_that_is_deleted_is_made_again_three_times() {
+    let Some(_namespace) = Namespace::enter("a_tap_that_is_deleted_is_made_again_three_times") else { return };
+    let zone = Zone::new(&ZoneParams::pages(512)).unwrap();
+    let mut fabric = Fabric::new(1);
+    let open = || Tap::open("wwagain").map(|tap| Box::new(tap) as Box<dyn Device>).map_err(|error| error.to_string());
+    let port = fabric.add(0, open().unwrap(), PagePool::new(&zone, PoolParams::default()).unwrap()).unwrap();
+    fabric.revive(port, Box::new(open));
+    let mut worker = fabric.build().unwrap().remove(0);
+    for time in 1..=3 {
+        run(&["link", "set", "wwagain", "addrgenmode", "none"]);
+        run(&["addr", "add", "10.9.0.1/24", "dev", "wwagain"]);
+        run(&["neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "wwagain"]);
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        let came = AtomicBool::new(false);
+        let mut look = |_: &Context, packet: &mut XdpBuff| {
+            came.fetch_or(packet.data().ends_with(&[time; 100]), Ordering::Relaxed);
+            Action::Drop(DropReason::Program)
+        };
+        let end = Instant::now() + Duration::from_secs(5);
+        socket.send_to(&[time; 100], "10.9.0.2:9").unwrap();
+        while !came.load(Ordering::Relaxed) {
+            worker.poll(&mut look);
+            assert!(Instant::now() < end, "no packet in five seconds");
+        }
+        run(&["link", "del", "wwagain"]);
+        while worker.stats().ports[0].revivals < u64::from(time) {
+            worker.poll(&mut |_: &Context, _: &mut XdpBuff| Action::Drop(DropReason::Program));
+            assert!(worker.is_alive(), "what will be back is a reason to go on");
+            assert!(Instant::now() < end, "{:?}", worker.stats());
+        }
+    }
+    let mut open = Account::open(&zone);
+    worker.account(&mut open);
+    assert_eq!(open.close(Users::Gone).leaked, 0);
+    drop(worker.close());
+    let account = Account::open(&zone).close(Users::Gone);
+    assert!(account.is_whole(), "{account:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use waterwheel_xdp::{
 use super::bpf::XdpMode;
 use super::link::Link;
 use super::posts::Posts;
+use super::quarantine::{self, Place};
 use super::queue::Queue;
 use super::socket::{CHUNK, Probe, longest_frame};
 use super::{AfXdpParams, error};
@@ -36,7 +37,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// Pages that are with the kernel come home when the device is [shut down](Device::shutdown) or dropped: the socket is closed, and once another one could be
 /// bound to the queue, which proves that the former is gone, its pages are taken back. When that does not happen within half a second (somebody has a copy of
-/// the socket), they are quarantined: the kernel may still write to them.
+/// the socket), they are quarantined: the kernel may still write to them. They come out when a queue is opened, this one or another, and the former socket is found to be gone.
 #[derive(Debug)]
 pub struct AfXdp {
     name: String,
@@ -49,7 +50,10 @@ pub struct AfXdp {
     /// Nothing after the end.
     queue: Option<Queue>,
     posts: Posts,
-    probe: Probe,
+    /// Nothing after the end.
+    probe: Option<Probe>,
+    /// Which queue it is.
+    place: Option<Place>,
     /// Packets are steered to the socket: from the first empty page on.
     started: bool,
     /// Packets lie in the tx ring that the kernel was not told of, or did not take yet.
@@ -67,6 +71,8 @@ struct Counts {
     /// Received and never looked at: what was in the rx ring at the end.
     rx_left: u64,
     quarantined: u64,
+    /// Pages of former sockets that came out of quarantine when this one was opened.
+    released: u64,
     /// What the kernel's counters said at the end.
     last: Option<XdpStatistics>,
     ring_corrupt: u64,
@@ -88,7 +94,10 @@ impl AfXdp {
             )));
         }
         let posts = Posts::new(zone);
+        let mut released = quarantine::look();
         let queue = Queue::open(posts.umem(), params)?;
+        let place = Place::here(queue.link.index, params.queue);
+        released += quarantine::bound(place, &queue.socket.proof());
         let probe = Probe::new(&params.iface, queue.link.index, params.queue)?;
         Ok(Self {
             name: format!("afxdp:{}:{}", params.iface, params.queue),
@@ -100,11 +109,12 @@ impl AfXdp {
             max_frags: if queue.socket.fragments() { MAX_FRAGS } else { 0 },
             queue: Some(queue),
             posts,
-            probe,
+            probe: Some(probe),
+            place,
             started: false,
             tx_waiting: false,
             failure: None,
-            counts: Counts::default(),
+            counts: Counts { released: released as u64, ..Counts::default() },
         })
     }
 
@@ -124,7 +134,7 @@ impl AfXdp {
     }
 
     /// The socket, for an XDP program and `XSKMAP` of one's own ([`Steering::None`](super::Steering::None)); nothing after the end. Whoever keeps a copy of it keeps
-    /// the socket, and with it the pages that were posted: they are quarantined at the end.
+    /// the socket, and with it the pages that were posted: they are quarantined at the end, as long as the copy is there.
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.queue.as_ref().map(|queue| queue.socket.as_fd())
     }
@@ -171,9 +181,14 @@ impl AfXdp {
         self.counts.last = queue.socket.statistics().ok();
         (self.counts.ring_corrupt, self.counts.tx_refused) = (queue.socket.corrupt(), queue.socket.tx_refused());
         drop(queue);
-        match self.probe.wait(PATIENCE) {
+        let Some(probe) = self.probe.take() else { return };
+        match probe.wait(PATIENCE) {
             Ok(proof) => self.posts.reclaim(&proof, home),
-            Err(_) => self.counts.quarantined += self.posts.abandon() as u64,
+            Err(_) => {
+                let pages = self.posts.quarantine();
+                self.counts.quarantined += pages.len() as u64;
+                quarantine::keep(self.place, probe, pages);
+            }
         }
     }
 }
@@ -317,6 +332,7 @@ impl Device for AfXdp {
         count("bad_completions", self.posts.bad_completions);
         count("ring_index_errors", corrupt);
         count("quarantined_pages", self.counts.quarantined);
+        count("released_pages", self.counts.released);
     }
 
     fn in_flight(&self) -> usize {

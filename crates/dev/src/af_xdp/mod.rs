@@ -26,7 +26,8 @@
 //! | `tx_calls`, `rx_calls` | rounds with a system call to send, to receive |
 //! | `rx_left_at_close` | received packets that nobody had looked at when the device closed |
 //! | `bad_rx_descs`, `bad_completions`, `ring_index_errors` | what the kernel said and cannot be: 0 |
-//! | `quarantined_pages` | pages that did not come back, as somebody kept the socket |
+//! | `quarantined_pages` | pages that did not come back when the device closed, as somebody kept the socket |
+//! | `released_pages` | pages of former sockets, found to be gone when this one was opened, that came out of quarantine |
 
 mod bpf;
 mod caps;
@@ -36,6 +37,7 @@ mod holders;
 pub mod link;
 mod params;
 mod posts;
+mod quarantine;
 mod queue;
 pub mod rings;
 mod socket;

@@ -6,7 +6,7 @@
 //!
 //! Pages for packets to come and pages with packets to send have a table each: a completion cannot take away a page that waits for a packet.
 
-use waterwheel_xdp::mm::RegionId;
+use waterwheel_xdp::mm::{Quarantined, RegionId};
 use waterwheel_xdp::{Account, Direction, HEADROOM, Page, PagePool, Posted, XdpBuff, XdpFrame, Zone};
 
 use super::rings::{Consumer, Desc, Producer, Reserve};
@@ -210,16 +210,15 @@ impl Posts {
         }
     }
 
-    /// Gives everything up: the zone quarantines what is posted. Answers how many pages.
-    pub(super) fn abandon(&mut self) -> usize {
+    /// Gives everything up: what is posted goes into quarantine.
+    pub(super) fn quarantine(&mut self) -> Vec<Quarantined> {
         self.begun = Begun::Nothing;
-        let mut count = 0;
+        let mut all = Vec::with_capacity(self.rx.count + self.tx.count);
         for table in [&mut self.rx, &mut self.tx] {
-            count += table.count;
-            table.pages.iter_mut().for_each(|slot| drop(slot.take()));
+            all.extend(table.pages.iter_mut().filter_map(Option::take).map(Posted::quarantine));
             table.count = 0;
         }
-        count
+        all
     }
 
     pub(super) fn account(&self, account: &mut Account) {
@@ -273,6 +272,12 @@ impl Begun {
             pool.put(packet.into_page());
         }
     }
+}
+
+/// The pages of a socket that is gone, as `_proof` says of its queue.
+pub(super) fn out_of_quarantine(_proof: QueueIsFree, pages: Vec<Quarantined>) -> impl Iterator<Item = Page> {
+    // SAFETY: no socket that these pages were posted to is left: nobody writes to them any more.
+    pages.into_iter().map(|page| unsafe { page.release().reclaim() })
 }
 
 impl Table {

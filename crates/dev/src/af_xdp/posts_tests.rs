@@ -4,7 +4,7 @@ use waterwheel_xdp::mm::{PageAccount, Users, ZoneParams};
 use waterwheel_xdp::{Account, Direction, PagePool, PoolParams, XdpBuff, XdpFrame, Zone};
 
 use super::rings::{Consumer, Desc, Producer};
-use super::socket::CHUNK;
+use super::socket::{CHUNK, QueueIsFree};
 use super::unbound::{KernelEnds, Unbound};
 
 const RING: u32 = 16;
@@ -43,14 +43,25 @@ impl Fake {
     fn new() -> Self {
         let zone = Zone::new(&ZoneParams::pages(64)).unwrap();
         let pool = PagePool::new(&zone, PoolParams::default()).unwrap();
-        let (socket, KernelEnds { fill, rx, tx, completion }) = Unbound::new(&zone, RING, 0);
+        let (socket, kernel) = Self::socket(&zone);
+        Self { zone, pool, socket, kernel }
+    }
+
+    fn socket(zone: &Zone) -> (Unbound, Kernel) {
+        let (socket, KernelEnds { fill, rx, tx, completion }) = Unbound::new(zone, RING, 0);
         let kernel = Kernel {
             fill: Consumer::new(fill),
             rx: Producer::new(rx),
             tx: Consumer::new(tx),
             completion: Producer::new(completion),
         };
-        Self { zone, pool, socket, kernel }
+        (socket, kernel)
+    }
+
+    /// Another socket, over the same memory and pool.
+    fn reset(&mut self) {
+        let (socket, kernel) = Self::socket(&self.zone);
+        (self.socket, self.kernel) = (socket, kernel);
     }
 
     fn fill(&mut self, count: u32) -> Vec<u64> {
@@ -236,7 +247,7 @@ fn a_completion_cannot_take_what_was_not_sent() {
     let sent = fake.send(frame).unwrap().addr;
     fake.kernel.says_received(sent, 60, 0);
     assert_eq!((fake.receive().len(), fake.socket.posts.bad_rx, fake.socket.posts.tx_count()), (0, 1, 1));
-    assert_eq!(fake.socket.posts.abandon(), 2);
+    assert_eq!(fake.socket.posts.quarantine().len(), 2);
 }
 
 #[test]
@@ -252,7 +263,7 @@ fn what_cannot_be_sent_from_where_it_lies_comes_back() {
     assert!(fake.send(across.into()).is_err(), "a packet across the end of its chunk");
     fake.kernel.says_sent(desc.addr);
     assert_eq!(fake.complete(), 1);
-    fake.socket.posts.abandon();
+    drop(fake.socket.posts.quarantine());
 }
 
 #[test]
@@ -273,7 +284,7 @@ fn pages_of_another_region_are_never_posted_and_go_home() {
     let home = fake.zone.clone();
     fake.pool.set_zone(&home).unwrap();
     assert_eq!((fake.fill(16).len(), fake.socket.posts.rx_count()), (16, 16), "of its own region again");
-    assert_eq!(fake.socket.posts.abandon(), 16);
+    assert_eq!(fake.socket.posts.quarantine().len(), 16);
     let account = fake.account();
     assert_eq!((account.quarantined, account.leaked, account.conflicts), (16, 0, 0), "{account:?}");
     drop((fake, elsewhere));
@@ -304,12 +315,51 @@ fn a_pool_that_is_empty_posts_what_it_has() {
 }
 
 #[test]
+fn what_was_in_flight_at_a_reset_is_quarantined_until_the_queue_is_free() {
+    let mut fake = Fake::new();
+    let mut pool = PagePool::new(&fake.zone, PoolParams { limit: 8, ..PoolParams::default() }).unwrap();
+    std::mem::swap(&mut fake.pool, &mut pool);
+    drop(pool);
+    for time in 0..3 {
+        // Frames in flight both ways: some received and not looked at, some sent and not completed.
+        let waiting = fake.fill(5);
+        fake.kernel.says_received(waiting[0] + 256, 60, 0);
+        let frame = fake.frame(&[1; 60]);
+        fake.send(frame).unwrap();
+        let held: Vec<_> = std::iter::from_fn(|| fake.pool.alloc(Direction::Tx)).collect();
+        assert_eq!(held.len(), 2, "the limit is reached");
+        drop(held);
+
+        // The network card is reset, and a zero-copy driver does not say when it lets go.
+        let left = fake.socket.posts.quarantine();
+        assert_eq!((left.len(), fake.account().quarantined, fake.socket.posted()), (6, 6, (0, 0)), "time {time}");
+        assert_eq!(fake.pool.stats().inflight(), 8, "they count against the limit");
+        let held: Vec<_> = std::iter::from_fn(|| fake.pool.alloc(Direction::Tx)).collect();
+        assert_eq!(held.len(), 2, "nobody gets them");
+        drop(held);
+
+        // Another socket on the same queue: the one before it is gone.
+        super::posts::out_of_quarantine(QueueIsFree::as_the_kernel(), left).for_each(drop);
+        let account = fake.account();
+        assert_eq!((account.quarantined, account.leaked, account.conflicts), (0, 0, 0), "{account:?}");
+        let held: Vec<_> = std::iter::from_fn(|| fake.pool.alloc(Direction::Tx)).collect();
+        assert_eq!(held.len(), 8, "all of the limit can be had again");
+        drop(held);
+        fake.reset();
+    }
+    let zone = fake.zone.clone();
+    drop(fake);
+    let account = Account::open(&zone).close(Users::Gone);
+    assert!(account.is_whole(), "{account:?}");
+}
+
+#[test]
 fn what_is_given_up_is_quarantined_and_counted() {
     let mut fake = Fake::new();
     fake.fill(5);
     let frame = fake.frame(&[1; 60]);
     fake.send(frame).unwrap();
-    assert_eq!(fake.socket.posts.abandon(), 6);
+    drop(fake.socket.posts.quarantine());
     assert_eq!(fake.account().quarantined, 6);
     assert_eq!(fake.socket.posts.rx_count() + fake.socket.posts.tx_count(), 0);
 }

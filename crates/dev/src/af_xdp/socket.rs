@@ -124,6 +124,11 @@ impl Socket {
         })
     }
 
+    /// No socket before this one has the queue any more: see [`Probe`].
+    pub(super) fn proof(&self) -> QueueIsFree {
+        QueueIsFree(())
+    }
+
     /// True when packets are neither copied in nor out.
     #[must_use]
     pub(super) fn zero_copy(&self) -> bool {
@@ -332,9 +337,17 @@ fn queue_holder(link: &Link) -> String {
     }
 }
 
-/// Says that no socket has the queue that it was asked for, so that nobody writes to the memory of one that was closed. Only [`Probe::ask`] makes it.
-#[derive(Debug)]
+/// Says that no former socket has the queue that it was asked for, so that nobody writes to the memory of one that was closed. Only who has bound a socket there makes it.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct QueueIsFree(());
+
+#[cfg(test)]
+impl QueueIsFree {
+    /// For tests that play the kernel.
+    pub(super) fn as_the_kernel() -> Self {
+        Self(())
+    }
+}
 
 /// Asks the kernel whether a queue is free of sockets.
 ///

@@ -6,7 +6,7 @@ use waterwheel_dev::ErrorClass;
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Steering, XdpMode};
 use waterwheel_xdp::mm::{Account, Users, ZoneParams};
-use waterwheel_xdp::{Device, Health, Homes, Zone};
+use waterwheel_xdp::{Device, Health, Homes, PagePool, Zone};
 
 use crate::support::{PAGES, account, counter, cross, params, poll_until, pool, reflect, second_pair, worker, zone};
 use crate::testing::{Net, Stranger, frame, root, run};
@@ -75,14 +75,33 @@ fn pages_are_quarantined_while_somebody_has_a_copy_of_the_socket() {
     let _net = Net::new();
     let zone = zone();
     let mut pools = [pool(&zone)];
-    let mut device = AfXdp::open(&zone, &params("near")).unwrap();
-    device.rx(&mut pools[0], &mut Vec::with_capacity(64), 64);
-    let copy = device.socket().unwrap().try_clone_to_owned().unwrap();
-    device.shutdown(&mut Homes::new(&mut pools));
-    drop(pools);
-    let account = account(&zone);
-    assert_eq!((account.quarantined, account.free, account.leaked), (256, PAGES - 256, 0));
+    let copied = |pools: &mut [PagePool; 1]| {
+        let mut device = AfXdp::open(&zone, &params("near")).unwrap();
+        device.rx(&mut pools[0], &mut Vec::with_capacity(64), 64);
+        let copy = device.socket().unwrap().try_clone_to_owned().unwrap();
+        device.shutdown(&mut Homes::new(pools));
+        copy
+    };
+    let copy = copied(&mut pools);
+    assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (256, 256), "they count against the pool's limit");
+    let error = AfXdp::open(&zone, &params("near")).expect_err("the queue is taken").to_string();
+    assert!(error.contains("queue 0 is taken"), "{error}");
     drop(copy);
+
+    // The next socket on the queue proves that the former one is gone.
+    let device = AfXdp::open(&zone, &params("near")).unwrap();
+    assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (0, 0), "all are home");
+    drop(device);
+
+    // So does an interface that is gone, when any other queue is opened; the pool went first.
+    let copy = copied(&mut pools);
+    drop(pools);
+    let found = account(&zone);
+    assert_eq!((found.quarantined, found.free, found.leaked), (256, PAGES - 256, 0));
+    run("ip link del near");
+    drop(AfXdp::open(&zone, &params("lo")));
+    drop(copy);
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
 }
 
 #[test]

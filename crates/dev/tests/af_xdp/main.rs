@@ -3,6 +3,7 @@
 
 mod ends;
 mod processes;
+mod revive;
 mod support;
 #[path = "../../src/af_xdp/testing.rs"]
 mod testing;
