@@ -352,6 +352,10 @@ pub(crate) struct RunArgs {
     /// Fail unless every afxdp: device gets zero copy
     #[arg(long, help_heading = "Running")]
     pub(crate) require_zerocopy: bool,
+    /// When an interface is lost (deleted, set down, reset): wait until it is back and take it up again, or exit with code 5 once there are no two devices left between
+    /// which packets could go. For afxdp: and tap: devices; what else fails, such as a file, is not waited for
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLoss::Wait, help_heading = "Running")]
+    pub(crate) on_device_loss: OnDeviceLoss,
     /// How often to report: 1, 500ms
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "1s", help_heading = "Reporting")]
     pub(crate) interval: Duration,
@@ -368,6 +372,12 @@ pub(crate) enum Idle {
     Spin,
     Adaptive,
     Sleep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnDeviceLoss {
+    Wait,
+    Exit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use waterwheel_dev::spec::{Kind, Spec};
 
-use crate::args::{Capture, Drop, Forward, Generate, HugePages, Idle, RunArgs, Tx};
+use crate::args::{Capture, Drop, Forward, Generate, HugePages, Idle, OnDeviceLoss, RunArgs, Tx};
 use crate::failure::{Class, Failure};
 use crate::report::{Output, Style};
 
@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) huge_pages: HugePages,
     pub(crate) idle: Idle,
     pub(crate) require_zerocopy: bool,
+    /// Whether interfaces that are lost are waited for.
+    pub(crate) on_device_loss: OnDeviceLoss,
     pub(crate) interval: Duration,
     pub(crate) style: Style,
     pub(crate) output: Output,
@@ -151,6 +153,7 @@ impl Plan {
             huge_pages: run.huge_pages,
             idle: run.idle,
             require_zerocopy: run.require_zerocopy,
+            on_device_loss: run.on_device_loss,
             interval: run.interval,
             style: Style::choose(run.json, run.plain, output),
             output,

@@ -50,7 +50,7 @@ Exit codes:
   2    usage: the command line or a device spec cannot be understood
   3    config: a bad file, a value out of range, too few pages for the rings
   4    permission: a capability is missing (which one is said)
-  5    device: unknown interface, taken by another process, or failed while running
+  5    device: unknown interface, taken by another process, or failed while running and not back at the end (see --on-device-loss)
   6    pages leaked: the account after the run (of 'soak': also during it) found pages that nobody holds
   7    slower: 'bench compare' found that something became slower
   8    broken: 'soak' found a corrupt packet, a page with two holders, or another promise that does not hold

@@ -6,6 +6,7 @@ mod common;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{Running, parsed, waterwheel};
 use rustix::process::Signal;
@@ -36,15 +37,20 @@ impl Net {
         for part in ["a", "m", "b"] {
             net.ip(&format!("netns add {}{part}", net.name));
         }
-        for (side, part, address) in [("left", "a", "192.0.2.1/24"), ("right", "b", "192.0.2.2/24")] {
-            let (own, name) = (format!("{}m", net.name), format!("{}{part}", net.name));
-            net.ip(&format!("-n {own} link add {side} type veth peer name eth netns {name}"));
-            // No packets but those of the test: neighbour discovery would be some.
-            net.ip(&format!("-n {own} link set {side} addrgenmode none up"));
-            net.ip(&format!("-n {name} link set eth addrgenmode none up"));
-            net.ip(&format!("-n {name} addr add {address} dev eth"));
-        }
+        net.link("left");
+        net.link("right");
         net
+    }
+
+    /// The pair between the middle's `left` and A, or its `right` and B.
+    fn link(&self, side: &str) {
+        let (part, address) = if side == "left" { ("a", "192.0.2.1/24") } else { ("b", "192.0.2.2/24") };
+        let (own, name) = (format!("{}m", self.name), format!("{}{part}", self.name));
+        self.ip(&format!("-n {own} link add {side} type veth peer name eth netns {name}"));
+        // No packets but those of the test: neighbour discovery would be some.
+        self.ip(&format!("-n {own} link set {side} addrgenmode none up"));
+        self.ip(&format!("-n {name} link set eth addrgenmode none up"));
+        self.ip(&format!("-n {name} addr add {address} dev eth"));
     }
 
     fn ip(&self, line: &str) -> Output {
@@ -154,7 +160,7 @@ fn an_interface_that_goes_ends_a_run_that_has_no_other() {
         return;
     }
     let net = Net::new();
-    let (mut running, mut lines) = net.start("forward afxdp:left afxdp:right");
+    let (mut running, mut lines) = net.start("forward afxdp:left afxdp:right --on-device-loss exit");
     assert_eq!(net.pings(), 5);
     net.ip(&format!("-n {}m link del left", net.name));
     let mut text = Vec::new();
@@ -165,6 +171,65 @@ fn an_interface_that_goes_ends_a_run_that_has_no_other() {
     assert!(errors.contains("afxdp:left:0"), "it says which device: {errors}");
     parsed(&text);
     assert!(!net.has_program("right"));
+}
+
+/// Pings until they cross again: for at most ten seconds.
+fn pings_again(net: &Net, what: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while net.pings() < 5 {
+        assert!(Instant::now() < deadline, "{what}: packets do not cross again");
+    }
+}
+
+#[test]
+fn an_interface_that_goes_and_comes_back_is_taken_up_again() {
+    if !root("an_interface_that_goes_and_comes_back_is_taken_up_again") {
+        return;
+    }
+    let net = Net::new();
+    let (mut running, lines) = net.start("forward afxdp:left afxdp:right");
+    let mut errors = running.0.stderr.take().expect("piped");
+    assert_eq!(net.pings(), 5);
+    for time in 1..=3 {
+        net.ip(&format!("-n {}m link del left", net.name));
+        assert_eq!(net.pings(), 0);
+        net.link("left");
+        pings_again(&net, &format!("deleted and made again, time {time}"));
+        net.ip(&format!("-n {}m link set right down", net.name));
+        assert_eq!(net.pings(), 0);
+        net.ip(&format!("-n {}m link set right up", net.name));
+        pings_again(&net, &format!("down and up, time {time}"));
+    }
+    let total = total(running, lines);
+    for device in total["devices"].as_array().expect("devices") {
+        assert_eq!((&device["revivals"], &device["state"]), (&Value::from(3), &Value::from("up")), "{device}");
+        assert_eq!(device["counters"]["quarantined_pages"], 0, "{device}");
+    }
+    let drops: u64 = total["drops"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum();
+    let (rx, tx) = (total["rx_packets"].as_u64().expect("a count"), total["tx_packets"].as_u64().expect("a count"));
+    assert_eq!(rx, tx + drops, "{total}");
+    let mut said = String::new();
+    errors.read_to_string(&mut said).expect("UTF-8");
+    assert!(said.contains("afxdp:left:0: left is gone") && said.contains("(waiting until it is back)"), "{said}");
+    assert!(said.contains("afxdp:left:0: is back (native, copy)"), "{said}");
+    assert!(!net.has_program("left") && !net.has_program("right"));
+}
+
+#[test]
+fn who_ends_while_an_interface_is_away_says_so() {
+    if !root("who_ends_while_an_interface_is_away_says_so") {
+        return;
+    }
+    let net = Net::new();
+    let (mut running, mut lines) = net.start("forward afxdp:left afxdp:right --duration 3s");
+    net.ip(&format!("-n {}m link del left", net.name));
+    let mut text = Vec::new();
+    lines.read_to_end(&mut text).expect("the rest");
+    let mut errors = String::new();
+    running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+    assert_eq!(running.wait().code(), Some(5), "{errors}");
+    assert!(errors.contains("left is gone; not back yet: "), "it says why: {errors}");
+    parsed(&text);
 }
 
 #[test]
@@ -323,7 +388,7 @@ fn packets_of_testpmd_are_all_accounted_for() {
     ]);
     let mut testpmd = net.exec("a", &testpmd);
     let mut testpmd = Running::start(testpmd.stdin(std::process::Stdio::piped()));
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     drop(testpmd.0.stdin.take()); // the end of its input ends it
     let mut text = String::new();
     testpmd.0.stdout.take().expect("piped").read_to_string(&mut text).expect("UTF-8");

@@ -150,7 +150,7 @@ impl Port {
 
     /// It is down, and there may be another device soon.
     pub(crate) fn is_reviving(&self) -> bool {
-        !self.up && self.revival.is_some()
+        !self.up && self.revival.is_some() && matches!(self.health, Health::Failed(_))
     }
 
     /// When there may be one.

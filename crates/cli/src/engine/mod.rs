@@ -1,6 +1,7 @@
 //! Runs a plan: opens its devices over one zone, gives them to workers, watches them, and accounts for every page at the end.
 
 mod layout;
+mod losses;
 mod open;
 mod sink;
 mod stats;
@@ -12,12 +13,14 @@ use waterwheel_prog::{Discard, Forward, Reflect};
 use waterwheel_xdp::mm::{Users, cpu};
 use waterwheel_xdp::{Account, Control, Fabric, PagePool, PoolParams, PortId, Program, Worker, WorkerStats, Zone};
 
+use crate::args::OnDeviceLoss;
 use crate::config::{Fate, Plan};
 use crate::failure::{Class, Failure};
 use crate::report::Snapshot;
 use crate::report::snapshot::Pages;
 use crate::signals::Waker;
 use layout::Layout;
+use losses::Losses;
 
 /// Workers that move packets.
 pub(crate) struct Engine {
@@ -27,8 +30,8 @@ pub(crate) struct Engine {
     workers: Vec<JoinHandle<Worker>>,
     /// Said once, in the order it happened.
     notices: Vec<String>,
-    /// Devices of which it was said that they failed.
-    failed: Vec<String>,
+    /// What was said of the devices.
+    losses: Losses,
     /// Where packets go; empty when they go nowhere.
     wires: Vec<(PortId, PortId)>,
     /// Every wire has an end that failed.
@@ -40,7 +43,7 @@ pub(crate) struct Engine {
 pub(crate) struct Outcome {
     pub(crate) snapshot: Snapshot,
     pub(crate) pages: Pages,
-    /// Devices that failed while running, with the reason.
+    /// Devices that failed while running and are not back, with the reason.
     pub(crate) failed: Vec<String>,
 }
 
@@ -67,7 +70,11 @@ impl Engine {
             let params = PoolParams { limit: layout.limits[queue], dma: device.dma, ..PoolParams::default() };
             let pool = PagePool::new(&zone, params).map_err(|error| Failure::new(Class::Config, error))?;
             let worker = layout.worker_of[queue];
-            ports.push(fabric.add(worker, device.device, pool).map_err(|error| Failure::new(Class::Config, error))?);
+            let port = fabric.add(worker, device.device, pool).map_err(|error| Failure::new(Class::Config, error))?;
+            if let Some(reviver) = device.reviver.filter(|_| plan.on_device_loss == OnDeviceLoss::Wait) {
+                fabric.revive(port, reviver);
+            }
+            ports.push(port);
         }
         for &(source, target) in &layout.wires {
             if layout.patient[source] {
@@ -87,8 +94,16 @@ impl Engine {
         }
         let wires = layout.wires.iter().map(|&(from, to)| (ports[from], ports[to])).collect();
         let started = Instant::now();
-        let mut engine =
-            Self { started, zone, control, workers: Vec::new(), notices, failed: Vec::new(), wires, cut_off: false };
+        let mut engine = Self {
+            started,
+            zone,
+            control,
+            workers: Vec::new(),
+            notices,
+            losses: Losses::default(),
+            wires,
+            cut_off: false,
+        };
         for worker in workers {
             let program = program(plan, &layout, &ports);
             match spawn(worker, program, waker) {
@@ -110,7 +125,7 @@ impl Engine {
     /// The counters so far, all workers together.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         let workers = self.control.snapshot().workers;
-        self.note_failures(&workers);
+        self.note_losses(&workers);
         stats::snapshot(&workers)
     }
 
@@ -144,24 +159,18 @@ impl Engine {
                 "a worker panicked (see above): please report this, with the command",
             ));
         }
-        self.note_failures(&stats);
+        self.note_losses(&stats);
         let account = Account::open(&self.zone).close(Users::Gone);
         if account.conflicts > 0 {
             let message = format!("{} pages are held twice: please report this, with the command", account.conflicts);
             return Err(Failure::new(Class::Leak, message));
         }
-        Ok(Outcome { snapshot: stats::snapshot(&stats), pages: stats::pages(&account), failed: self.failed })
+        Ok(Outcome { snapshot: stats::snapshot(&stats), pages: stats::pages(&account), failed: losses::failed(&stats) })
     }
 
-    fn note_failures(&mut self, workers: &[WorkerStats]) {
-        let mut gone = Vec::new();
-        for (port, failure) in stats::failures(workers) {
-            gone.push(port);
-            if !self.failed.contains(&failure) {
-                self.failed.push(failure.clone());
-                self.notices.push(failure);
-            }
-        }
+    fn note_losses(&mut self, workers: &[WorkerStats]) {
+        self.notices.extend(self.losses.news(workers));
+        let gone = losses::gone(workers);
         self.cut_off =
             !self.wires.is_empty() && self.wires.iter().all(|(from, to)| gone.contains(from) || gone.contains(to));
     }

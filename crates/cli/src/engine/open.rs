@@ -1,5 +1,6 @@
 //! Specs become devices.
 
+use waterwheel_dev::DevError;
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy};
 use waterwheel_dev::generator::{Gen, GenParams};
@@ -9,7 +10,7 @@ use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp};
 use waterwheel_dev::tap::Tap;
 use waterwheel_xdp::mm::{HugePages, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
-use waterwheel_xdp::{Device, Veth, Zone, veth};
+use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 
 use super::layout::Layout;
 use super::sink::{Plugged, SendOnly};
@@ -60,6 +61,18 @@ pub(super) struct Opened {
     /// What the operator should know of how it was opened.
     pub(super) mode: String,
     pub(super) dma: Option<Box<dyn DmaMap>>,
+    /// Opens it again when it was lost; there is nothing to wait for where there is none.
+    pub(super) reviver: Option<Box<dyn Revive>>,
+}
+
+impl Opened {
+    /// It may be lost and come back.
+    fn again<D: Device + 'static>(self, mut open: impl FnMut() -> Result<D, DevError> + Send + 'static) -> Self {
+        let reviver = move || -> Result<Box<dyn Device>, String> {
+            open().map(|device| Box::new(device) as Box<dyn Device>).map_err(|error| error.to_string())
+        };
+        Self { reviver: Some(Box::new(reviver)), ..self }
+    }
 }
 
 /// Every device that the plan needs, understood as far as that goes without opening anything.
@@ -188,7 +201,7 @@ pub(super) fn zone(plan: &Plan, layout: &Layout) -> Result<Zone, Failure> {
 
 /// Opens one device.
 pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
-    let plain = |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None };
+    let plain = |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None, reviver: None };
     Ok(match wanted.recipe {
         Recipe::Gen(name, params) => plain(Box::new(Gen::new(&params).map_err(failure)?.named(name))),
         Recipe::Null => plain(Box::new(Null::new())),
@@ -201,20 +214,26 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
             let writer = PcapWriter::create(if file == "-" { "/dev/stdout" } else { &file }).map_err(failure)?;
             plain(Box::new(writer.named(format!("pcap:{file}"))))
         }
-        Recipe::Tap(name) => plain(Box::new(Tap::open(&name).map_err(failure)?)),
-        Recipe::SendToTap(name) => plain(Box::new(SendOnly::new(Tap::open(&name).map_err(failure)?, ""))),
+        Recipe::Tap(name) => {
+            let tap = Tap::open(&name).map_err(failure)?;
+            let interface = tap.interface().to_owned();
+            plain(Box::new(tap)).again(move || Tap::open(&interface))
+        }
+        Recipe::SendToTap(name) => {
+            let tap = Tap::open(&name).map_err(failure)?;
+            let interface = tap.interface().to_owned();
+            plain(Box::new(SendOnly::new(tap, ""))).again(move || Ok(SendOnly::new(Tap::open(&interface)?, "")))
+        }
         Recipe::AfXdp(params) => {
             let device = AfXdp::open(zone, &params).map_err(failure)?;
-            Opened { mode: device.mode(), device: Box::new(device), dma: Some(Box::new(Umem)) }
+            let (mode, zone) = (device.mode(), zone.clone());
+            Opened { mode, dma: Some(Box::new(Umem)), ..plain(Box::new(device)) }
+                .again(move || AfXdp::open(&zone, &params))
         }
         Recipe::SendToAfXdp(params) => {
-            let device = AfXdp::open(zone, &params).map_err(failure)?;
-            let mode = if device.zero_copy() { "sends only, zero copy" } else { "sends only, copy" };
-            Opened {
-                device: Box::new(SendOnly::polled(device, mode)),
-                mode: mode.to_owned(),
-                dma: Some(Box::new(Umem)),
-            }
+            let device = send_to(zone, &params).map_err(failure)?;
+            let (mode, zone) = (device.mode(), zone.clone());
+            Opened { mode, dma: Some(Box::new(Umem)), ..plain(Box::new(device)) }.again(move || send_to(&zone, &params))
         }
         Recipe::Veth(end) => plain(end),
         Recipe::Unplugged(name) => {
@@ -222,6 +241,12 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
             plain(Box::new(Plugged::new(near, far)))
         }
     })
+}
+
+fn send_to(zone: &Zone, params: &AfXdpParams) -> Result<SendOnly<AfXdp>, DevError> {
+    let device = AfXdp::open(zone, params)?;
+    let mode = if device.zero_copy() { "sends only, zero copy" } else { "sends only, copy" };
+    Ok(SendOnly::polled(device, mode))
 }
 
 /// The memory of an AF_XDP socket: opening it has registered the whole region, at address 0.
@@ -252,7 +277,7 @@ impl Wanted {
     }
 }
 
-fn failure(error: waterwheel_dev::DevError) -> Failure {
+fn failure(error: DevError) -> Failure {
     use waterwheel_dev::ErrorClass;
     let class = match error.class() {
         ErrorClass::Usage => Class::Usage,

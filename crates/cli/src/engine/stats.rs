@@ -1,7 +1,7 @@
 //! What the workers count, as what is shown.
 
 use waterwheel_xdp::mm::PageAccount;
-use waterwheel_xdp::{Drops, Health, PortId, PortStats, WorkerStats};
+use waterwheel_xdp::{Drops, Health, PortStats, WorkerStats};
 
 use crate::report::snapshot::{Actions, Counters, Device, Pages, Pool, Snapshot};
 
@@ -58,8 +58,10 @@ fn device(port: &PortStats) -> Device {
         state: match &port.health {
             Health::Up => "up".to_owned(),
             Health::Finished => "finished".to_owned(),
+            Health::Failed(reason) if port.reviving => format!("waiting: {reason}"),
             Health::Failed(reason) => format!("failed: {reason}"),
         },
+        revivals: port.revivals,
         rx_packets: port.rx.packets,
         tx_packets: port.tx.packets,
         rx_bytes: port.rx.bytes,
@@ -67,16 +69,6 @@ fn device(port: &PortStats) -> Device {
         in_flight: port.in_flight as u64,
         counters: Counters(port.counters.clone()),
     }
-}
-
-/// Devices that failed, with the reason, which names the device or is given its name.
-pub(super) fn failures(workers: &[WorkerStats]) -> Vec<(PortId, String)> {
-    let failed = |port: &PortStats| match &port.health {
-        Health::Failed(reason) if reason.starts_with(&port.name) => Some((port.port, reason.clone())),
-        Health::Failed(reason) => Some((port.port, format!("{}: {reason}", port.name))),
-        Health::Up | Health::Finished => None,
-    };
-    workers.iter().flat_map(|worker| &worker.ports).filter_map(failed).collect()
 }
 
 pub(super) fn pages(account: &PageAccount) -> Pages {

@@ -85,8 +85,10 @@ pub(crate) struct Device {
     pub(crate) name: String,
     /// The mode obtained, e.g. `native, zero copy`; empty for devices that have but one.
     pub(crate) mode: String,
-    /// `up`, `finished`, or `failed: ` and why.
+    /// `up`, `finished`, `waiting: ` for it to come back, or `failed: `, and why.
     pub(crate) state: String,
+    /// Times that it was lost and taken up again.
+    pub(crate) revivals: u64,
     pub(crate) rx_packets: u64,
     pub(crate) tx_packets: u64,
     pub(crate) rx_bytes: u64,
