@@ -188,7 +188,7 @@ fn a_packet_of_several_descriptors_is_one_packet() {
     // One that never ends, until the socket does.
     fake.kernel.says_received(addresses[7], 60, 1);
     assert!(fake.receive().is_empty());
-    fake.socket.posts.abandon();
+    drop(fake.socket.posts.quarantine());
     assert_eq!((fake.account().quarantined, fake.account().held_by_devices), (8, 0));
     // One of too many parts, of 18 that are taken: all are home.
     let (mut fake, before) = (Fake::new(), 19);

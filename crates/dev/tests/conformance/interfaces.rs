@@ -16,6 +16,7 @@ struct Veths {
     _net: Net,
     /// The pair was deleted.
     gone: bool,
+    mtu: usize,
 }
 
 fn device(iface: &str, zone: &Zone) -> Box<AfXdp> {
@@ -26,12 +27,15 @@ fn device(iface: &str, zone: &Zone) -> Box<AfXdp> {
 
 impl Rig for Veths {
     fn profile(&self) -> Profile {
-        Profile { fills: true, ..Profile::default() }
+        Profile { fills: true, longest: self.mtu + 14, ..Profile::default() }
     }
 
     fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
         if std::mem::take(&mut self.gone) {
             Net::pair();
+        }
+        for name in ["near", "far"] {
+            run(&format!("ip link set dev {name} mtu {}", self.mtu));
         }
         let peer = DevicePeer::new(device("far", zone), zone);
         Pair { device: device("near", zone), peer: Box::new(peer) }
@@ -49,12 +53,21 @@ fn af_xdp_conforms() {
     if !root("af_xdp_conforms") {
         return;
     }
-    let report = conform(&mut Veths { _net: Net::new(), gone: false });
+    let report = conform(&mut Veths { _net: Net::new(), gone: false, mtu: 1500 });
+    assert_eq!(report.not_asked, ["the_last_packet"]);
+}
+
+#[test]
+fn af_xdp_with_jumbo_frames_conforms() {
+    if !root("af_xdp_with_jumbo_frames_conforms") {
+        return;
+    }
+    let report = conform(&mut Veths { _net: Net::new(), gone: false, mtu: JUMBO });
     assert_eq!(report.not_asked, ["the_last_packet"]);
 }
 
 /// Jumbo frames: three pages each.
-const MTU: usize = 9000;
+const JUMBO: usize = 9000;
 
 /// A tap, and a packet socket on the host's side of it.
 struct Taps {
@@ -80,12 +93,12 @@ impl Peer for Host {
 
 impl Rig for Taps {
     fn profile(&self) -> Profile {
-        Profile { longest: MTU + 14, ..Profile::default() }
+        Profile { longest: JUMBO + 14, ..Profile::default() }
     }
 
     fn open(&mut self, _: &Zone, _: &[Vec<u8>]) -> Pair {
         let tap = Tap::open("wwconf").unwrap_or_else(|error| panic!("{error}"));
-        run(&format!("ip link set dev wwconf mtu {MTU}"));
+        run(&format!("ip link set dev wwconf mtu {JUMBO}"));
         let socket = Stranger::on(Link::by_name("wwconf").unwrap().index);
         set_socket_recv_buffer_size_force(&socket, 8 << 20).unwrap();
         Pair { device: Box::new(tap), peer: Box::new(Host { socket, seen: VecDeque::new() }) }
