@@ -36,6 +36,15 @@ impl Forge {
     }
 }
 
+/// Ends the worker also when the test fails.
+struct Stop(Control);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 fn port(control: &Control, port: usize) -> PortStats {
     control.snapshot().workers[0].ports[port].clone()
 }
@@ -55,6 +64,7 @@ fn a_device_that_fails_is_made_anew_and_packets_flow_again() {
             worker.run(&mut |_: &Context, _: &mut XdpBuff| Action::Redirect(out));
             worker.close()
         });
+        let stop = Stop(control.clone());
         for time in 0..5 {
             let sink = forge.last();
             until(|| {
@@ -73,7 +83,7 @@ fn a_device_that_fails_is_made_anew_and_packets_flow_again() {
         });
         let stats = port(&control, 1);
         assert_eq!((stats.health, stats.reviving, stats.revivals), (Health::Up, false, 5));
-        control.stop();
+        drop(stop);
         sum(vec![thread.join().unwrap()])
     });
     let sent: u64 = forge.made.lock().unwrap().iter().map(|sink| sink.packets.load(Ordering::Relaxed)).sum();
@@ -106,6 +116,7 @@ fn attempts_that_fail_are_told_and_the_rest_goes_on() {
             });
             worker.close()
         });
+        let stop = Stop(control.clone());
         until(|| {
             peer.send(10);
             forge.asked.load(Ordering::Relaxed) >= 4
@@ -120,7 +131,7 @@ fn attempts_that_fail_are_told_and_the_rest_goes_on() {
         });
         forge.refuse.store(false, Ordering::Relaxed);
         until(|| port(&control, 2).revivals == 1);
-        control.stop();
+        drop(stop);
         sum(vec![thread.join().unwrap()])
     });
     assert!(end.drops().get(DropReason::DeviceDown) > 0);
