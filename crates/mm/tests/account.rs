@@ -52,7 +52,7 @@ fn a_page_comes_out_of_quarantine_and_goes_home_as_any_other() {
     assert_eq!((zone.stats().quarantined, account(&zone, Users::Alive).held_by_users), (1, 4));
     // SAFETY: as above.
     drop(unsafe { posted.reclaim() });
-    drop(small); // the handle, not the page
+    let _stays = small;
     let found = account(&zone, Users::Gone);
     assert_eq!((found.free, found.quarantined, found.leaked), (15, 1, 0));
 }
