@@ -13,7 +13,7 @@ const INTERVAL: &str = "event time seconds rx_packets tx_packets rx_bytes tx_byt
                         rx_bps tx_bps drop_pps";
 const TOTAL: &str =
     "event seconds rx_packets tx_packets rx_bytes tx_bytes actions drops mpps pages dma_maps devices pool";
-const DEVICE: &str = "name mode state rx_packets tx_packets rx_bytes tx_bytes in_flight counters";
+const DEVICE: &str = "name mode state rx_packets tx_packets rx_bytes tx_bytes in_flight revivals counters";
 
 /// The keys of `line`'s outermost object; the map of the JSON library does not keep their order.
 fn keys(line: &str) -> Vec<String> {

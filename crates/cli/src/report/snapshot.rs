@@ -87,14 +87,14 @@ pub(crate) struct Device {
     pub(crate) mode: String,
     /// `up`, `finished`, `waiting: ` for it to come back, or `failed: `, and why.
     pub(crate) state: String,
-    /// Times that it was lost and taken up again.
-    pub(crate) revivals: u64,
     pub(crate) rx_packets: u64,
     pub(crate) tx_packets: u64,
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
     /// Frames taken for sending and not completed.
     pub(crate) in_flight: u64,
+    /// Times that it was lost and taken up again.
+    pub(crate) revivals: u64,
     /// The device's own counters.
     pub(crate) counters: Counters,
 }
