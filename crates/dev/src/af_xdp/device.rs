@@ -16,6 +16,7 @@ use super::posts::Posts;
 use super::quarantine::{self, Place};
 use super::queue::Queue;
 use super::socket::{CHUNK, Probe, longest_frame};
+use super::watchdog::{self, Watchdog};
 use super::{AfXdpParams, error};
 use crate::DevError;
 
@@ -59,6 +60,7 @@ pub struct AfXdp {
     /// Packets lie in the tx ring that the kernel was not told of, or did not take yet.
     tx_waiting: bool,
     failure: Option<String>,
+    watchdog: Watchdog,
     counts: Counts,
 }
 
@@ -114,6 +116,7 @@ impl AfXdp {
             started: false,
             tx_waiting: false,
             failure: None,
+            watchdog: Watchdog::default(),
             counts: Counts { released: released as u64, ..Counts::default() },
         })
     }
@@ -164,6 +167,23 @@ impl AfXdp {
         }
     }
 
+    /// Why what was sent does not come back, when it does not.
+    fn stuck(&mut self) -> Option<String> {
+        let frames = self.posts.tx_count();
+        if !self.watchdog.is_stuck(Instant::now(), frames) {
+            return None;
+        }
+        // Without a carrier a card keeps what it was given until there is one.
+        if !Link::by_index(self.link.index).is_ok_and(|link| link.carrier) {
+            self.watchdog.restart();
+            return None;
+        }
+        let (name, seconds) = (&self.params.iface, watchdog::PATIENCE.as_secs());
+        Some(format!(
+            "{name}: {frames} sent frames did not come back in {seconds} s: the card was reset, or its driver is stuck"
+        ))
+    }
+
     /// Closes the socket, and gives every page home, or to quarantine.
     fn close(&mut self, mut home: impl FnMut(waterwheel_xdp::Page)) {
         let Some(mut queue) = self.queue.take() else { return };
@@ -204,7 +224,9 @@ impl Device for AfXdp {
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
         let Some(queue) = &mut self.queue else { return 0 };
-        self.posts.complete(queue.socket.completion(), |page| homes.put(page))
+        let completed = self.posts.complete(queue.socket.completion(), |page| homes.put(page));
+        self.watchdog.completed(completed);
+        completed
     }
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
@@ -300,7 +322,7 @@ impl Device for AfXdp {
 
     fn health(&mut self) -> Health {
         if self.failure.is_none() {
-            self.failure = self.queue.as_ref().and_then(Queue::failure);
+            self.failure = self.queue.as_ref().and_then(Queue::failure).or_else(|| self.stuck());
         }
         self.failure.clone().map_or(Health::Up, Health::Failed)
     }

@@ -44,6 +44,7 @@ mod socket;
 mod sys;
 #[cfg(any(test, fuzzing))]
 pub mod unbound;
+mod watchdog;
 
 #[cfg(test)]
 mod posts_tests;

@@ -53,6 +53,7 @@ impl DevicePeer {
 
     /// One round.
     fn turn(&mut self) {
+        self.device.health(); // a worker asks now and then; some devices look after their connection there
         self.device.complete(&mut Homes::new(&mut self.pools));
         let mut batch = Vec::with_capacity(64);
         self.device.rx(&mut self.pools[0], &mut batch, 64);
