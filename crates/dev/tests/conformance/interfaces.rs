@@ -1,6 +1,7 @@
 //! Devices on interfaces of the kernel, in a network namespace of the test.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use waterwheel_dev::af_xdp::link::Link;
@@ -97,7 +98,15 @@ impl Rig for Taps {
     }
 
     fn open(&mut self, _: &Zone, _: &[Vec<u8>]) -> Pair {
-        let tap = Tap::open("wwconf").unwrap_or_else(|error| panic!("{error}"));
+        // Another test's child may have the former one's file for a moment longer, between fork and exec.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let tap = loop {
+            match Tap::open("wwconf") {
+                Ok(tap) => break tap,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
         run(&format!("ip link set dev wwconf mtu {JUMBO}"));
         let socket = Stranger::on(Link::by_name("wwconf").unwrap().index);
         set_socket_recv_buffer_size_force(&socket, 8 << 20).unwrap();

@@ -214,23 +214,25 @@ impl Bed {
         came
     }
 
+    /// Whether the device's count of what it has is that of the pages that it marks.
+    pub(super) fn holdings(&mut self, what: &str) -> Result<(), String> {
+        let Some(device) = &self.device else { return Ok(()) };
+        let mut account = Account::open(&self.zone);
+        device.account(&mut account);
+        let (held, in_flight) = (account.close(Users::Alive).held_by_devices, device.in_flight());
+        super::ensure!(
+            held == in_flight,
+            "{what}: the device says in_flight {in_flight} and marks {held} pages as its own"
+        );
+        Ok(())
+    }
+
     /// A quiet moment: every page of the zone is found, once.
     pub(super) fn account(&mut self, what: &str) -> Result<(), String> {
         for _ in 0..3 {
             self.turn();
         }
-        let mut account = Account::open(&self.zone);
-        let (mut held, mut in_flight) = (0, 0);
-        if let Some(device) = &self.device {
-            device.account(&mut account);
-            in_flight = device.in_flight();
-        }
-        let account_of_device = account.close(Users::Alive);
-        held += account_of_device.held_by_devices;
-        super::ensure!(
-            held == in_flight,
-            "{what}: the device says in_flight {in_flight} and marks {held} pages as its own"
-        );
+        self.holdings(what)?;
         let mut account = Account::open(&self.zone);
         if let Some(device) = &self.device {
             device.account(&mut account);

@@ -13,6 +13,11 @@ pub(super) fn conservation(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
     let frames = mixed(&profile, 0, 64);
     let mut bed = Bed::open(rig, zone, &frames);
     bed.account("a new device")?;
+    if profile.sends != Sends::Nothing {
+        let mut some: Vec<_> = frames[..20].iter().filter_map(|bytes| bed.packet(bytes)).collect();
+        bed.send(&mut some);
+        bed.holdings("with frames in flight")?;
+    }
     for round in 0..20 {
         if profile.sends != Sends::Nothing && bed.device.is_some() {
             bed.carry_out(&frames, 40);
