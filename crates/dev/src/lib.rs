@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `af_xdp` | [`af_xdp::AfXdp`] | one queue of an interface of this machine, past its network stack |
 //! | `gen` | [`generator::Gen`] | makes packets |
+//! | `memif` | [`memif::Memif`] | one queue of an interface to another process, through shared memory |
 //! | `null` | [`null::Null`] | swallows packets; with a size, gives packets that nobody wrote |
 //! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
 //! | `tap` | [`tap::Tap`] | an interface of this machine |
@@ -13,11 +14,13 @@ pub mod af_xdp;
 mod error;
 #[cfg(feature = "gen")]
 pub mod generator;
+#[cfg(feature = "memif")]
+pub mod memif;
 #[cfg(feature = "null")]
 pub mod null;
 #[cfg(feature = "pcap")]
 pub mod pcap;
-#[cfg(any(feature = "gen", feature = "null", feature = "pcap", feature = "tap"))]
+#[cfg(any(feature = "gen", feature = "memif", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
 pub mod spec;
 #[cfg(feature = "tap")]

@@ -1,6 +1,6 @@
 //! Frames that a device took and has not reported yet.
 
-#[cfg(any(feature = "gen", feature = "null"))]
+#[cfg(any(feature = "gen", feature = "memif", feature = "null"))]
 use waterwheel_xdp::Traffic;
 use waterwheel_xdp::{Account, Homes, XdpFrame};
 #[cfg(any(feature = "gen", feature = "null"))]
@@ -19,7 +19,7 @@ impl Sent {
     }
 
     /// Takes all of `frames`.
-    #[cfg(any(feature = "gen", feature = "null"))]
+    #[cfg(any(feature = "gen", feature = "memif", feature = "null"))]
     pub(crate) fn take(&mut self, frames: &mut Vec<XdpFrame>) -> Traffic {
         let traffic = Traffic::of_frames(frames);
         if self.0.is_empty() {
@@ -31,7 +31,7 @@ impl Sent {
     }
 
     /// Takes one frame.
-    #[cfg(any(feature = "pcap", feature = "tap"))]
+    #[cfg(any(feature = "memif", feature = "pcap", feature = "tap"))]
     pub(crate) fn push(&mut self, frame: XdpFrame) {
         self.0.push(frame);
     }

@@ -1,0 +1,60 @@
+//! The eventfd of a ring. The other side has it, too, and with it its flags: it can make it one that blocks. So nothing is done to it that could wait.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, write};
+
+/// A new one.
+pub(super) fn new() -> Result<OwnedFd, Errno> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+}
+
+/// Whether the file that a stranger has sent is an eventfd: to write to anything else could wait for ever.
+pub(super) fn is_one(file: BorrowedFd<'_>) -> bool {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:[eventfd]")
+}
+
+/// Wakes whoever waits for it. One that is full to the brim wakes already, and would make us wait.
+pub(super) fn set(event: &OwnedFd) {
+    let mut fds = [PollFd::from_borrowed_fd(event.as_fd(), PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
+        let _ = write(event, &1u64.to_ne_bytes());
+    }
+}
+
+/// What it said is heard.
+pub(super) fn clear(event: &OwnedFd) {
+    let mut count = [0; 8];
+    // Never waits, whatever the flags are; -1: no offset.
+    let _ = preadv2(event, &mut [std::io::IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    fn is_set(event: &OwnedFd) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(event.as_fd(), PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll") > 0
+    }
+
+    #[test]
+    fn it_is_set_and_cleared_and_never_waits() {
+        let event = new().expect("an eventfd");
+        assert!(is_one(event.as_fd()) && !is_one(std::fs::File::open("/dev/null").expect("a file").as_fd()));
+        fcntl_setfl(&event, OFlags::empty()).expect("now it blocks");
+        clear(&event);
+        set(&event);
+        assert!(is_set(&event));
+        clear(&event);
+        assert!(!is_set(&event));
+        write(&event, &(u64::MAX - 1).to_ne_bytes()).expect("full");
+        set(&event);
+        clear(&event);
+        assert!(!is_set(&event));
+    }
+}

@@ -1,0 +1,337 @@
+//! What the queues of one interface share: the socket, the handshake, and the connection that comes of it.
+//!
+//! Nothing here is on the way of a packet. A queue sees by one number, the [epoch](Interface::epoch), that something has changed, and comes for its [link](Interface::visit).
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::channel::{Channel, Received};
+use super::connection::{Export, Link, import};
+use super::fault::Fault;
+use super::handshake::{Client, Reply, Server, agree};
+use super::listener::{Listener, PATIENCE, check_kind, dial, lock, refused};
+use super::message::{Init, Message, Text};
+use super::params::{MemifParams, Role};
+use crate::error::DevError;
+
+/// A client looks for its server again after so long, then twice as long, up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Messages that are read at once.
+const MESSAGES: usize = 64;
+
+/// One interface.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub(super) params: MemifParams,
+    pub(super) name: String,
+    pub(super) counts: Counts,
+    listener: Option<Arc<Listener>>,
+    epoch: AtomicU32,
+    control: Mutex<Control>,
+}
+
+/// Counters of all queues together.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) connects: AtomicU64,
+    pub(super) disconnects: AtomicU64,
+    pub(super) bad_messages: AtomicU64,
+    pub(super) bad_indices: AtomicU64,
+    pub(super) bad_descriptors: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Control {
+    state: State,
+    /// Counts connections, and their ends.
+    generation: u64,
+    /// For the queues to fetch.
+    links: Vec<Option<Link>>,
+    /// Who is there, or why nobody is.
+    peer: String,
+    retry_at: Instant,
+    retry_after: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    /// Client: waits for Hello.
+    Dialled(Channel, Instant),
+    /// Client: tells what it has made.
+    Offering(Channel, Instant, Client, Option<Export>),
+    /// Server: hears what it is offered.
+    Hearing(Channel, Instant, Server),
+    Up(Channel),
+}
+
+/// What a queue finds when it [visits](Interface::visit).
+pub(super) struct Visit {
+    /// The connection that `link` is of.
+    pub(super) generation: u64,
+    /// Fetched once.
+    pub(super) link: Option<Link>,
+    /// What to wait on for news.
+    pub(super) watch: Option<Arc<OwnedFd>>,
+    pub(super) epoch: u32,
+}
+
+impl Interface {
+    /// Opens the socket; nobody is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with the parameters or the socket. That there is no server yet is no error of a client.
+    pub(super) fn open(params: &MemifParams) -> Result<Arc<Self>, DevError> {
+        params.check()?;
+        let path = params.socket.as_path();
+        let mut state = State::Down;
+        let listener = match params.role {
+            Role::Server => Some(Listener::open(path)?),
+            Role::Client => {
+                check_kind(path)?;
+                match dial(path) {
+                    Ok(channel) => state = State::Dialled(channel, Instant::now()),
+                    Err(Errno::NOENT) if path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()) => {}
+                    Err(Errno::CONNREFUSED | Errno::AGAIN) => {}
+                    Err(errno) => return Err(refused(path, "connect", errno)),
+                }
+                None
+            }
+        };
+        let (retry_at, retry_after) = (Instant::now(), RETRY.0);
+        let peer = format!("waiting for a {}", if params.role == Role::Server { "client" } else { "server" });
+        let control = Control { state, generation: 0, links: Vec::new(), peer, retry_at, retry_after };
+        let interface = Arc::new(Self {
+            params: params.clone(),
+            name: params.name(),
+            counts: Counts::default(),
+            listener,
+            epoch: AtomicU32::new(1),
+            control: Mutex::new(control),
+        });
+        if let Some(listener) = &interface.listener {
+            listener.join(&interface)?;
+        }
+        Ok(interface)
+    }
+
+    /// Changes when there is something to [fetch](Self::visit), or nothing more to be had.
+    #[inline]
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// For a queue that has seen a new epoch.
+    pub(super) fn visit(&self, queue: u16) -> Visit {
+        let mut control = lock(&self.control);
+        let link = control.links.get_mut(usize::from(queue)).and_then(Option::take);
+        let watch = match &control.state {
+            State::Down => self.listener.as_ref().map(|listener| Arc::clone(listener.watch())),
+            State::Dialled(channel, _)
+            | State::Offering(channel, ..)
+            | State::Hearing(channel, ..)
+            | State::Up(channel) => Some(Arc::clone(channel.socket())),
+        };
+        Visit { generation: control.generation, link, watch, epoch: self.epoch() }
+    }
+
+    /// Reads what the peer has said, and looks for one where there is none. Never waits; does nothing while another thread does.
+    pub(super) fn tend(&self) {
+        if let Some(listener) = &self.listener {
+            listener.tend();
+        }
+        if let Ok(mut control) = self.control.try_lock() {
+            self.step(&mut control);
+        }
+    }
+
+    /// A queue has found that its peer lies, on connection `generation`.
+    pub(super) fn report(&self, generation: u64, fault: &Fault) {
+        let mut control = lock(&self.control);
+        if control.generation == generation {
+            self.end(&mut control, fault);
+        }
+    }
+
+    /// A client that wants this interface.
+    pub(super) fn adopt(&self, channel: Channel, init: &Init) -> Result<(), Fault> {
+        let mut control = lock(&self.control);
+        self.step(&mut control); // the one before may be gone, and nobody has looked yet
+        if !matches!(control.state, State::Down) {
+            return Err(Fault::protocol("already connected"));
+        }
+        let (server, answer) = Server::new(init, self.params.queues, &self.params.secret_bytes())?;
+        channel.send(&answer, None)?;
+        control.peer = init.name.to_string();
+        control.state = State::Hearing(channel, Instant::now(), server);
+        self.announce();
+        Ok(())
+    }
+
+    /// Who is connected, for people.
+    pub(super) fn peer(&self) -> (bool, String) {
+        let control = lock(&self.control);
+        (matches!(control.state, State::Up(_)), control.peer.clone())
+    }
+
+    /// Clients that were sent away before they got an interface.
+    pub(super) fn rejected(&self) -> u64 {
+        self.listener.as_ref().map_or(0, |listener| listener.rejected())
+    }
+
+    fn step(&self, control: &mut Control) {
+        for _ in 0..MESSAGES {
+            let (channel, since) = match &control.state {
+                State::Down => {
+                    if self.params.role == Role::Client && Instant::now() >= control.retry_at {
+                        self.dial(control);
+                    }
+                    return;
+                }
+                State::Up(channel) => (channel, None),
+                State::Dialled(channel, since)
+                | State::Offering(channel, since, ..)
+                | State::Hearing(channel, since, _) => (channel, Some(*since)),
+            };
+            let outcome = match channel.receive() {
+                Ok(None) if since.is_some_and(|since| since.elapsed() > PATIENCE) => Err(Fault::Silent),
+                Ok(None) => return,
+                Ok(Some(received)) => self.hear(control, received),
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = outcome {
+                return self.end(control, &fault);
+            }
+        }
+    }
+
+    fn dial(&self, control: &mut Control) {
+        control.retry_at = Instant::now() + control.retry_after;
+        control.retry_after = (control.retry_after * 2).min(RETRY.1);
+        if let Ok(channel) = dial(&self.params.socket) {
+            control.state = State::Dialled(channel, Instant::now());
+            self.announce();
+        }
+    }
+
+    /// What a message means now.
+    fn hear(&self, control: &mut Control, (message, file): Received) -> Result<(), Fault> {
+        let queues = self.params.queues;
+        let now = Instant::now();
+        match &mut control.state {
+            State::Dialled(channel, _) => {
+                let hello = match message {
+                    Message::Hello(hello) => hello,
+                    Message::Disconnect { reason, .. } => return Err(Fault::Said(reason.to_string())),
+                    _ => return Err(Fault::protocol("unexpected message")),
+                };
+                let agreed = agree(&hello, queues, self.params.log2_slots(), 1)?;
+                let (export, lines) = Export::new(agreed)?;
+                let mut client = Client::new(self.params.id, self.params.secret_bytes(), &self.name, lines);
+                let channel = channel.clone();
+                say(&channel, client.next_line())?;
+                control.peer = hello.name.to_string();
+                control.state = State::Offering(channel, now, client, Some(export));
+            }
+            State::Offering(channel, since, client, export) => match client.on(message)? {
+                Some(line) => {
+                    *since = now;
+                    say(channel, Some(line))?;
+                }
+                None => {
+                    let links = export.take().map(|export| export.links(queues)).transpose()?.unwrap_or_default();
+                    let channel = channel.clone();
+                    self.up(control, channel, links);
+                }
+            },
+            State::Hearing(channel, since, server) => match server.on(message, file)? {
+                Reply::Say(answer) => {
+                    *since = now;
+                    channel.send(&answer, None)?;
+                }
+                Reply::Connect(offer) => {
+                    let links = import(offer, queues, self.params.trust.is_some())?;
+                    channel.send(&Message::Connected(Text::new(&self.name)), None)?;
+                    let channel = channel.clone();
+                    self.up(control, channel, links);
+                }
+            },
+            State::Up(_) => {
+                return Err(match message {
+                    Message::Disconnect { reason, .. } => Fault::Said(reason.to_string()),
+                    _ => Fault::protocol("unexpected message"),
+                });
+            }
+            State::Down => {}
+        }
+        Ok(())
+    }
+
+    fn up(&self, control: &mut Control, channel: Channel, links: Vec<Option<Link>>) {
+        self.counts.connects.fetch_add(1, Ordering::Relaxed);
+        control.state = State::Up(channel);
+        control.links = links;
+        control.generation += 1;
+        control.retry_after = RETRY.0;
+        self.announce();
+    }
+
+    /// Tells the peer why, unless it knows, and lets go of it.
+    fn end(&self, control: &mut Control, why: &Fault) {
+        match why {
+            Fault::Protocol(_) => self.counts.bad_messages.fetch_add(1, Ordering::Relaxed),
+            Fault::Index => self.counts.bad_indices.fetch_add(1, Ordering::Relaxed),
+            Fault::Descriptor => self.counts.bad_descriptors.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        match std::mem::replace(&mut control.state, State::Down) {
+            State::Down => return,
+            State::Up(channel) => {
+                self.counts.disconnects.fetch_add(1, Ordering::Relaxed);
+                part(&channel, why);
+            }
+            State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..) => {
+                part(&channel, why);
+            }
+        }
+        control.links.clear();
+        control.generation += 1;
+        control.peer = why.to_string();
+        control.retry_at = Instant::now() + control.retry_after;
+        self.announce();
+    }
+
+    fn announce(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        let mut control = lock(&self.control);
+        let state = std::mem::replace(&mut control.state, State::Down);
+        if let State::Up(channel) | State::Offering(channel, ..) | State::Hearing(channel, ..) = state {
+            part(&channel, &Fault::Shutdown);
+        }
+    }
+}
+
+fn say(channel: &Channel, line: Option<super::handshake::Line>) -> Result<(), Fault> {
+    use std::os::fd::AsFd;
+    match line {
+        Some((message, file)) => channel.send(&message, file.as_ref().map(|file| file.as_fd())),
+        None => Ok(()),
+    }
+}
+
+/// Says good-bye, to who listens.
+fn part(channel: &Channel, why: &Fault) {
+    if !matches!(why, Fault::Closed | Fault::Said(_)) {
+        let reason = Text::new(&why.to_string());
+        let _ = channel.send(&Message::Disconnect { code: 0, reason }, None);
+    }
+}

@@ -1,0 +1,45 @@
+//! memif: packets to and from another process of this machine, through shared memory. The interface of VPP, DPDK (`net_memif`) and libmemif, version 2.0; no root is needed.
+//!
+//! [`Memif`] is the device, one for each queue of an interface. Under it, from the bottom: the shared memory and its rings, the control [`message`]s on a socket, the
+//! [`handshake`] that they make, and the interface whose queues share the socket.
+//!
+//! - One side *listens* on a Unix socket (server), the other one *connects* (client) and brings the memory. Packets flow both ways alike.
+//! - The peer is not trusted, in either role. The memory is a file of its own for each connection with nothing in it but rings and buffers; packets are copied
+//!   into and out of it, and whatever the peer writes there is checked before it is used. A peer that lies is counted and disconnected, and may come back.
+//! - Packets of up to 65535 bytes are sent, in as many buffers of 2 KiB as they need.
+//! - Peers come and go: see [`Memif`].
+//!
+//! # Counters
+//!
+//! Those of the interface are told by its first queue, and 0 for the others.
+//!
+//! | name | what |
+//! |---|---|
+//! | `connected` | 1 while a peer is there that has a ring for this queue |
+//! | `rx_too_long`, `rx_short` | received packets that were dropped: they do not fit into a page; they have no Ethernet header |
+//! | `wakeups_sent`, `wakeups_received` | interrupts, one for a burst: to a peer that slept, to us when we slept |
+//! | `tx_left_at_close` | packets (or parts of packets) that the peer had not taken when the device closed |
+//! | `connects`, `disconnects` | of the interface |
+//! | `bad_messages` | peers that were disconnected for what they said, or offered |
+//! | `bad_indices`, `bad_descriptors` | peers that were disconnected for what they wrote into a ring |
+//! | `rejected_peers` | clients of the socket that got no interface |
+
+mod channel;
+mod connection;
+mod device;
+mod event;
+mod fault;
+pub mod handshake;
+mod interface;
+mod listener;
+mod memory;
+pub mod message;
+mod params;
+mod region;
+mod rings;
+mod trust;
+
+pub use device::Memif;
+pub use fault::Fault;
+pub use params::{MAX_LOG2_SLOTS, MAX_QUEUES, MemifParams, Role, Wakeup};
+pub use trust::Trust;

@@ -1,0 +1,491 @@
+//! The two rings of one queue: packets are copied out of the one and into the other.
+//!
+//! A ring has two indices, which run freely and wrap at 2^16. The *head* is the client's and the *tail* the server's, in both directions:
+//!
+//! | direction | head | tail |
+//! |---|---|---|
+//! | to the server | behind the last packet that the client has put in | behind the last one that the server has taken out |
+//! | to the client | behind the last empty buffer that the client has put in | behind the last one that the server has filled |
+//!
+//! So each side has one index, here `next`, and what is between it and the other side's index is ours to use: packets to take out, or buffers to fill. The other side's index is never
+//! believed further than the ring is long, and what it writes into descriptors is read once, checked, and used as it was read.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering, fence};
+
+use waterwheel_xdp::{Direction, DropReason, Drops, HEADROOM, PagePool, Traffic, XdpBuff, XdpFrame};
+
+use super::event;
+use super::fault::Fault;
+use super::memory::{Desc, Memory, Ring};
+use super::params::Role;
+
+/// `MEMIF_DESC_FLAG_NEXT`: the packet goes on in the next descriptor. There is no other flag.
+pub(super) const NEXT: u16 = 1;
+/// `MEMIF_RING_FLAG_MASK_INT`: do not wake me.
+const MASK_INT: u16 = 1;
+/// Bytes that every frame has.
+pub(super) const ETHERNET_HEADER: usize = 14;
+/// So many packets ahead the memory is asked for.
+const AHEAD: u16 = 6;
+
+/// Whose buffers the descriptors of a ring lead to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Buffers {
+    /// The client's, who is the other side: a descriptor says where.
+    Theirs,
+    /// Ours, as we are the client: a slot has its buffer.
+    Ours {
+        /// Offset of the first one in region 0.
+        first: u32,
+    },
+}
+
+/// Bytes of a buffer of ours. DPDK's servers write up to so many without a look at the descriptor.
+pub(super) const BUFFER: u32 = 2048;
+/// From one buffer to the next: not a power of two, so that the first lines of buffers do not share one set of a cache.
+pub(super) const STRIDE: u32 = BUFFER + 64;
+
+/// What both ends of a ring have.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) ring: Ring,
+    pub(super) memory: Arc<Memory>,
+    pub(super) event: Arc<OwnedFd>,
+    pub(super) role: Role,
+    pub(super) buffers: Buffers,
+    /// Our index.
+    pub(super) next: u16,
+}
+
+impl End {
+    #[inline]
+    pub(super) fn ours(&self) -> &AtomicU16 {
+        match self.role {
+            Role::Client => self.ring.head(),
+            Role::Server => self.ring.tail(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn theirs(&self) -> &AtomicU16 {
+        match self.role {
+            Role::Client => self.ring.tail(),
+            Role::Server => self.ring.head(),
+        }
+    }
+
+    /// How far the other side is ahead of `behind`, at most `most`.
+    #[inline]
+    pub(super) fn ahead_of(&self, behind: u16, most: u16) -> Result<u16, Fault> {
+        let ahead = self.theirs().load(Ordering::Acquire).wrapping_sub(behind);
+        if ahead <= most { Ok(ahead) } else { Err(Fault::Index) }
+    }
+
+    /// The buffer of a slot that is empty: region, offset, bytes.
+    #[inline]
+    fn buffer(&self, index: u16) -> Result<Desc, Fault> {
+        match self.buffers {
+            Buffers::Ours { first } => {
+                let slot = u32::from(index & (self.ring.slots() - 1));
+                Ok(Desc { flags: 0, region: 0, length: BUFFER, offset: first + slot * STRIDE })
+            }
+            Buffers::Theirs => {
+                let desc = self.ring.desc(index);
+                let fits = self.memory.has(desc.region, desc.offset.into(), desc.length as usize);
+                if fits && desc.length > 0 { Ok(desc) } else { Err(Fault::Descriptor) }
+            }
+        }
+    }
+
+    /// The part of a packet in a slot.
+    #[inline]
+    fn part(&self, index: u16) -> Result<Desc, Fault> {
+        let said = self.ring.desc(index);
+        let desc = match self.buffers {
+            Buffers::Theirs => said,
+            // Where it lies we know better than the descriptor.
+            Buffers::Ours { .. } => Desc { flags: said.flags, length: said.length, ..self.buffer(index)? },
+        };
+        let fits = match self.buffers {
+            Buffers::Theirs => self.memory.has(desc.region, desc.offset.into(), desc.length as usize),
+            Buffers::Ours { .. } => desc.length <= BUFFER,
+        };
+        if fits && desc.flags & !NEXT == 0 { Ok(desc) } else { Err(Fault::Descriptor) }
+    }
+}
+
+/// What the receiving end counts.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct RxCounts {
+    /// Longer than a page holds.
+    pub(super) too_long: u64,
+    /// Shorter than an Ethernet header.
+    pub(super) short: u64,
+}
+
+/// The end that packets come out of.
+#[derive(Debug)]
+pub(super) struct Rx {
+    pub(super) end: End,
+    /// The other side's index when there was nothing to take: beyond `next` only when the last packet is not there as a whole.
+    seen: u16,
+    /// There was no page for what is there.
+    starved: bool,
+}
+
+impl Rx {
+    /// Nothing is received yet; a client offers all of its buffers.
+    pub(super) fn new(mut end: End) -> Self {
+        end.next = 0;
+        let mut rx = Self { end, seen: 0, starved: false };
+        rx.mask(true);
+        if rx.end.role == Role::Client {
+            for index in 0..rx.end.ring.slots() {
+                if let Ok(buffer) = rx.end.buffer(index) {
+                    rx.end.ring.set_desc(index, buffer);
+                }
+            }
+        }
+        rx.publish();
+        rx
+    }
+
+    /// Takes up to `budget` packets, each copied into a page of `pool`.
+    #[inline]
+    pub(super) fn receive(
+        &mut self,
+        pool: &mut PagePool,
+        batch: &mut Vec<XdpBuff>,
+        budget: usize,
+        counts: &mut RxCounts,
+    ) -> Result<(), Fault> {
+        let available = self.end.ahead_of(self.end.next, self.end.ring.slots())?;
+        let wanted = budget.min(available.into());
+        self.starved = false;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let (begin, end) = (self.end.next, self.end.next.wrapping_add(available));
+        for index in 0..available.min(AHEAD) {
+            self.prefetch(begin.wrapping_add(index));
+        }
+        let mut at = begin;
+        let mut pages = pool.hand_out(Direction::Rx, wanted);
+        self.starved = pages.len() == 0;
+        self.seen = end;
+        let mut result = Ok(());
+        while at != end {
+            let Some(page) = pages.next() else {
+                self.seen = at; // there may be more
+                break;
+            };
+            self.prefetch(at.wrapping_add(AHEAD));
+            match self.packet(at, end, page, counts) {
+                Ok(Some((packet, next))) => {
+                    batch.extend(packet);
+                    at = next;
+                }
+                Ok(None) => break,
+                Err(fault) => {
+                    result = Err(fault);
+                    break;
+                }
+            }
+        }
+        if at != begin {
+            self.give_back(at);
+        }
+        result
+    }
+
+    /// The packet at `at`, copied into `page`, and where the next one begins. No packet: it was dropped, and counted. Nothing: it is not there as a whole.
+    #[inline]
+    fn packet(
+        &self,
+        at: u16,
+        end: u16,
+        page: waterwheel_xdp::Page,
+        counts: &mut RxCounts,
+    ) -> Result<Option<(Option<XdpBuff>, u16)>, Fault> {
+        let part = self.end.part(at)?;
+        if part.flags & NEXT != 0 {
+            return self.chain(at, end, page, counts);
+        }
+        let (len, next) = (part.length as usize, at.wrapping_add(1));
+        if len < ETHERNET_HEADER {
+            counts.short += 1;
+            return Ok(Some((None, next)));
+        }
+        if len > room(&page) {
+            counts.too_long += 1;
+            return Ok(Some((None, next)));
+        }
+        let mut packet = XdpBuff::with_len(page, len);
+        if !self.end.memory.read(part.region, part.offset.into(), packet.data_mut()) {
+            return Err(Fault::Descriptor);
+        }
+        Ok(Some((Some(packet), next)))
+    }
+
+    /// The same for a packet of several parts.
+    #[inline(never)]
+    fn chain(
+        &self,
+        at: u16,
+        end: u16,
+        page: waterwheel_xdp::Page,
+        counts: &mut RxCounts,
+    ) -> Result<Option<(Option<XdpBuff>, u16)>, Fault> {
+        let mut parts = 0u16;
+        let mut total = 0usize;
+        loop {
+            let index = at.wrapping_add(parts);
+            if index == end {
+                // Nobody can end a chain that fills the ring.
+                return if parts == self.end.ring.slots() { Err(Fault::Descriptor) } else { Ok(None) };
+            }
+            let part = self.end.part(index)?;
+            parts += 1;
+            total += part.length as usize;
+            if part.flags & NEXT == 0 {
+                break;
+            }
+        }
+        let next = at.wrapping_add(parts);
+        if !(ETHERNET_HEADER..=room(&page)).contains(&total) {
+            let count = if total < ETHERNET_HEADER { &mut counts.short } else { &mut counts.too_long };
+            *count += 1;
+            return Ok(Some((None, next)));
+        }
+        let mut packet = XdpBuff::with_len(page, total);
+        let mut to = packet.data_mut();
+        for index in 0..parts {
+            let part = self.end.part(at.wrapping_add(index))?; // a second look: it may have become longer
+            let Some((here, rest)) = to.split_at_mut_checked(part.length as usize) else { return Err(Fault::Descriptor) };
+            if !self.end.memory.read(part.region, part.offset.into(), here) {
+                return Err(Fault::Descriptor);
+            }
+            to = rest;
+        }
+        if !to.is_empty() {
+            return Err(Fault::Descriptor);
+        }
+        Ok(Some((Some(packet), next)))
+    }
+
+    /// Asks for the memory of the packet at `index`, which need not be there.
+    #[inline]
+    fn prefetch(&self, index: u16) {
+        let place = match self.end.buffers {
+            Buffers::Ours { .. } => self.end.buffer(index).unwrap_or_default(),
+            Buffers::Theirs => self.end.ring.desc(index),
+        };
+        self.end.memory.prefetch(place.region, place.offset.into());
+    }
+
+    /// Everything up to `at` is taken out.
+    #[inline]
+    fn give_back(&mut self, at: u16) {
+        if self.end.role == Role::Client {
+            let mut index = self.end.next;
+            while index != at {
+                self.end.ring.set_length(index, Desc { flags: 0, region: 0, length: BUFFER, offset: 0 });
+                index = index.wrapping_add(1);
+            }
+        }
+        self.end.next = at;
+        self.publish();
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        let all = if self.end.role == Role::Client { self.end.ring.slots() } else { 0 };
+        self.end.ours().store(self.end.next.wrapping_add(all), Ordering::Release);
+    }
+
+    /// Whether something has come since the last look.
+    pub(super) fn has_more(&self) -> bool {
+        let theirs = self.end.theirs().load(Ordering::Acquire);
+        theirs != self.end.next && theirs != self.seen || self.starved
+    }
+
+    /// There are packets, and there was no page for them.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Whether the other side shall wake us. Who goes to sleep asks for it, then looks once more ([`has_more`](Self::has_more)).
+    pub(super) fn mask(&self, masked: bool) {
+        self.end.ring.flags().store(if masked { MASK_INT } else { 0 }, Ordering::Relaxed);
+        if !masked {
+            fence(Ordering::SeqCst); // between this store and the look that follows
+        }
+    }
+}
+
+/// Bytes of a packet that a page holds behind the head room.
+fn room(page: &waterwheel_xdp::Page) -> usize {
+    (page.size() - HEADROOM).min(u16::MAX.into())
+}
+
+/// The end that packets go into.
+#[derive(Debug)]
+pub(super) struct Tx {
+    pub(super) end: End,
+    /// Slots that are ours to fill, as far as we know.
+    room: u16,
+    /// Something was put in, of which the other side was not told.
+    news: bool,
+}
+
+impl Tx {
+    pub(super) fn new(mut end: End) -> Self {
+        end.next = 0;
+        end.ours().store(0, Ordering::Release);
+        Self { end, room: 0, news: false }
+    }
+
+    /// Slots that can be filled now.
+    pub(super) fn room(&mut self) -> Result<u16, Fault> {
+        let slots = self.end.ring.slots();
+        self.room = match self.end.role {
+            Role::Client => self.end.ahead_of(self.end.next.wrapping_sub(slots), slots)?,
+            Role::Server => self.end.ahead_of(self.end.next, slots)?,
+        };
+        Ok(self.room)
+    }
+
+    /// Whether the other side has taken everything out.
+    pub(super) fn is_empty(&mut self) -> bool {
+        self.room().map_or(true, |room| room == self.end.ring.slots())
+    }
+
+    /// Slots that the other side has not taken out.
+    pub(super) fn left(&self) -> u64 {
+        u64::from(self.end.ring.slots() - self.room)
+    }
+
+    /// Copies packets from the front of `frames` into the ring, as many as have room. Tells how many are done with, and adds what was sent to `traffic`.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        frames: &[XdpFrame],
+        traffic: &mut Traffic,
+        drops: &mut Drops,
+    ) -> Result<usize, Fault> {
+        if usize::from(self.room) < frames.len() {
+            self.room()?;
+        }
+        for index in 0..self.room.min(AHEAD) {
+            self.prefetch(self.end.next.wrapping_add(index));
+        }
+        let begin = self.end.next;
+        let mut result = Ok(());
+        let mut done = 0;
+        for frame in frames {
+            self.prefetch(self.end.next.wrapping_add(AHEAD));
+            match self.put(frame.data()) {
+                Ok(true) => traffic.add(frame.len()),
+                Ok(false) if frame.len() < ETHERNET_HEADER => drops.add(DropReason::Malformed, 1),
+                Ok(false) if self.can_never_hold(frame.len()) => drops.add(DropReason::FrameTooLong, 1),
+                Ok(false) => break,
+                Err(fault) => {
+                    result = Err(fault);
+                    break;
+                }
+            }
+            done += 1;
+        }
+        if self.end.next != begin {
+            self.end.ours().store(self.end.next, Ordering::Release);
+            self.news = true;
+        }
+        result.map(|()| done)
+    }
+
+    /// Copies one packet. False: it has no room, or is no packet.
+    #[inline]
+    fn put(&mut self, packet: &[u8]) -> Result<bool, Fault> {
+        if self.room == 0 || packet.len() < ETHERNET_HEADER {
+            return Ok(false);
+        }
+        let buffer = self.end.buffer(self.end.next)?;
+        if packet.len() > buffer.length as usize {
+            return self.put_chain(packet);
+        }
+        if !self.end.memory.write(buffer.region, buffer.offset.into(), packet) {
+            return Err(Fault::Descriptor);
+        }
+        self.describe(self.end.next, Desc { flags: 0, length: packet.len() as u32, ..buffer });
+        self.end.next = self.end.next.wrapping_add(1);
+        self.room -= 1;
+        Ok(true)
+    }
+
+    /// The same, in several parts.
+    #[inline(never)]
+    fn put_chain(&mut self, packet: &[u8]) -> Result<bool, Fault> {
+        let mut rest = packet;
+        let mut parts = 0;
+        while !rest.is_empty() {
+            if parts == self.room {
+                return Ok(false); // nothing of it was published
+            }
+            let index = self.end.next.wrapping_add(parts);
+            let buffer = self.end.buffer(index)?;
+            let (part, behind) = rest.split_at(rest.len().min(buffer.length as usize));
+            if !self.end.memory.write(buffer.region, buffer.offset.into(), part) {
+                return Err(Fault::Descriptor);
+            }
+            let flags = if behind.is_empty() { 0 } else { NEXT };
+            self.describe(index, Desc { flags, length: part.len() as u32, ..buffer });
+            rest = behind;
+            parts += 1;
+        }
+        self.end.next = self.end.next.wrapping_add(parts);
+        self.room -= parts;
+        Ok(true)
+    }
+
+    #[inline]
+    fn describe(&self, index: u16, desc: Desc) {
+        match self.end.buffers {
+            Buffers::Ours { .. } => self.end.ring.set_desc(index, desc),
+            Buffers::Theirs => self.end.ring.set_length(index, desc),
+        }
+    }
+
+    /// Whether a packet of `len` bytes did not fit into the ring although it was empty.
+    fn can_never_hold(&self, len: usize) -> bool {
+        let slots = self.end.ring.slots();
+        match self.end.buffers {
+            Buffers::Ours { .. } => len.div_ceil(BUFFER as usize) > slots.into(),
+            Buffers::Theirs => self.room == slots,
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, index: u16) {
+        let place = match self.end.buffers {
+            Buffers::Ours { .. } => self.end.buffer(index).unwrap_or_default(),
+            Buffers::Theirs => self.end.ring.desc(index),
+        };
+        self.end.memory.prefetchw(place.region, place.offset.into());
+    }
+
+    /// Wakes the other side, if there is news for it and it wants to be woken. Tells whether it did.
+    #[inline]
+    pub(super) fn notify(&mut self) -> bool {
+        if !std::mem::take(&mut self.news) {
+            return false;
+        }
+        fence(Ordering::SeqCst); // between the index that was stored and the look at the flag
+        let wakes = self.end.ring.flags().load(Ordering::Relaxed) & MASK_INT == 0;
+        if wakes {
+            event::set(&self.end.event);
+        }
+        wakes
+    }
+}
