@@ -17,12 +17,16 @@
 
 #[cfg(feature = "af_xdp")]
 mod af_xdp;
+#[cfg(feature = "memif")]
+mod memif;
 
 use std::fmt;
 use std::str::FromStr;
 
 #[cfg(feature = "af_xdp")]
 pub use af_xdp::{AF_XDP_KEYS, af_xdp};
+#[cfg(feature = "memif")]
+pub use memif::{MEMIF_KEYS, memif};
 
 /// What a spec's text before the first colon names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +43,8 @@ pub enum Kind {
     AfXdp,
     /// `veth:[NAME]`, a pair of devices in this process's memory.
     Veth,
+    /// `memif:SOCKET`, memory shared with another process.
+    Memif,
 }
 
 /// Whether a kind's name is followed by an argument.
@@ -54,7 +60,7 @@ pub enum Arg {
 
 impl Kind {
     /// Every kind, in the order in which the help text explains them.
-    pub const ALL: [Self; 6] = [Self::AfXdp, Self::Tap, Self::Pcap, Self::Gen, Self::Null, Self::Veth];
+    pub const ALL: [Self; 7] = [Self::AfXdp, Self::Memif, Self::Tap, Self::Pcap, Self::Gen, Self::Null, Self::Veth];
 
     /// The text before the colon.
     pub const fn as_str(self) -> &'static str {
@@ -65,6 +71,7 @@ impl Kind {
             Self::Tap => "tap",
             Self::AfXdp => "afxdp",
             Self::Veth => "veth",
+            Self::Memif => "memif",
         }
     }
 
@@ -76,6 +83,7 @@ impl Kind {
             Self::Tap => Arg::Required("NAME"),
             Self::AfXdp => Arg::Required("IFACE[:QUEUE]"),
             Self::Veth => Arg::Optional("NAME"),
+            Self::Memif => Arg::Required("SOCKET"),
         }
     }
 

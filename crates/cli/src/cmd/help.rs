@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use waterwheel_dev::generator::GenParams;
 use waterwheel_dev::null::NullParams;
 use waterwheel_dev::pcap::PcapParams;
-use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, nearest};
+use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, nearest};
 
 use crate::args;
 use crate::failure::{Class, Failure};
@@ -88,6 +88,7 @@ fn wrapped(text: &str, indent: usize) -> String {
 fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
     match kind {
         Kind::AfXdp => AF_XDP_KEYS,
+        Kind::Memif => MEMIF_KEYS,
         Kind::Gen => GenParams::KEYS,
         Kind::Pcap => PcapParams::KEYS,
         Kind::Null => NullParams::KEYS,
@@ -105,6 +106,13 @@ untouched. The program is held by this process and goes with it, however the pro
 obtained is said. Needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
 An interface that carries your own connection to this machine should be steered, or you cut yourself off.
   afxdp:eth1    afxdp:eth1:0    afxdp:eth1:0-3,dst=10.0.0.0/8,proto=udp"
+        }
+        Kind::Memif => {
+            "\
+Memory shared with another process of this machine that speaks memif 2.0: this program, DPDK (net_memif), VPP, libmemif. One side \
+listens on the Unix socket SOCKET (role=server), the other one connects; either may come first, and come back. Needs no rights \
+but to the socket. Packets are copied into and out of the shared memory, and whatever the other side writes there is checked.
+  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1,queues=2"
         }
         Kind::Tap => {
             "\

@@ -1,12 +1,16 @@
 //! Specs become devices.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use waterwheel_dev::DevError;
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy};
 use waterwheel_dev::generator::{Gen, GenParams};
+use waterwheel_dev::memif::{Memif, MemifParams};
 use waterwheel_dev::null::{Null, NullParams};
 use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
-use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp};
+use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp, memif};
 use waterwheel_dev::tap::Tap;
 use waterwheel_xdp::mm::{HugePages, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
@@ -51,8 +55,29 @@ enum Recipe {
     SendToTap(String),
     AfXdp(AfXdpParams),
     SendToAfXdp(AfXdpParams),
+    Memif(Rc<Interface>),
+    SendToMemif(Rc<Interface>),
     Veth(Box<Veth>),
     Unplugged(String),
+}
+
+/// An interface whose queues are opened all at once, with the first of them.
+#[derive(Debug)]
+struct Interface {
+    params: MemifParams,
+    /// Those that are open and not handed out yet, the last one first.
+    queues: RefCell<Vec<Memif>>,
+}
+
+impl Interface {
+    fn next_queue(&self, zone: &Zone) -> Result<Memif, Failure> {
+        let mut queues = self.queues.borrow_mut();
+        if queues.is_empty() {
+            *queues = Memif::open(zone, &self.params).map_err(failure)?;
+            queues.reverse();
+        }
+        queues.pop().ok_or_else(|| Failure::new(Class::Other, "an interface without queues"))
+    }
 }
 
 /// A device that is open.
@@ -123,6 +148,17 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 let name = spec.arg.clone();
                 let recipe = if port.fate.is_some() { Recipe::Tap(name) } else { Recipe::SendToTap(name) };
                 all.push(wanted(recipe));
+            }
+            Kind::Memif => {
+                let params = memif(spec)?;
+                let count = params.queues;
+                let interface = Rc::new(Interface { params, queues: RefCell::default() });
+                for queue in 0..usize::from(count) {
+                    let interface = Rc::clone(&interface);
+                    let sends = port.fate.is_none();
+                    let recipe = if sends { Recipe::SendToMemif(interface) } else { Recipe::Memif(interface) };
+                    all.push(Wanted { queue, ..wanted(recipe) });
+                }
             }
             Kind::Veth => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
@@ -235,6 +271,14 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
             let (mode, zone) = (device.mode(), zone.clone());
             Opened { mode, dma: Some(Box::new(Umem)), ..plain(Box::new(device)) }.again(move || send_to(&zone, &params))
         }
+        Recipe::Memif(interface) => {
+            let device = interface.next_queue(zone)?;
+            Opened { mode: device.mode(), ..plain(Box::new(device)) }
+        }
+        Recipe::SendToMemif(interface) => {
+            let device = interface.next_queue(zone)?;
+            Opened { mode: device.mode(), ..plain(Box::new(SendOnly::new(device, "sends only"))) }
+        }
         Recipe::Veth(end) => plain(end),
         Recipe::Unplugged(name) => {
             let (near, far) = veth(&name, "the other end", VETH_RING);
@@ -267,8 +311,8 @@ impl DmaMap for Umem {
 impl Wanted {
     /// Whether packets come from it.
     pub(super) fn receives(&self) -> bool {
-        use Recipe::{Null, SendToAfXdp, SendToTap, Unplugged, Write};
-        !matches!(self.recipe, Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | Unplugged(_))
+        use Recipe::{Null, SendToAfXdp, SendToMemif, SendToTap, Unplugged, Write};
+        !matches!(self.recipe, Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_))
     }
 
     /// A source that loses nothing by waiting until its target has room.

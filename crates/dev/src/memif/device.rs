@@ -126,8 +126,7 @@ impl Memif {
             && let Some(rx) = self.link.as_ref().and_then(|link| link.rx.as_ref())
         {
             rx.mask(true);
-            event::clear(&rx.end.event);
-            self.counts.wakeups_received += 1;
+            self.counts.wakeups_received += u64::from(event::clear(&rx.end.event));
         }
     }
 
@@ -240,6 +239,9 @@ impl Device for Memif {
         let Some(rx) = &link.rx else { return Wait::Readable };
         if rx.is_starved() {
             return soon(LOOK_AGAIN);
+        }
+        if rx.has_more() {
+            return Wait::Now;
         }
         rx.mask(false);
         self.armed.set(true);

@@ -75,7 +75,7 @@ impl MemifParams {
 
     /// # Errors
     /// Usage: a value out of its range.
-    pub(super) fn check(&self) -> Result<(), DevError> {
+    pub(crate) fn check(&self) -> Result<(), DevError> {
         let wrong = |message: String| Err(DevError::new(ErrorClass::Usage, message));
         if self.queues == 0 || self.queues > MAX_QUEUES {
             return wrong(format!("queues={}: want 1 to {MAX_QUEUES}", self.queues));

@@ -1,0 +1,261 @@
+//! A client and a server in one process.
+
+use crate::common::Bench;
+use crate::support::{Folder, connect, counter, packet, receive, until};
+use waterwheel_dev::memif::{Memif, MemifParams, Wakeup};
+use waterwheel_xdp::mm::ZoneParams;
+use waterwheel_xdp::{Device, DropReason, Health, Wait, Zone};
+
+fn zone() -> Zone {
+    Zone::new(&ZoneParams::pages(1)).expect("a zone")
+}
+
+/// One queue.
+fn open(params: &MemifParams) -> Memif {
+    Memif::open(&zone(), params).expect("a device").remove(0)
+}
+
+fn pair(server: &MemifParams, client: &MemifParams) -> (Memif, Memif) {
+    let (mut server, mut client) = ([open(server)], [open(client)]);
+    connect(&mut server, &mut client);
+    let ([server], [client]) = (server, client);
+    (server, client)
+}
+
+/// Sends packets of these lengths and looks at what arrives.
+fn exchange(bench: &mut Bench, from: &mut Memif, to: &mut Memif, lens: &[usize]) {
+    for (number, len) in lens.iter().enumerate() {
+        let sent = packet(number, *len);
+        let frame = bench.frame(&sent);
+        assert_eq!(bench.send(from, vec![frame]).packets, 1, "{len} bytes");
+        assert_eq!(bench.complete(from), 1);
+        let got = receive(bench, to, 1);
+        assert_eq!(got[0].data(), sent, "{len} bytes");
+        bench.recycle(got);
+    }
+}
+
+#[test]
+fn packets_of_every_length_arrive_both_ways() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (mut server, mut client) = pair(&folder.server(), &folder.client());
+    assert_eq!((server.health(), client.health()), (Health::Up, Health::Up));
+    assert!(server.mode().starts_with("server, copy, connected to waterwheel"), "{}", server.mode());
+    assert!(client.mode().starts_with("client, copy, connected to waterwheel"), "{}", client.mode());
+    let lens = (14..200).chain([1499, 1514, 1518, 2047, 2048, 2049, 3000, 3839, 3840]).collect::<Vec<_>>();
+    exchange(&mut bench, &mut client, &mut server, &lens);
+    exchange(&mut bench, &mut server, &mut client, &lens);
+    bench.finish(client);
+    bench.finish(server);
+}
+
+#[test]
+fn rings_wrap_and_fill_and_keep_the_order() {
+    for slots in [2, 8, 1024] {
+        let (folder, mut bench) = (Folder::new(), Bench::with_pages(4096));
+        let client = MemifParams { ring: slots, ..folder.client() };
+        let (mut server, mut client) = pair(&folder.server(), &client);
+        for turn in 0..2 {
+            let (from, to) = if turn == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+            let mut number = 0;
+            let mut expected = 0;
+            // Beyond 2^16, where the indices wrap.
+            while number < if slots == 1024 { 70_000 } else { 3000 } {
+                let room = from.tx_room();
+                assert_eq!(room, slots as usize, "all was taken out");
+                let frames = (0..room).map(|i| bench.frame(&packet(number + i, 14 + (number + i) % 1500))).collect();
+                assert_eq!(bench.send(from, frames).packets, u64::from(slots));
+                assert_eq!(from.tx_room(), 0);
+                number += room;
+                bench.complete(from);
+                while expected < number {
+                    let got = receive(&mut bench, to, 7.min(number - expected));
+                    for one in &got {
+                        assert_eq!(one.data(), packet(expected, 14 + expected % 1500));
+                        expected += 1;
+                    }
+                    bench.recycle(got);
+                }
+            }
+        }
+        bench.finish(client);
+        bench.finish(server);
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_is_dropped_with_a_reason() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let client = MemifParams { ring: 2, ..folder.client() };
+    let mut client = open(&client);
+    let frame = bench.frame(&packet(0, 60));
+    assert_eq!((client.tx_room(), bench.send(&mut client, vec![frame]).packets), (0, 0), "nobody is there");
+    assert_eq!(bench.drops(DropReason::DeviceDown), 1);
+    assert_eq!(bench.complete(&mut client), 1, "the page comes home all the same");
+    let mut server = [open(&folder.server())];
+    let mut clients = [client];
+    connect(&mut server, &mut clients);
+    let ([mut server], [mut client]) = (server, clients);
+    let frames = [13, 14].map(|len| bench.frame(&packet(0, len)));
+    assert_eq!(bench.send(&mut client, frames.into()).packets, 1);
+    assert_eq!(bench.drops(DropReason::Malformed), 1);
+    let got = receive(&mut bench, &mut server, 1);
+    bench.recycle(got);
+    bench.complete(&mut client);
+    bench.finish(client);
+    bench.finish(server);
+}
+
+#[test]
+fn a_peer_that_goes_comes_back_and_no_page_is_lost() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (mut server, mut client) = pair(&folder.server(), &folder.client());
+    for round in 1..4 {
+        let frames = (0..100).map(|number| bench.frame(&packet(number, 100))).collect();
+        bench.send(&mut client, frames);
+        exchange_some(&mut bench, &mut server);
+        bench.finish(client); // with packets in the ring
+        until("the end is noticed", || server.health() == Health::Up && counter(&server, "connected") == 0);
+        let frame = bench.frame(&packet(0, 60));
+        bench.send(&mut server, vec![frame]);
+        assert_eq!(bench.drops(DropReason::DeviceDown), round);
+        bench.complete(&mut server);
+        let (mut servers, mut clients) = ([server], [open(&folder.client())]);
+        connect(&mut servers, &mut clients);
+        [server] = servers;
+        [client] = clients;
+        assert_eq!((counter(&server, "connects"), counter(&server, "disconnects")), (round + 1, round));
+        exchange(&mut bench, &mut server, &mut client, &[60]);
+        exchange(&mut bench, &mut client, &mut server, &[60]);
+    }
+    // The other way round: the server goes, and the client looks for the next one.
+    for _ in 0..3 {
+        bench.finish(server);
+        until("the end is noticed", || client.health() == Health::Up && !client.is_connected());
+        let (mut servers, mut clients) = ([open(&folder.server())], [client]);
+        connect(&mut servers, &mut clients);
+        [server] = servers;
+        [client] = clients;
+        exchange(&mut bench, &mut server, &mut client, &[60]);
+    }
+    assert_eq!(counter(&client, "disconnects"), 3);
+    bench.finish(client);
+    bench.finish(server);
+    assert!(!folder.socket().exists(), "the server takes its socket away");
+}
+
+fn exchange_some(bench: &mut Bench, to: &mut Memif) {
+    let got = receive(bench, to, 10);
+    bench.recycle(got);
+}
+
+#[test]
+fn several_queues_are_several_devices() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let open = |params: &MemifParams| Memif::open(&zone(), params).expect("devices");
+    let mut servers = open(&MemifParams { queues: 3, ..folder.server() });
+    let mut clients = open(&MemifParams { queues: 2, ..folder.client() });
+    let [first, second, third] = servers.as_mut_slice() else { panic!("three") };
+    until("connecting", || {
+        clients.iter_mut().for_each(|client| drop(client.health()));
+        [&mut *first, &mut *second, &mut *third].into_iter().for_each(|server| drop(server.health()));
+        clients.iter().all(Memif::is_connected) && first.is_connected() && second.is_connected()
+    });
+    assert!(!third.is_connected(), "the client has two");
+    for (number, (client, server)) in clients.iter_mut().zip([first, second]).enumerate() {
+        assert!(client.name().ends_with(&format!(":{number}")));
+        exchange(&mut bench, client, server, &[60 + number]);
+        exchange(&mut bench, server, client, &[80 + number]);
+    }
+    let frame = bench.frame(&packet(0, 60));
+    bench.send(third, vec![frame]);
+    assert_eq!((bench.drops(DropReason::DeviceDown), bench.complete(third)), (1, 1));
+    clients.into_iter().chain(servers).for_each(|device| bench.finish(device));
+}
+
+#[test]
+fn one_socket_serves_several_interfaces() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (mut servers, mut clients) = (Vec::new(), Vec::new());
+    for id in 0..3 {
+        servers.push(open(&MemifParams { id, ..folder.server() }));
+        clients.push(open(&MemifParams { id, ..folder.client() }));
+    }
+    let error = Memif::open(&zone(), &MemifParams { id: 1, ..folder.server() }).expect_err("taken");
+    assert!(error.message().contains("interface 1 of that socket is open already"), "{error}");
+    connect(&mut servers, &mut clients);
+    for (server, client) in servers.iter_mut().zip(&mut clients) {
+        exchange(&mut bench, client, server, &[60]);
+    }
+    clients.into_iter().for_each(|device| bench.finish(device));
+    let mut stranger = open(&MemifParams { id: 9, ..folder.client() });
+    until("it is turned away", || {
+        drop(stranger.health());
+        drop(servers[0].health());
+        stranger.mode().contains("id not found")
+    });
+    assert_eq!(counter(&servers[0], "rejected_peers"), 1);
+    bench.finish(stranger);
+    servers.into_iter().for_each(|device| bench.finish(device));
+}
+
+#[test]
+fn a_secret_keeps_others_out() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let with = |secret: &str, params: MemifParams| MemifParams { secret: secret.into(), ..params };
+    let mut server = open(&with("sesame", folder.server()));
+    for (secret, why) in [("", "secret required"), ("sesam", "incorrect secret")] {
+        let mut client = open(&with(secret, folder.client()));
+        until(why, || {
+            drop((client.health(), server.health()));
+            client.mode().contains(why)
+        });
+        bench.finish(client);
+    }
+    let (mut servers, mut clients) = ([server], [open(&with("sesame", folder.client()))]);
+    connect(&mut servers, &mut clients);
+    servers.into_iter().chain(clients).for_each(|device| bench.finish(device));
+}
+
+/// A loop that sleeps is woken by one interrupt for a burst; one that is awake by none.
+#[test]
+fn who_sleeps_is_woken() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (mut server, mut client) = pair(&folder.server(), &folder.client());
+    for turn in 0..2 {
+        let (from, to) = if turn == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        let frames = (0..5).map(|number| bench.frame(&packet(number, 60))).collect();
+        bench.send(from, frames);
+        bench.complete(from);
+        assert_eq!(counter(from, "wakeups_sent"), 0, "nobody sleeps");
+        assert_eq!(to.wait(), Wait::Now, "there is something");
+        let got = receive(&mut bench, to, 5);
+        bench.recycle(got);
+        assert_eq!(to.wait(), Wait::Readable);
+        assert!(!is_readable(to));
+        let frames = (0..5).map(|number| bench.frame(&packet(number, 60))).collect();
+        bench.send(from, frames);
+        bench.complete(from);
+        assert_eq!(counter(from, "wakeups_sent"), 1, "one for a burst");
+        assert!(is_readable(to));
+        let got = receive(&mut bench, to, 5);
+        bench.recycle(got);
+        assert_eq!(counter(to, "wakeups_received"), 1);
+        assert_eq!(to.wait(), Wait::Readable);
+        assert!(!is_readable(to), "it was heard");
+    }
+    bench.finish(client);
+    bench.finish(server);
+    let poll = MemifParams { wakeup: Wakeup::Poll, ..folder.client() };
+    let (server, client) = pair(&folder.server(), &poll);
+    assert_eq!((client.wait(), server.wait()), (Wait::Now, Wait::Readable));
+    bench.finish(client);
+    bench.finish(server);
+}
+
+fn is_readable(device: &Memif) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = Vec::new();
+    device.fds(&mut |fd| fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll") > 0
+}
