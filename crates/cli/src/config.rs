@@ -170,7 +170,7 @@ enum Side {
 
 fn receives(spec: &Spec, side: Side) -> bool {
     match spec.kind {
-        Kind::Gen | Kind::Tap | Kind::AfXdp | Kind::Veth => true,
+        Kind::Gen | Kind::Tap | Kind::AfXdp | Kind::Memif | Kind::Veth => true,
         Kind::Null => spec.option("size").is_some(),
         Kind::Pcap => side == Side::Left,
     }
@@ -178,7 +178,7 @@ fn receives(spec: &Spec, side: Side) -> bool {
 
 fn sends(spec: &Spec, side: Side) -> bool {
     match spec.kind {
-        Kind::Gen | Kind::Null | Kind::Tap | Kind::AfXdp | Kind::Veth => true,
+        Kind::Gen | Kind::Null | Kind::Tap | Kind::AfXdp | Kind::Memif | Kind::Veth => true,
         Kind::Pcap => side == Side::Right,
     }
 }
