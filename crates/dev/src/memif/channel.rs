@@ -61,10 +61,13 @@ impl Channel {
             Err(Errno::CONNRESET | Errno::NOTCONN) => return Err(Fault::Closed),
             Err(errno) => return Err(Fault::System(errno)),
         };
-        let mut file = None;
+        let (mut file, mut files) = (None, 0);
         for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(files) = message {
-                file = files.last(); // those before it are closed
+            if let RecvAncillaryMessage::ScmRights(all) = message {
+                for one in all {
+                    file = Some(one); // the one before it is closed
+                    files += 1;
+                }
             }
         }
         if got.bytes == 0 {
@@ -73,7 +76,7 @@ impl Channel {
         if got.bytes != MESSAGE_SIZE || got.flags.contains(ReturnFlags::TRUNC) {
             return Err(Fault::protocol("invalid message size"));
         }
-        if got.flags.contains(ReturnFlags::CTRUNC) {
+        if files > 1 || got.flags.contains(ReturnFlags::CTRUNC) {
             return Err(Fault::protocol("more than one file with a message"));
         }
         let message = Message::decode(&bytes).map_err(|bad| Fault::protocol(bad.to_string()))?;

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use waterwheel_xdp::{
-    Account, Capabilities, Device, DropReason, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame, Zone,
+    Account, BUDGET, Capabilities, Device, DropReason, Drops, Health, Homes, MAX_FRAGS, Page, PagePool, Traffic, Wait,
+    XdpBuff, XdpFrame, Zone,
 };
 
 use super::connection::Link;
@@ -15,7 +16,7 @@ use super::event;
 use super::fault::Fault;
 use super::interface::Interface;
 use super::params::{MemifParams, Role, Wakeup};
-use super::rings::RxCounts;
+use super::rings::{BUFFER, Pages, RxCounts};
 use crate::DevError;
 use crate::sent::Sent;
 
@@ -24,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const LOOK_FOR_PEER: Duration = Duration::from_millis(20);
 /// While nobody is connected, the socket is looked at once in so many calls of `rx`.
 const ROUNDS: u32 = 64;
+/// What a ring of 64 slots holds. (Longer ones hold more.)
+const MAX_FRAME: usize = 64 * BUFFER as usize;
 /// How long [`Memif::shutdown`] waits for the peer to take what was sent.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -48,6 +51,8 @@ pub struct Memif {
     armed: Cell<bool>,
     rounds: u32,
     sent: Sent,
+    /// Where pages are fetched to: empty between two calls.
+    spare: Vec<Page>,
     counts: Counts,
 }
 
@@ -81,6 +86,7 @@ impl Memif {
             armed: Cell::new(false),
             rounds: 0,
             sent: Sent::new(),
+            spare: Vec::with_capacity(BUDGET),
             counts: Counts::default(),
         };
         Ok((0..params.queues).map(device).collect())
@@ -158,7 +164,7 @@ impl Device for Memif {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: usize::from(u16::MAX), ..Capabilities::default() }
+        Capabilities { max_frame: MAX_FRAME, max_frags: MAX_FRAGS, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -176,7 +182,8 @@ impl Device for Memif {
         self.disarm();
         let Some(rx) = self.link.as_mut().and_then(|link| link.rx.as_mut()) else { return 0 };
         let before = batch.len();
-        if let Err(fault) = rx.receive(pool, batch, budget, &mut self.counts.rx) {
+        let mut pages = Pages { pool, spare: &mut self.spare };
+        if let Err(fault) = rx.receive(&mut pages, batch, budget, &mut self.counts.rx) {
             self.report(&fault);
         }
         batch.len() - before
@@ -295,7 +302,7 @@ impl Device for Memif {
     }
 
     fn in_flight(&self) -> usize {
-        self.sent.len()
+        self.sent.pages()
     }
 
     fn account(&self, account: &mut Account) {

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
-use waterwheel_xdp::{Direction, DropReason, Drops, HEADROOM, PagePool, Traffic, XdpBuff, XdpFrame};
+use waterwheel_xdp::{Direction, DropReason, Drops, HEADROOM, Page, PagePool, Traffic, XdpBuff, XdpFrame};
 
 use super::event;
 use super::fault::Fault;
@@ -129,7 +129,7 @@ pub(super) struct RxCounts {
 #[derive(Debug)]
 pub(super) struct Rx {
     pub(super) end: End,
-    /// The other side's index when there was nothing to take: beyond `next` only when the last packet is not there as a whole.
+    /// Up to here it was looked at: beyond `next` only when the last packet is not there as a whole.
     seen: u16,
     /// There was no page for what is there.
     starved: bool,
@@ -152,11 +152,11 @@ impl Rx {
         rx
     }
 
-    /// Takes up to `budget` packets, each copied into a page of `pool`.
+    /// Takes up to `budget` packets, each copied into pages of `pool`.
     #[inline]
     pub(super) fn receive(
         &mut self,
-        pool: &mut PagePool,
+        pages: &mut Pages<'_>,
         batch: &mut Vec<XdpBuff>,
         budget: usize,
         counts: &mut RxCounts,
@@ -167,27 +167,33 @@ impl Rx {
         if wanted == 0 {
             return Ok(());
         }
+        pages.fetch(wanted);
         let (begin, end) = (self.end.next, self.end.next.wrapping_add(available));
         for index in 0..available.min(AHEAD) {
             self.prefetch(begin.wrapping_add(index));
         }
         let mut at = begin;
-        let mut pages = pool.hand_out(Direction::Rx, wanted);
-        self.starved = pages.len() == 0;
-        self.seen = end;
+        let mut unfinished = false;
         let mut result = Ok(());
-        while at != end {
-            let Some(page) = pages.next() else {
-                self.seen = at; // there may be more
+        for _ in 0..wanted {
+            if at == end {
                 break;
-            };
+            }
             self.prefetch(at.wrapping_add(AHEAD));
-            match self.packet(at, end, page, counts) {
-                Ok(Some((packet, next))) => {
-                    batch.extend(packet);
+            match self.packet(at, end, pages, counts) {
+                Ok(Next::Packet(packet, next)) => {
+                    batch.push(packet);
                     at = next;
                 }
-                Ok(None) => break,
+                Ok(Next::Dropped(next)) => at = next,
+                Ok(Next::Unfinished) => {
+                    unfinished = true;
+                    break;
+                }
+                Ok(Next::NoPage) => {
+                    self.starved = true;
+                    break;
+                }
                 Err(fault) => {
                     result = Err(fault);
                     break;
@@ -197,49 +203,74 @@ impl Rx {
         if at != begin {
             self.give_back(at);
         }
+        self.seen = if unfinished { end } else { at };
+        pages.put_back();
         result
     }
 
-    /// The packet at `at`, copied into `page`, and where the next one begins. No packet: it was dropped, and counted. Nothing: it is not there as a whole.
+    /// The packet at `at`, copied into a page.
     #[inline]
-    fn packet(
-        &self,
-        at: u16,
-        end: u16,
-        page: waterwheel_xdp::Page,
-        counts: &mut RxCounts,
-    ) -> Result<Option<(Option<XdpBuff>, u16)>, Fault> {
+    fn packet(&self, at: u16, end: u16, pages: &mut Pages<'_>, counts: &mut RxCounts) -> Result<Next, Fault> {
         let part = self.end.part(at)?;
-        if part.flags & NEXT != 0 {
-            return self.chain(at, end, page, counts);
+        let len = part.length as usize;
+        let Some(page) = pages.next() else { return Ok(Next::NoPage) };
+        if part.flags & NEXT != 0 || len > room(&page) {
+            return self.chain(at, end, page, pages, counts);
         }
-        let (len, next) = (part.length as usize, at.wrapping_add(1));
         if len < ETHERNET_HEADER {
             counts.short += 1;
-            return Ok(Some((None, next)));
-        }
-        if len > room(&page) {
-            counts.too_long += 1;
-            return Ok(Some((None, next)));
+            pages.give_back(page);
+            return Ok(Next::Dropped(at.wrapping_add(1)));
         }
         let mut packet = XdpBuff::with_len(page, len);
         if !self.end.memory.read(part.region, part.offset.into(), packet.data_mut()) {
             return Err(Fault::Descriptor);
         }
-        Ok(Some((Some(packet), next)))
+        Ok(Next::Packet(packet, at.wrapping_add(1)))
     }
 
-    /// The same for a packet of several parts.
+    /// The same for a packet of several descriptors, or of several pages.
     #[inline(never)]
     fn chain(
         &self,
         at: u16,
         end: u16,
-        page: waterwheel_xdp::Page,
+        page: Page,
+        pages: &mut Pages<'_>,
         counts: &mut RxCounts,
-    ) -> Result<Option<(Option<XdpBuff>, u16)>, Fault> {
-        let mut parts = 0u16;
-        let mut total = 0usize;
+    ) -> Result<Next, Fault> {
+        let Some((parts, total)) = self.measure(at, end)? else {
+            pages.give_back(page);
+            return Ok(Next::Unfinished);
+        };
+        let next = at.wrapping_add(parts);
+        if !(ETHERNET_HEADER as u64..=XdpBuff::longest(pages.pool) as u64).contains(&total) {
+            let count = if total < ETHERNET_HEADER as u64 { &mut counts.short } else { &mut counts.too_long };
+            *count += 1;
+            pages.give_back(page);
+            return Ok(Next::Dropped(next));
+        }
+        let first = (total as usize).min(room(&page));
+        let mut packet = XdpBuff::with_len(page, first);
+        let mut left = total as usize - first;
+        while left > 0 {
+            let Some(page) = pages.next() else {
+                pages.give_back(packet.into_page());
+                return Ok(Next::NoPage);
+            };
+            let here = left.min(page.size()).min(u16::MAX.into());
+            let _ = packet.push_frag(page, 0, here); // not longer than the longest
+            left -= here;
+        }
+        let mut source = Source { end: &self.end, at, left: parts, part: Desc::default() };
+        source.fill(packet.data_mut())?;
+        packet.frags_mut().try_for_each(|frag| source.fill(frag))?;
+        Ok(Next::Packet(packet, next))
+    }
+
+    /// Descriptors and bytes of the packet that begins at `at`; nothing when its end is not there yet.
+    fn measure(&self, at: u16, end: u16) -> Result<Option<(u16, u64)>, Fault> {
+        let (mut parts, mut total) = (0u16, 0u64);
         loop {
             let index = at.wrapping_add(parts);
             if index == end {
@@ -248,31 +279,11 @@ impl Rx {
             }
             let part = self.end.part(index)?;
             parts += 1;
-            total += part.length as usize;
+            total += u64::from(part.length);
             if part.flags & NEXT == 0 {
-                break;
+                return Ok(Some((parts, total)));
             }
         }
-        let next = at.wrapping_add(parts);
-        if !(ETHERNET_HEADER..=room(&page)).contains(&total) {
-            let count = if total < ETHERNET_HEADER { &mut counts.short } else { &mut counts.too_long };
-            *count += 1;
-            return Ok(Some((None, next)));
-        }
-        let mut packet = XdpBuff::with_len(page, total);
-        let mut to = packet.data_mut();
-        for index in 0..parts {
-            let part = self.end.part(at.wrapping_add(index))?; // a second look: it may have become longer
-            let Some((here, rest)) = to.split_at_mut_checked(part.length as usize) else { return Err(Fault::Descriptor) };
-            if !self.end.memory.read(part.region, part.offset.into(), here) {
-                return Err(Fault::Descriptor);
-            }
-            to = rest;
-        }
-        if !to.is_empty() {
-            return Err(Fault::Descriptor);
-        }
-        Ok(Some((Some(packet), next)))
     }
 
     /// Asks for the memory of the packet at `index`, which need not be there.
@@ -325,8 +336,81 @@ impl Rx {
     }
 }
 
+/// What became of the packet at an index, and where the next one begins.
+enum Next {
+    Packet(XdpBuff, u16),
+    /// It was counted.
+    Dropped(u16),
+    /// Its end is not there yet.
+    Unfinished,
+    NoPage,
+}
+
+/// Empty pages: those that were fetched at once, then more of the pool's.
+pub(super) struct Pages<'a> {
+    pub(super) pool: &'a mut PagePool,
+    /// Empty between two calls.
+    pub(super) spare: &'a mut Vec<Page>,
+}
+
+impl Pages<'_> {
+    /// Fetches pages, so that `count` are at hand.
+    #[inline]
+    pub(super) fn fetch(&mut self, count: usize) {
+        self.pool.alloc_bulk(Direction::Rx, count, self.spare);
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Page> {
+        self.spare.pop().or_else(|| self.pool.alloc(Direction::Rx))
+    }
+
+    #[inline]
+    pub(super) fn give_back(&mut self, page: Page) {
+        self.pool.put(page);
+    }
+
+    /// What was fetched and not used goes home.
+    #[inline]
+    fn put_back(&mut self) {
+        if !self.spare.is_empty() {
+            self.pool.put_bulk(self.spare);
+        }
+    }
+}
+
+/// The bytes of a packet, from descriptor to descriptor. They are looked at a second time here, and may have changed: then they lead somewhere else in the memory, or too few are there.
+struct Source<'a> {
+    end: &'a End,
+    at: u16,
+    left: u16,
+    /// What is left of the descriptor before `at`.
+    part: Desc,
+}
+
+impl Source<'_> {
+    fn fill(&mut self, mut to: &mut [u8]) -> Result<(), Fault> {
+        while !to.is_empty() {
+            if self.part.length == 0 {
+                self.left = self.left.checked_sub(1).ok_or(Fault::Descriptor)?;
+                self.part = self.end.part(self.at)?;
+                self.at = self.at.wrapping_add(1);
+                continue;
+            }
+            let (here, rest) = to.split_at_mut(to.len().min(self.part.length as usize));
+            if !self.end.memory.read(self.part.region, self.part.offset.into(), here) {
+                return Err(Fault::Descriptor);
+            }
+            self.part.length -= here.len() as u32;
+            self.part.offset = self.part.offset.saturating_add(here.len() as u32);
+            to = rest;
+        }
+        Ok(())
+    }
+}
+
 /// Bytes of a packet that a page holds behind the head room.
-fn room(page: &waterwheel_xdp::Page) -> usize {
+fn room(page: &Page) -> usize {
     (page.size() - HEADROOM).min(u16::MAX.into())
 }
 
@@ -386,10 +470,11 @@ impl Tx {
         let mut done = 0;
         for frame in frames {
             self.prefetch(self.end.next.wrapping_add(AHEAD));
-            match self.put(frame.data()) {
-                Ok(true) => traffic.add(frame.len()),
-                Ok(false) if frame.len() < ETHERNET_HEADER => drops.add(DropReason::Malformed, 1),
-                Ok(false) if self.can_never_hold(frame.len()) => drops.add(DropReason::FrameTooLong, 1),
+            let sent = if frame.has_frags() { self.put_parts(frame.parts()) } else { self.put(frame.data()) };
+            match sent {
+                Ok(true) => traffic.add(frame.total_len()),
+                Ok(false) if frame.total_len() < ETHERNET_HEADER => drops.add(DropReason::Malformed, 1),
+                Ok(false) if self.can_never_hold(frame.total_len()) => drops.add(DropReason::FrameTooLong, 1),
                 Ok(false) => break,
                 Err(fault) => {
                     result = Err(fault);
@@ -413,7 +498,7 @@ impl Tx {
         }
         let buffer = self.end.buffer(self.end.next)?;
         if packet.len() > buffer.length as usize {
-            return self.put_chain(packet);
+            return self.put_parts(std::iter::once(packet));
         }
         if !self.end.memory.write(buffer.region, buffer.offset.into(), packet) {
             return Err(Fault::Descriptor);
@@ -424,28 +509,40 @@ impl Tx {
         Ok(true)
     }
 
-    /// The same, in several parts.
+    /// The same for a packet in several parts, or one that needs several buffers; they are filled one after the other.
     #[inline(never)]
-    fn put_chain(&mut self, packet: &[u8]) -> Result<bool, Fault> {
-        let mut rest = packet;
-        let mut parts = 0;
-        while !rest.is_empty() {
-            if parts == self.room {
-                return Ok(false); // nothing of it was published
+    fn put_parts<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> Result<bool, Fault> {
+        let mut total = 0;
+        let mut used = 0u16;
+        let mut buffer = Desc::default(); // a full one, as it were
+        let mut filled = 0;
+        for mut part in parts {
+            total += part.len();
+            while !part.is_empty() {
+                if filled == buffer.length {
+                    if used > 0 {
+                        self.describe(self.end.next.wrapping_add(used - 1), Desc { flags: NEXT, ..buffer });
+                    }
+                    if used == self.room {
+                        return Ok(false); // nothing of it was published
+                    }
+                    buffer = self.end.buffer(self.end.next.wrapping_add(used))?;
+                    (filled, used) = (0, used + 1);
+                }
+                let (here, behind) = part.split_at(part.len().min((buffer.length - filled) as usize));
+                if !self.end.memory.write(buffer.region, u64::from(buffer.offset) + u64::from(filled), here) {
+                    return Err(Fault::Descriptor);
+                }
+                filled += here.len() as u32;
+                part = behind;
             }
-            let index = self.end.next.wrapping_add(parts);
-            let buffer = self.end.buffer(index)?;
-            let (part, behind) = rest.split_at(rest.len().min(buffer.length as usize));
-            if !self.end.memory.write(buffer.region, buffer.offset.into(), part) {
-                return Err(Fault::Descriptor);
-            }
-            let flags = if behind.is_empty() { 0 } else { NEXT };
-            self.describe(index, Desc { flags, length: part.len() as u32, ..buffer });
-            rest = behind;
-            parts += 1;
         }
-        self.end.next = self.end.next.wrapping_add(parts);
-        self.room -= parts;
+        if total < ETHERNET_HEADER {
+            return Ok(false);
+        }
+        self.describe(self.end.next.wrapping_add(used - 1), Desc { flags: 0, length: filled, ..buffer });
+        self.end.next = self.end.next.wrapping_add(used);
+        self.room -= used;
         Ok(true)
     }
 

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod liars;
 mod pair;
+mod script;
 mod sockets;
 mod support;

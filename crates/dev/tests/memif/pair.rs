@@ -1,6 +1,6 @@
 //! A client and a server in one process.
 
-use crate::common::Bench;
+use crate::common::{Bench, whole};
 use crate::support::{Folder, connect, counter, packet, receive, until};
 use waterwheel_dev::memif::{Memif, MemifParams, Wakeup};
 use waterwheel_xdp::mm::ZoneParams;
@@ -9,6 +9,9 @@ use waterwheel_xdp::{Device, DropReason, Health, Wait, Zone};
 fn zone() -> Zone {
     Zone::new(&ZoneParams::pages(1)).expect("a zone")
 }
+
+/// The longest packet: a first page with its head room, and 17 behind it.
+const LONGEST: usize = 18 * 4096 - 256;
 
 /// One queue.
 fn open(params: &MemifParams) -> Memif {
@@ -30,7 +33,7 @@ fn exchange(bench: &mut Bench, from: &mut Memif, to: &mut Memif, lens: &[usize])
         assert_eq!(bench.send(from, vec![frame]).packets, 1, "{len} bytes");
         assert_eq!(bench.complete(from), 1);
         let got = receive(bench, to, 1);
-        assert_eq!(got[0].data(), sent, "{len} bytes");
+        assert_eq!(whole(&got[0]), sent, "{len} bytes");
         bench.recycle(got);
     }
 }
@@ -42,7 +45,7 @@ fn packets_of_every_length_arrive_both_ways() {
     assert_eq!((server.health(), client.health()), (Health::Up, Health::Up));
     assert!(server.mode().starts_with("server, copy, connected to waterwheel"), "{}", server.mode());
     assert!(client.mode().starts_with("client, copy, connected to waterwheel"), "{}", client.mode());
-    let lens = (14..200).chain([1499, 1514, 1518, 2047, 2048, 2049, 3000, 3839, 3840]).collect::<Vec<_>>();
+    let lens = (14..200).chain([1499, 1514, 1518, 2047, 2048, 2049, 3000, 3839, 3840, 3841, 9014, 40_000, 65_535, LONGEST]).collect::<Vec<_>>();
     exchange(&mut bench, &mut client, &mut server, &lens);
     exchange(&mut bench, &mut server, &mut client, &lens);
     bench.finish(client);
@@ -96,6 +99,9 @@ fn what_cannot_be_sent_is_dropped_with_a_reason() {
     let mut clients = [client];
     connect(&mut server, &mut clients);
     let ([mut server], [mut client]) = (server, clients);
+    let frame = bench.frame(&packet(0, 4097)); // two buffers are all there is
+    assert_eq!(bench.send(&mut client, vec![frame]).packets, 0);
+    assert_eq!(bench.drops(DropReason::FrameTooLong), 1);
     let frames = [13, 14].map(|len| bench.frame(&packet(0, len)));
     assert_eq!(bench.send(&mut client, frames.into()).packets, 1);
     assert_eq!(bench.drops(DropReason::Malformed), 1);
