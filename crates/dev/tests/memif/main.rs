@@ -8,3 +8,4 @@ mod pair;
 mod script;
 mod sockets;
 mod support;
+mod testpmd;

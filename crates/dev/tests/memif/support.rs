@@ -38,7 +38,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if let Ok(log) = std::fs::read_to_string(self.0.join("testpmd.log")) { eprintln!("{log}"); } let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
