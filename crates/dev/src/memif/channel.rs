@@ -83,6 +83,11 @@ impl Channel {
         Ok(Some((message, file)))
     }
 
+    /// We have nothing more to say.
+    pub(super) fn finish(&self) {
+        let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write);
+    }
+
     /// Whether the other side has closed its end, which the kernel does for a process only when its memory is gone. What it still says is thrown away.
     pub(super) fn is_closed_there(&self) -> bool {
         loop {

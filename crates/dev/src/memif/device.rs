@@ -11,12 +11,13 @@ use waterwheel_xdp::{
     XdpBuff, XdpFrame, Zone,
 };
 
-use super::connection::Link;
+use super::connection::{Link, RxSide, TxSide};
 use super::event;
 use super::fault::Fault;
 use super::interface::Interface;
 use super::params::{MemifParams, Role, Wakeup};
 use super::rings::{BUFFER, Pages, RxCounts};
+use super::trust::Parting;
 use crate::DevError;
 use crate::sent::Sent;
 
@@ -53,12 +54,17 @@ pub struct Memif {
     sent: Sent,
     /// Where pages are fetched to: empty between two calls.
     spare: Vec<Page>,
+    /// Pages that former peers may still have.
+    parting: Vec<Parting>,
     counts: Counts,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     rx: RxCounts,
+    /// Packets to a trusted peer that lay in memory of another region.
+    copied_frames: u64,
+    quarantined: u64,
     wakeups_sent: u64,
     wakeups_received: u64,
     /// Not taken by the peer when the device closed.
@@ -73,8 +79,8 @@ impl Memif {
     /// # Errors
     /// One line that says what was wrong and the way out; see [`DevError::class`]. Usage: a parameter. Config: the path is no socket, or has no folder; the id is taken. Permission: the
     /// socket may not be made, or not be connected to. Device: a server listens there already, or is none of memif.
-    pub fn open(_zone: &Zone, params: &MemifParams) -> Result<Vec<Self>, DevError> {
-        let interface = Interface::open(params)?;
+    pub fn open(zone: &Zone, params: &MemifParams) -> Result<Vec<Self>, DevError> {
+        let interface = Interface::open(zone, params)?;
         let device = |queue| Self {
             name: if params.queues == 1 { interface.name.clone() } else { format!("{}:{queue}", interface.name) },
             interface: Arc::clone(&interface),
@@ -87,6 +93,7 @@ impl Memif {
             rounds: 0,
             sent: Sent::new(),
             spare: Vec::with_capacity(BUDGET),
+            parting: Vec::new(),
             counts: Counts::default(),
         };
         Ok((0..params.queues).map(device).collect())
@@ -113,8 +120,14 @@ impl Memif {
         self.epoch = visit.epoch;
         if visit.generation != self.generation {
             self.generation = visit.generation;
-            self.link = visit.link;
             self.armed.set(false);
+            if let Some(Link { rx, tx, channel }) = std::mem::replace(&mut self.link, visit.link) {
+                let rx = rx.and_then(|rx| if let RxSide::Lent(rx) = rx { Some(rx) } else { None });
+                let tx = tx.and_then(|tx| if let TxSide::Lent(tx) = tx { Some(tx) } else { None });
+                if rx.is_some() || tx.is_some() {
+                    self.parting.push(Parting::new(channel, rx, tx));
+                } // else nothing but the mapping goes with it
+            }
         }
         self.watch = visit.watch.filter(|_| self.queue == 0);
     }
@@ -131,13 +144,13 @@ impl Memif {
         if self.armed.replace(false)
             && let Some(rx) = self.link.as_ref().and_then(|link| link.rx.as_ref())
         {
-            rx.mask(true);
-            self.counts.wakeups_received += u64::from(event::clear(&rx.end.event));
+            rx.end().mask(true);
+            self.counts.wakeups_received += u64::from(event::clear(&rx.end().event));
         }
     }
 
     /// Gives the peer some time to take what was sent.
-    fn drain(&mut self) {
+    fn drain(&mut self, mut home: impl FnMut(Page)) {
         let deadline = Instant::now() + DRAIN;
         loop {
             self.flush();
@@ -146,15 +159,49 @@ impl Memif {
                 return;
             }
             let Some(tx) = self.link.as_mut().and_then(|link| link.tx.as_mut()) else { return };
-            if tx.is_empty() {
-                return;
+            let left = match tx {
+                TxSide::Copy(tx) => tx.room().map(|_| tx.left()),
+                TxSide::Lent(tx) => tx.complete(&mut home).map(|_| tx.left().into()),
+            };
+            match left {
+                Ok(0) | Err(_) => return,
+                Ok(left) if Instant::now() > deadline => {
+                    self.counts.tx_left = left;
+                    return;
+                }
+                Ok(_) => std::thread::sleep(LOOK_AGAIN / 10),
             }
-            if Instant::now() > deadline {
-                self.counts.tx_left = tx.left();
-                return;
-            }
-            std::thread::sleep(LOOK_AGAIN / 10);
         }
+    }
+
+    /// Pages that were with peers that are gone now go home; those of peers that stay where they are go to quarantine.
+    #[cold]
+    fn part(&mut self, mut home: impl FnMut(Page)) -> usize {
+        let before = self.parting.iter().map(Parting::count).sum::<usize>();
+        let quarantined = &mut self.counts.quarantined;
+        self.parting.retain_mut(|parting| {
+            let gone = parting.reclaim(&mut home);
+            if !gone && parting.is_overdue() {
+                *quarantined += parting.count() as u64;
+                return false; // its pages' drop is their quarantine
+            }
+            !gone
+        });
+        before - self.parting.iter().map(Parting::count).sum::<usize>()
+    }
+
+    /// Sends what is on its way, lets go of the peer, and takes back its pages.
+    fn end(&mut self, mut home: impl FnMut(Page)) {
+        self.drain(&mut home);
+        if self.interface.lends() {
+            self.interface.close();
+            self.look();
+            while !self.parting.is_empty() {
+                self.part(&mut home);
+                std::thread::sleep(LOOK_AGAIN / 10);
+            }
+        }
+        self.link = None;
     }
 }
 
@@ -168,7 +215,17 @@ impl Device for Memif {
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
-        self.sent.complete(homes)
+        let mut count = self.sent.complete(homes);
+        if !self.parting.is_empty() {
+            count += self.part(|page| homes.put(page));
+        }
+        if let Some(TxSide::Lent(tx)) = self.link.as_mut().and_then(|link| link.tx.as_mut()) {
+            match tx.complete(|page| homes.put(page)) {
+                Ok(more) => count += more,
+                Err(fault) => self.report(&fault),
+            }
+        }
+        count
     }
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
@@ -182,20 +239,32 @@ impl Device for Memif {
         self.disarm();
         let Some(rx) = self.link.as_mut().and_then(|link| link.rx.as_mut()) else { return 0 };
         let before = batch.len();
-        let mut pages = Pages { pool, spare: &mut self.spare };
-        if let Err(fault) = rx.receive(&mut pages, batch, budget, &mut self.counts.rx) {
+        let received = match rx {
+            RxSide::Copy(rx) => {
+                rx.receive(&mut Pages { pool, spare: &mut self.spare }, batch, budget, &mut self.counts.rx)
+            }
+            RxSide::Lent(rx) => rx.receive(pool, batch, budget, &mut self.counts.rx),
+        };
+        if let Err(fault) = received {
             self.report(&fault);
         }
         batch.len() - before
     }
 
-    fn tx(&mut self, _: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
         let mut traffic = Traffic::default();
         let connected = self.look();
         let Some(tx) = self.link.as_mut().and_then(|link| link.tx.as_mut()).filter(|_| connected) else {
             drops.add(DropReason::DeviceDown, frames.len() as u64);
             self.sent.take(frames);
             return traffic;
+        };
+        let tx = match tx {
+            TxSide::Copy(tx) => tx,
+            TxSide::Lent(tx) => {
+                tx.send(pool, frames, &mut traffic, drops, &mut self.counts.copied_frames);
+                return traffic;
+            }
         };
         let before = drops.total();
         match tx.send(frames, &mut traffic, drops) {
@@ -236,6 +305,9 @@ impl Device for Memif {
         if self.interface.epoch() != self.epoch {
             return Wait::Now;
         }
+        if !self.parting.is_empty() {
+            return soon(LOOK_AGAIN);
+        }
         let Some(link) = &self.link else {
             let listens = self.interface.params.role == Role::Server && self.queue == 0;
             return if listens { Wait::Readable } else { soon(LOOK_FOR_PEER) };
@@ -250,9 +322,13 @@ impl Device for Memif {
         if rx.has_more() {
             return Wait::Now;
         }
-        rx.mask(false);
+        rx.end().mask(false);
         self.armed.set(true);
-        if rx.has_more() { Wait::Now } else { Wait::Readable }
+        match &link.tx {
+            _ if rx.has_more() => Wait::Now,
+            Some(TxSide::Lent(tx)) if tx.left() > 0 => soon(LOOK_AGAIN), // nobody tells of pages that come home
+            _ => Wait::Readable,
+        }
     }
 
     fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
@@ -260,7 +336,7 @@ impl Device for Memif {
             add(watch.as_fd());
         }
         if let Some(rx) = self.link.as_ref().and_then(|link| link.rx.as_ref()) {
-            add(rx.end.event.as_fd());
+            add(rx.end().event.as_fd());
         }
     }
 
@@ -275,9 +351,10 @@ impl Device for Memif {
             Role::Client => "client",
             Role::Server => "server",
         };
+        let how = if self.interface.lends() { "zero copy" } else { "copy" };
         match self.interface.peer() {
-            (true, peer) => format!("{role}, copy, connected to {peer}"),
-            (false, why) => format!("{role}, copy, not connected: {why}"),
+            (true, peer) => format!("{role}, {how}, connected to {peer}"),
+            (false, why) => format!("{role}, {how}, not connected: {why}"),
         }
     }
 
@@ -288,6 +365,8 @@ impl Device for Memif {
         count("wakeups_sent", self.counts.wakeups_sent);
         count("wakeups_received", self.counts.wakeups_received);
         count("tx_left_at_close", self.counts.tx_left);
+        count("copied_frames", self.counts.copied_frames);
+        count("quarantined_pages", self.counts.quarantined);
         let all = &self.interface.counts;
         for (name, counter) in [
             ("connects", &all.connects),
@@ -302,16 +381,41 @@ impl Device for Memif {
     }
 
     fn in_flight(&self) -> usize {
-        self.sent.pages()
+        let link = self.link.as_ref();
+        let rx = match link.and_then(|link| link.rx.as_ref()) {
+            Some(RxSide::Lent(rx)) => rx.count(),
+            _ => 0,
+        };
+        let tx = match link.and_then(|link| link.tx.as_ref()) {
+            Some(TxSide::Lent(tx)) => tx.count(),
+            _ => 0,
+        };
+        self.sent.pages() + rx + tx + self.parting.iter().map(Parting::count).sum::<usize>()
     }
 
     fn account(&self, account: &mut Account) {
         self.sent.account(account);
+        self.parting.iter().for_each(|parting| parting.account(account));
+        let Some(link) = &self.link else { return };
+        if let Some(RxSide::Lent(rx)) = &link.rx {
+            rx.account(account);
+        }
+        if let Some(TxSide::Lent(tx)) = &link.tx {
+            tx.account(account);
+        }
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
-        self.drain();
-        self.link = None;
+        self.end(|page| homes.put(page));
         self.sent.complete(homes);
+    }
+}
+
+impl Drop for Memif {
+    /// As [`shutdown`](Device::shutdown), for who did not.
+    fn drop(&mut self) {
+        if self.interface.lends() && (self.link.is_some() || !self.parting.is_empty()) {
+            self.end(drop);
+        }
     }
 }

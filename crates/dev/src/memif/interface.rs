@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use waterwheel_xdp::Zone;
 
 use super::channel::{Channel, Received};
 use super::connection::{Export, Link, import};
@@ -16,7 +17,8 @@ use super::handshake::{Client, Reply, Server, agree};
 use super::listener::{Listener, PATIENCE, check_kind, dial, lock, refused};
 use super::message::{Init, Message, Text};
 use super::params::{MemifParams, Role};
-use crate::error::DevError;
+use super::region::MAX_REGION;
+use crate::error::{DevError, ErrorClass};
 
 /// A client looks for its server again after so long, then twice as long, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -30,6 +32,8 @@ pub(super) struct Interface {
     pub(super) name: String,
     pub(super) counts: Counts,
     listener: Option<Arc<Listener>>,
+    /// A trusted peer is given its pages.
+    lent: Option<Zone>,
     epoch: AtomicU32,
     control: Mutex<Control>,
 }
@@ -55,6 +59,8 @@ struct Control {
     peer: String,
     retry_at: Instant,
     retry_after: Duration,
+    /// Nobody is let in any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -85,8 +91,13 @@ impl Interface {
     ///
     /// # Errors
     /// What is wrong with the parameters or the socket. That there is no server yet is no error of a client.
-    pub(super) fn open(params: &MemifParams) -> Result<Arc<Self>, DevError> {
+    pub(super) fn open(zone: &Zone, params: &MemifParams) -> Result<Arc<Self>, DevError> {
         params.check()?;
+        let lent = (params.trust.is_some() && params.role == Role::Client).then(|| zone.clone());
+        if lent.as_ref().is_some_and(|zone| zone.region().len() as u64 > MAX_REGION) {
+            let message = "trust=peer: descriptors reach 4 GiB, and the packet memory is larger: take fewer pages";
+            return Err(DevError::new(ErrorClass::Config, format!("{}: {message}", params.name())));
+        }
         let path = params.socket.as_path();
         let mut state = State::Down;
         let listener = match params.role {
@@ -104,12 +115,13 @@ impl Interface {
         };
         let (retry_at, retry_after) = (Instant::now(), RETRY.0);
         let peer = format!("waiting for a {}", if params.role == Role::Server { "client" } else { "server" });
-        let control = Control { state, generation: 0, links: Vec::new(), peer, retry_at, retry_after };
+        let control = Control { state, generation: 0, links: Vec::new(), peer, retry_at, retry_after, closed: false };
         let interface = Arc::new(Self {
             params: params.clone(),
             name: params.name(),
             counts: Counts::default(),
             listener,
+            lent,
             epoch: AtomicU32::new(1),
             control: Mutex::new(control),
         });
@@ -157,12 +169,27 @@ impl Interface {
         }
     }
 
+    /// The end: the peer is told, and nobody is let in any more.
+    pub(super) fn close(&self) {
+        let mut control = lock(&self.control);
+        control.closed = true;
+        self.end(&mut control, &Fault::Shutdown);
+    }
+
+    /// Whether nothing is copied.
+    pub(super) fn lends(&self) -> bool {
+        self.lent.is_some()
+    }
+
     /// A client that wants this interface.
     pub(super) fn adopt(&self, channel: Channel, init: &Init) -> Result<(), Fault> {
         let mut control = lock(&self.control);
         self.step(&mut control); // the one before may be gone, and nobody has looked yet
         if !matches!(control.state, State::Down) {
             return Err(Fault::protocol("already connected"));
+        }
+        if control.closed {
+            return Err(Fault::Shutdown);
         }
         let (server, answer) = Server::new(init, self.params.queues, &self.params.secret_bytes())?;
         channel.send(&answer, None)?;
@@ -187,7 +214,7 @@ impl Interface {
         for _ in 0..MESSAGES {
             let (channel, since) = match &control.state {
                 State::Down => {
-                    if self.params.role == Role::Client && Instant::now() >= control.retry_at {
+                    if self.params.role == Role::Client && !control.closed && Instant::now() >= control.retry_at {
                         self.dial(control);
                     }
                     return;
@@ -229,8 +256,9 @@ impl Interface {
                     Message::Disconnect { reason, .. } => return Err(Fault::Said(reason.to_string())),
                     _ => return Err(Fault::protocol("unexpected message")),
                 };
-                let agreed = agree(&hello, queues, self.params.log2_slots(), 1)?;
-                let (export, lines) = Export::new(agreed)?;
+                let regions = if self.lends() { 2 } else { 1 };
+                let agreed = agree(&hello, queues, self.params.log2_slots(), regions)?;
+                let (export, lines) = Export::new(agreed, self.lent.as_ref())?;
                 let mut client = Client::new(self.params.id, self.params.secret_bytes(), &self.name, lines);
                 let channel = channel.clone();
                 say(&channel, client.next_line())?;
@@ -243,7 +271,7 @@ impl Interface {
                     say(channel, Some(line))?;
                 }
                 None => {
-                    let links = export.take().map(|export| export.links(queues)).transpose()?.unwrap_or_default();
+                    let links = export.take().map(|export| export.links(queues, channel)).transpose()?.unwrap_or_default();
                     let channel = channel.clone();
                     self.up(control, channel, links);
                 }
@@ -254,7 +282,7 @@ impl Interface {
                     channel.send(&answer, None)?;
                 }
                 Reply::Connect(offer) => {
-                    let links = import(offer, queues, self.params.trust.is_some())?;
+                    let links = import(offer, queues, self.params.trust.is_some(), channel)?;
                     channel.send(&Message::Connected(Text::new(&self.name)), None)?;
                     let channel = channel.clone();
                     self.up(control, channel, links);

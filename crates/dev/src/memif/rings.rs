@@ -83,6 +83,36 @@ impl End {
         if ahead <= most { Ok(ahead) } else { Err(Fault::Index) }
     }
 
+    /// Shows the other side what was done up to `index`.
+    #[inline]
+    pub(super) fn publish(&self, index: u16) {
+        self.ours().store(index, Ordering::Release);
+    }
+
+    /// Whether the other side's index is not `seen`.
+    pub(super) fn has_news(&self, seen: u16) -> bool {
+        self.theirs().load(Ordering::Acquire) != seen
+    }
+
+    /// Whether the other side shall wake us. Who goes to sleep asks for it, then looks once more.
+    pub(super) fn mask(&self, masked: bool) {
+        self.ring.flags().store(if masked { MASK_INT } else { 0 }, Ordering::Relaxed);
+        if !masked {
+            fence(Ordering::SeqCst); // between this store and the look that follows
+        }
+    }
+
+    /// Wakes the other side, which was given something, if it wants to be woken. Tells whether it does.
+    #[inline]
+    pub(super) fn wake(&self) -> bool {
+        fence(Ordering::SeqCst); // between the index that was stored and the look at the flag
+        let wakes = self.ring.flags().load(Ordering::Relaxed) & MASK_INT == 0;
+        if wakes {
+            event::set(&self.event);
+        }
+        wakes
+    }
+
     /// The buffer of a slot that is empty: region, offset, bytes.
     #[inline]
     fn buffer(&self, index: u16) -> Result<Desc, Fault> {
@@ -140,7 +170,7 @@ impl Rx {
     pub(super) fn new(mut end: End) -> Self {
         end.next = 0;
         let mut rx = Self { end, seen: 0, starved: false };
-        rx.mask(true);
+        rx.end.mask(true);
         if rx.end.role == Role::Client {
             for index in 0..rx.end.ring.slots() {
                 if let Ok(buffer) = rx.end.buffer(index) {
@@ -313,26 +343,17 @@ impl Rx {
     #[inline]
     fn publish(&mut self) {
         let all = if self.end.role == Role::Client { self.end.ring.slots() } else { 0 };
-        self.end.ours().store(self.end.next.wrapping_add(all), Ordering::Release);
+        self.end.publish(self.end.next.wrapping_add(all));
     }
 
     /// Whether something has come since the last look.
     pub(super) fn has_more(&self) -> bool {
-        let theirs = self.end.theirs().load(Ordering::Acquire);
-        theirs != self.end.next && theirs != self.seen || self.starved
+        self.end.has_news(self.end.next) && self.end.has_news(self.seen) || self.starved
     }
 
     /// There are packets, and there was no page for them.
     pub(super) fn is_starved(&self) -> bool {
         self.starved
-    }
-
-    /// Whether the other side shall wake us. Who goes to sleep asks for it, then looks once more ([`has_more`](Self::has_more)).
-    pub(super) fn mask(&self, masked: bool) {
-        self.end.ring.flags().store(if masked { MASK_INT } else { 0 }, Ordering::Relaxed);
-        if !masked {
-            fence(Ordering::SeqCst); // between this store and the look that follows
-        }
     }
 }
 
@@ -427,7 +448,7 @@ pub(super) struct Tx {
 impl Tx {
     pub(super) fn new(mut end: End) -> Self {
         end.next = 0;
-        end.ours().store(0, Ordering::Release);
+        end.publish(0);
         Self { end, room: 0, news: false }
     }
 
@@ -439,11 +460,6 @@ impl Tx {
             Role::Server => self.end.ahead_of(self.end.next, slots)?,
         };
         Ok(self.room)
-    }
-
-    /// Whether the other side has taken everything out.
-    pub(super) fn is_empty(&mut self) -> bool {
-        self.room().map_or(true, |room| room == self.end.ring.slots())
     }
 
     /// Slots that the other side has not taken out.
@@ -484,7 +500,7 @@ impl Tx {
             done += 1;
         }
         if self.end.next != begin {
-            self.end.ours().store(self.end.next, Ordering::Release);
+            self.end.publish(self.end.next);
             self.news = true;
         }
         result.map(|()| done)
@@ -575,14 +591,6 @@ impl Tx {
     /// Wakes the other side, if there is news for it and it wants to be woken. Tells whether it did.
     #[inline]
     pub(super) fn notify(&mut self) -> bool {
-        if !std::mem::take(&mut self.news) {
-            return false;
-        }
-        fence(Ordering::SeqCst); // between the index that was stored and the look at the flag
-        let wakes = self.end.ring.flags().load(Ordering::Relaxed) & MASK_INT == 0;
-        if wakes {
-            event::set(&self.end.event);
-        }
-        wakes
+        std::mem::take(&mut self.news) && self.end.wake()
     }
 }

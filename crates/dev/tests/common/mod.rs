@@ -24,6 +24,10 @@ impl Bench {
         Self { zone, pools, drops: Drops::default() }
     }
 
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
     /// One `rx` with this budget.
     pub(crate) fn receive(&mut self, device: &mut impl Device, budget: usize) -> Vec<XdpBuff> {
         let mut batch = Vec::with_capacity(budget);

@@ -66,7 +66,7 @@ fn good_client(folder: &Folder, server: &mut Memif) -> Peer {
 }
 
 /// A server that has done everything right so far, and where the client's rings lie.
-fn good_server(listener: &OwnedFd, client: &mut Memif) -> (Peer, AddRing, AddRing) {
+pub(crate) fn good_server(listener: &OwnedFd, client: &mut Memif) -> (Peer, AddRing, AddRing) {
     let mut peer = None;
     until("a client", || {
         drop(client.health());

@@ -9,3 +9,4 @@ mod script;
 mod sockets;
 mod support;
 mod testpmd;
+mod trusted;

@@ -10,10 +10,10 @@ use waterwheel_xdp::mm::ZoneParams;
 use waterwheel_xdp::{Device, DropReason, Zone};
 
 /// It runs until it is dropped, which kills it.
-struct Testpmd(Child);
+pub(crate) struct Testpmd(Child);
 
 impl Testpmd {
-    fn start(folder: &Folder, role: &str, queues: u16) -> Self {
+    pub(crate) fn start(folder: &Folder, role: &str, queues: u16) -> Self {
         let socket = folder.socket();
         let mut command = Command::new("dpdk-testpmd");
         command.env("RUNTIME_DIRECTORY", &folder.0).args(["-l", "0-1", "--no-huge", "-m", "256", "--no-pci", "--no-telemetry"]);
@@ -39,7 +39,7 @@ fn open(params: &MemifParams) -> Vec<Memif> {
 }
 
 /// Sends and receives for a while, from packet `number` on; each packet that comes back is one that was sent. Tells how many came back.
-fn load(bench: &mut Bench, device: &mut Memif, number: &mut usize, time: Duration) -> usize {
+pub(crate) fn load(bench: &mut Bench, device: &mut Memif, number: &mut usize, time: Duration) -> usize {
     let end = Instant::now() + time;
     let mut back = 0;
     while Instant::now() < end {
