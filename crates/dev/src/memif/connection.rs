@@ -153,12 +153,7 @@ impl Export {
 }
 
 /// What a client offers becomes a link for each queue.
-pub(super) fn import(
-    offer: Offer,
-    queues: u16,
-    trusted: bool,
-    channel: &Channel,
-) -> Result<Vec<Option<Link>>, Fault> {
+pub(super) fn import(offer: Offer, queues: u16, trusted: bool, channel: &Channel) -> Result<Vec<Option<Link>>, Fault> {
     let take = |(file, size)| region::import(file, size, trusted).map_err(Fault::protocol);
     let memory = Memory::new(offer.regions.into_iter().map(take).collect::<Result<_, _>>()?);
     let mut links = Links::new(queues, None, channel);

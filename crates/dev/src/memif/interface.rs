@@ -106,7 +106,8 @@ impl Interface {
                 check_kind(path)?;
                 match dial(path) {
                     Ok(channel) => state = State::Dialled(channel, Instant::now()),
-                    Err(Errno::NOENT) if path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()) => {}
+                    Err(Errno::NOENT)
+                        if path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()) => {}
                     Err(Errno::CONNREFUSED | Errno::AGAIN) => {}
                     Err(errno) => return Err(refused(path, "connect", errno)),
                 }
@@ -271,7 +272,8 @@ impl Interface {
                     say(channel, Some(line))?;
                 }
                 None => {
-                    let links = export.take().map(|export| export.links(queues, channel)).transpose()?.unwrap_or_default();
+                    let links =
+                        export.take().map(|export| export.links(queues, channel)).transpose()?.unwrap_or_default();
                     let channel = channel.clone();
                     self.up(control, channel, links);
                 }

@@ -91,7 +91,8 @@ impl Listener {
         inner.interfaces.retain(|(_, other)| other.strong_count() > 0);
         let id = interface.params.id;
         if inner.interfaces.iter().any(|(other, _)| *other == id) {
-            let message = format!("{}: interface {id} of that socket is open already: choose another id", interface.name);
+            let message =
+                format!("{}: interface {id} of that socket is open already: choose another id", interface.name);
             return Err(DevError::new(ErrorClass::Config, message));
         }
         inner.interfaces.push((id, Arc::downgrade(interface)));

@@ -118,7 +118,9 @@ impl Memory {
         #[cfg(target_arch = "x86_64")]
         if let Some(place) = self.place(region, offset, 1) {
             // SAFETY: a hint; the place is mapped.
-            unsafe { std::arch::asm!("prefetcht0 [{0}]", in(reg) place.as_ptr(), options(nostack, preserves_flags, readonly)) };
+            unsafe {
+                std::arch::asm!("prefetcht0 [{0}]", in(reg) place.as_ptr(), options(nostack, preserves_flags, readonly))
+            };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (region, offset);
@@ -130,7 +132,9 @@ impl Memory {
         #[cfg(target_arch = "x86_64")]
         if let Some(place) = self.place(region, offset, 1) {
             // SAFETY: a hint; the place is mapped.
-            unsafe { std::arch::asm!("prefetchw [{0}]", in(reg) place.as_ptr(), options(nostack, preserves_flags, readonly)) };
+            unsafe {
+                std::arch::asm!("prefetchw [{0}]", in(reg) place.as_ptr(), options(nostack, preserves_flags, readonly))
+            };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (region, offset);

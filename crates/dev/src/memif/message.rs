@@ -349,7 +349,10 @@ mod tests {
     #[test]
     fn fields_lie_where_the_others_look_for_them() {
         let bytes = all().iter().map(Message::encode).collect::<Vec<_>>();
-        assert_eq!((&bytes[1][2..6], bytes[1][34..36].to_vec(), bytes[1][44]), (&b"them"[..], 0x200u16.to_ne_bytes().to_vec(), 14));
+        assert_eq!(
+            (&bytes[1][2..6], bytes[1][34..36].to_vec(), bytes[1][44]),
+            (&b"them"[..], 0x200u16.to_ne_bytes().to_vec(), 14)
+        );
         assert_eq!((bytes[2][4], bytes[2][8], bytes[2][9], bytes[2][33]), (7u32.to_ne_bytes()[0], 0, 9, b'u'));
         assert_eq!(bytes[3][4..12], (1u64 << 40).to_ne_bytes());
         assert_eq!((&bytes[4][8..12], bytes[4][12]), (&0x0304_0506u32.to_ne_bytes()[..], 10));

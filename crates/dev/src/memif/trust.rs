@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use waterwheel_xdp::mm::PAGE_SIZE;
 use waterwheel_xdp::{
-    Account, Direction, DropReason, Drops, HEADROOM, MAX_FRAGS, Page, PagePool, Posted, Traffic, XdpBuff, XdpFrame, Zone,
+    Account, Direction, DropReason, Drops, HEADROOM, MAX_FRAGS, Page, PagePool, Posted, Traffic, XdpBuff, XdpFrame,
+    Zone,
 };
 
 use super::channel::Channel;
@@ -54,7 +55,6 @@ impl Trust {
         Self(())
     }
 }
-
 
 /// Pages in a ring, by slot. All that moves pages to the peer and back is here.
 #[derive(Debug)]

@@ -11,7 +11,10 @@ pub const MEMIF_KEYS: &[(&str, &str)] = &[
     ("ring", "slots of each ring, a power of two from 2 to 16384; the client's word counts (default 1024)"),
     ("mode", "interrupt: sleep until the peer wakes us; poll: look all the time (default interrupt)"),
     ("secret", "at most 24 bytes, which both sides must know (default none)"),
-    ("trust", "peer: copy nothing; the peer of a client can then write to all packet memory (default: copy, and trust nobody)"),
+    (
+        "trust",
+        "peer: copy nothing; the peer of a client can then write to all packet memory (default: copy, and trust nobody)",
+    ),
 ];
 
 /// The parameters that `spec` names.

@@ -122,16 +122,24 @@ fn lies_of_a_client_in_its_rings() {
         ("a head behind", |peer| peer.set_head(TO_SERVER, u16::MAX), "bad_indices"),
         ("all ones", |peer| say(peer, Desc { flags: !0, region: !0, length: !0, offset: !0 }), "bad_descriptors"),
         ("2^32 - 1 bytes", |peer| say(peer, Desc { length: !0, ..good_desc(0) }), "bad_descriptors"),
-        ("at the end of everything", |peer| say(peer, Desc { offset: !0, length: !0, ..good_desc(0) }), "bad_descriptors"),
+        (
+            "at the end of everything",
+            |peer| say(peer, Desc { offset: !0, length: !0, ..good_desc(0) }),
+            "bad_descriptors",
+        ),
         ("a byte too many", |peer| say(peer, Desc { offset: SIZE as u32 - 59, ..good_desc(0) }), "bad_descriptors"),
         ("no such region", |peer| say(peer, Desc { region: 1, ..good_desc(0) }), "bad_descriptors"),
         ("no such flag", |peer| say(peer, Desc { flags: 2, ..good_desc(0) }), "bad_descriptors"),
         ("a chain without end", |peer| chain(peer, SLOTS), "bad_descriptors"),
-        ("the second part leads out", |peer| {
-            peer.describe(TO_SERVER, 0, Desc { flags: NEXT, ..good_desc(0) });
-            peer.describe(TO_SERVER, 1, Desc { offset: !0, ..good_desc(1) });
-            peer.set_head(TO_SERVER, 2);
-        }, "bad_descriptors"),
+        (
+            "the second part leads out",
+            |peer| {
+                peer.describe(TO_SERVER, 0, Desc { flags: NEXT, ..good_desc(0) });
+                peer.describe(TO_SERVER, 1, Desc { offset: !0, ..good_desc(1) });
+                peer.set_head(TO_SERVER, 2);
+            },
+            "bad_descriptors",
+        ),
         ("not now", |peer| peer.say(&Message::Ack), "bad_messages"),
     ];
     let (folder, mut bench) = (Folder::new(), Bench::new());
@@ -240,12 +248,16 @@ fn lies_of_a_server() {
         ("longer than the buffer", |peer, _, rx| fill(peer, rx, 2049, 0), "bad_descriptors"),
         ("2^32 - 1 bytes", |peer, _, rx| fill(peer, rx, !0, 0), "bad_descriptors"),
         ("no such flag", |peer, _, rx| fill(peer, rx, 60, 0x8000), "bad_descriptors"),
-        ("a chain without end", |peer, _, rx| {
-            for slot in 0..SLOTS {
-                peer.write(rx + 128 + u64::from(slot) * 16, &NEXT.to_ne_bytes());
-            }
-            peer.set_tail(rx, SLOTS);
-        }, "bad_descriptors"),
+        (
+            "a chain without end",
+            |peer, _, rx| {
+                for slot in 0..SLOTS {
+                    peer.write(rx + 128 + u64::from(slot) * 16, &NEXT.to_ne_bytes());
+                }
+                peer.set_tail(rx, SLOTS);
+            },
+            "bad_descriptors",
+        ),
         ("not now", |peer, _, _| peer.say(&Message::Hello(hello())), "bad_messages"),
     ];
     let (folder, mut bench) = (Folder::new(), Bench::new());
@@ -296,40 +308,59 @@ fn lies_of_a_client_before_it_is_connected() {
         ("unknown message type 65535", vec![(vec![255; 128], vec![])]),
         ("unexpected message", vec![line(add_region(SIZE), vec![region()])]),
         ("unexpected message", [welcome(), welcome()].concat_all()),
-        ("more than one file", [welcome(), vec![line(add_region(SIZE), vec![region(), region(), region()])]].concat_all()),
+        (
+            "more than one file",
+            [welcome(), vec![line(add_region(SIZE), vec![region(), region(), region()])]].concat_all(),
+        ),
         ("missing region file", [welcome(), vec![line(add_region(SIZE), vec![])]].concat_all()),
         ("no rings", [with_region(), vec![line(Message::Connect(Text::new("x")), vec![])]].concat_all()),
-        ("region file of", [
-            welcome(),
-            vec![
-                line(add_region(SIZE + 1), vec![region()]),
-                line(Message::AddRing(ring(true)), vec![event()]),
-                line(Message::Connect(Text::new("x")), vec![]),
-            ],
-        ].concat_all()),
-        ("region is not sealed", [
-            welcome(),
-            vec![
-                line(add_region(SIZE), vec![memory(SIZE, false)]),
-                line(Message::AddRing(ring(true)), vec![event()]),
-                line(Message::Connect(Text::new("x")), vec![]),
-            ],
-        ].concat_all()),
-        ("wrong ring cookie", [
-            welcome(),
-            vec![
-                line(add_region(SIZE), vec![no_cookie]),
-                line(Message::AddRing(ring(true)), vec![event()]),
-                line(Message::Connect(Text::new("x")), vec![]),
-            ],
-        ].concat_all()),
-        ("no eventfd", [
-            with_region(),
-            vec![
-                line(Message::AddRing(ring(true)), vec![memory(8, true)]),
-                line(Message::Connect(Text::new("x")), vec![]),
-            ],
-        ].concat_all()),
+        (
+            "region file of",
+            [
+                welcome(),
+                vec![
+                    line(add_region(SIZE + 1), vec![region()]),
+                    line(Message::AddRing(ring(true)), vec![event()]),
+                    line(Message::Connect(Text::new("x")), vec![]),
+                ],
+            ]
+            .concat_all(),
+        ),
+        (
+            "region is not sealed",
+            [
+                welcome(),
+                vec![
+                    line(add_region(SIZE), vec![memory(SIZE, false)]),
+                    line(Message::AddRing(ring(true)), vec![event()]),
+                    line(Message::Connect(Text::new("x")), vec![]),
+                ],
+            ]
+            .concat_all(),
+        ),
+        (
+            "wrong ring cookie",
+            [
+                welcome(),
+                vec![
+                    line(add_region(SIZE), vec![no_cookie]),
+                    line(Message::AddRing(ring(true)), vec![event()]),
+                    line(Message::Connect(Text::new("x")), vec![]),
+                ],
+            ]
+            .concat_all(),
+        ),
+        (
+            "no eventfd",
+            [
+                with_region(),
+                vec![
+                    line(Message::AddRing(ring(true)), vec![memory(8, true)]),
+                    line(Message::Connect(Text::new("x")), vec![]),
+                ],
+            ]
+            .concat_all(),
+        ),
         ("invalid ring offset", ring_of(AddRing { offset: SIZE as u32 - 128, ..ring(true) })),
         ("invalid ring index", ring_of(AddRing { index: 9, ..ring(true) })),
         ("missing interrupt file", [with_region(), vec![line(Message::AddRing(ring(true)), vec![])]].concat_all()),
@@ -366,7 +397,9 @@ fn no_file_is_kept_of_a_liar() {
     let (folder, mut bench) = (Folder::new(), Bench::new());
     let mut server = open(&folder.server());
     for extra in [0, 1, 5] {
-        for message in [init(), Message::Ack, Message::AddRegion { index: 0, size: SIZE }, Message::Connect(Text::new(""))] {
+        for message in
+            [init(), Message::Ack, Message::AddRegion { index: 0, size: SIZE }, Message::Connect(Text::new(""))]
+        {
             let mut traced = Traced::new();
             let peer = Peer::dial(&folder.socket());
             peer.say(&init());

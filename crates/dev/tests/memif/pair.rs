@@ -45,7 +45,9 @@ fn packets_of_every_length_arrive_both_ways() {
     assert_eq!((server.health(), client.health()), (Health::Up, Health::Up));
     assert!(server.mode().starts_with("server, copy, connected to waterwheel"), "{}", server.mode());
     assert!(client.mode().starts_with("client, copy, connected to waterwheel"), "{}", client.mode());
-    let lens = (14..200).chain([1499, 1514, 1518, 2047, 2048, 2049, 3000, 3839, 3840, 3841, 9014, 40_000, 65_535, LONGEST]).collect::<Vec<_>>();
+    let lens = (14..200)
+        .chain([1499, 1514, 1518, 2047, 2048, 2049, 3000, 3839, 3840, 3841, 9014, 40_000, 65_535, LONGEST])
+        .collect::<Vec<_>>();
     exchange(&mut bench, &mut client, &mut server, &lens);
     exchange(&mut bench, &mut server, &mut client, &lens);
     bench.finish(client);

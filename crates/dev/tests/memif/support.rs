@@ -38,7 +38,11 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Ok(log) = std::fs::read_to_string(self.0.join("testpmd.log")) { eprintln!("{log}"); } let _ = std::fs::remove_dir_all(&self.0);
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.0.join("testpmd.log")).unwrap_or_default();
+            eprintln!("{log}"); // what it said, if there was one
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

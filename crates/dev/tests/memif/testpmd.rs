@@ -16,10 +16,25 @@ impl Testpmd {
     pub(crate) fn start(folder: &Folder, role: &str, queues: u16) -> Self {
         let socket = folder.socket();
         let mut command = Command::new("dpdk-testpmd");
-        command.env("RUNTIME_DIRECTORY", &folder.0).args(["-l", "0-1", "--no-huge", "-m", "256", "--no-pci", "--no-telemetry"]);
+        command.env("RUNTIME_DIRECTORY", &folder.0).args([
+            "-l",
+            "0-1",
+            "--no-huge",
+            "-m",
+            "256",
+            "--no-pci",
+            "--no-telemetry",
+        ]);
         command.args(["--no-shconf", "--file-prefix", &format!("ww-memif-{}", std::process::id())]);
         command.arg(format!("--vdev=net_memif0,role={role},id=0,socket={},socket-abstract=no", socket.display()));
-        command.args(["--", "--no-mlockall", "--total-num-mbufs=8192", "--forward-mode=io", "--auto-start", "--no-flush-rx"]);
+        command.args([
+            "--",
+            "--no-mlockall",
+            "--total-num-mbufs=8192",
+            "--forward-mode=io",
+            "--auto-start",
+            "--no-flush-rx",
+        ]);
         command.args([format!("--rxq={queues}"), format!("--txq={queues}"), "--interactive".into()]);
         let log = std::fs::File::create(folder.0.join("testpmd.log")).expect("a file");
         command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a copy")).stderr(log);
