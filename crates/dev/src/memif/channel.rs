@@ -36,7 +36,7 @@ impl Channel {
     pub(super) fn send(&self, message: &Message, file: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let files = file.as_ref().map(std::slice::from_ref).unwrap_or_default();
+        let files = file.as_slice();
         if !files.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(files));
         }

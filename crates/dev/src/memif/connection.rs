@@ -15,8 +15,10 @@ use super::memory::{COOKIE, Mapping, Memory, Ring, ring_bytes};
 use super::message::{AddRing, Message};
 use super::params::Role;
 use super::region;
-use super::rings::{Buffers, End, Rx, STRIDE, Tx};
+use super::rings::{Buffers, End, STRIDE};
+use super::rx::Rx;
 use super::trust::{self, LentRx, LentTx};
+use super::tx::Tx;
 
 /// What a queue has of a connection: a ring in either direction. One may be missing, as the other side has fewer.
 #[derive(Debug)]

@@ -37,7 +37,9 @@ pub mod message;
 mod params;
 mod region;
 mod rings;
+mod rx;
 mod trust;
+mod tx;
 
 pub use device::Memif;
 pub use fault::Fault;

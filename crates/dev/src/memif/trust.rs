@@ -17,7 +17,8 @@ use waterwheel_xdp::{
 use super::channel::Channel;
 use super::fault::Fault;
 use super::memory::Desc;
-use super::rings::{ETHERNET_HEADER, End, NEXT, RxCounts};
+use super::rings::{ETHERNET_HEADER, End, NEXT};
+use super::rx::{RxCounts, room};
 
 /// The region of the zone; the rings are in region 0.
 pub(super) const ZONE: u16 = 1;
@@ -305,11 +306,6 @@ impl LentRx {
 /// Pages that a copy of the frame has at most.
 fn copied_parts(frame: &XdpFrame) -> usize {
     1 + frame.total_len().saturating_sub(PAGE_SIZE - HEADROOM).div_ceil(PAGE_SIZE)
-}
-
-/// Bytes behind the head room.
-fn room(page: &Page) -> usize {
-    (page.size() - HEADROOM).min(u16::MAX.into())
 }
 
 /// Pages of a connection that has ended, until its peer is gone.

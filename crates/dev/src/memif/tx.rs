@@ -1,0 +1,168 @@
+//! The end that packets are copied into.
+
+use waterwheel_xdp::{DropReason, Drops, Traffic, XdpFrame};
+
+use super::fault::Fault;
+use super::memory::Desc;
+use super::params::Role;
+use super::rings::{AHEAD, BUFFER, Buffers, ETHERNET_HEADER, End, NEXT};
+
+/// The end that packets go into.
+#[derive(Debug)]
+pub(super) struct Tx {
+    pub(super) end: End,
+    /// Slots that are ours to fill, as far as we know.
+    room: u16,
+    /// Something was put in, of which the other side was not told.
+    news: bool,
+}
+
+impl Tx {
+    pub(super) fn new(mut end: End) -> Self {
+        end.next = 0;
+        end.publish(0);
+        Self { end, room: 0, news: false }
+    }
+
+    /// Slots that can be filled now.
+    pub(super) fn room(&mut self) -> Result<u16, Fault> {
+        let slots = self.end.ring.slots();
+        self.room = match self.end.role {
+            Role::Client => self.end.ahead_of(self.end.next.wrapping_sub(slots), slots)?,
+            Role::Server => self.end.ahead_of(self.end.next, slots)?,
+        };
+        Ok(self.room)
+    }
+
+    /// Slots that the other side has not taken out.
+    pub(super) fn left(&self) -> u64 {
+        u64::from(self.end.ring.slots() - self.room)
+    }
+
+    /// Copies packets from the front of `frames` into the ring, as many as have room. Tells how many are done with, and adds what was sent to `traffic`.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        frames: &[XdpFrame],
+        traffic: &mut Traffic,
+        drops: &mut Drops,
+    ) -> Result<usize, Fault> {
+        if usize::from(self.room) < frames.len() {
+            self.room()?;
+        }
+        for index in 0..self.room.min(AHEAD) {
+            self.prefetch(self.end.next.wrapping_add(index));
+        }
+        let begin = self.end.next;
+        let mut result = Ok(());
+        let mut done = 0;
+        for frame in frames {
+            self.prefetch(self.end.next.wrapping_add(AHEAD));
+            let sent = if frame.has_frags() { self.put_parts(frame.parts()) } else { self.put(frame.data()) };
+            match sent {
+                Ok(true) => traffic.add(frame.total_len()),
+                Ok(false) if frame.total_len() < ETHERNET_HEADER => drops.add(DropReason::Malformed, 1),
+                Ok(false) if self.can_never_hold(frame.total_len()) => drops.add(DropReason::FrameTooLong, 1),
+                Ok(false) => break,
+                Err(fault) => {
+                    result = Err(fault);
+                    break;
+                }
+            }
+            done += 1;
+        }
+        if self.end.next != begin {
+            self.end.publish(self.end.next);
+            self.news = true;
+        }
+        result.map(|()| done)
+    }
+
+    /// Copies one packet. False: it has no room, or is no packet.
+    #[inline]
+    fn put(&mut self, packet: &[u8]) -> Result<bool, Fault> {
+        if self.room == 0 || packet.len() < ETHERNET_HEADER {
+            return Ok(false);
+        }
+        let buffer = self.end.buffer(self.end.next)?;
+        if packet.len() > buffer.length as usize {
+            return self.put_parts(std::iter::once(packet));
+        }
+        if !self.end.memory.write(buffer.region, buffer.offset.into(), packet) {
+            return Err(Fault::Descriptor);
+        }
+        self.describe(self.end.next, Desc { flags: 0, length: packet.len() as u32, ..buffer });
+        self.end.next = self.end.next.wrapping_add(1);
+        self.room -= 1;
+        Ok(true)
+    }
+
+    /// The same for a packet in several parts, or one that needs several buffers; they are filled one after the other.
+    #[inline(never)]
+    fn put_parts<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> Result<bool, Fault> {
+        let mut total = 0;
+        let mut used = 0u16;
+        let mut buffer = Desc::default(); // a full one, as it were
+        let mut filled = 0;
+        for mut part in parts {
+            total += part.len();
+            while !part.is_empty() {
+                if filled == buffer.length {
+                    if used > 0 {
+                        self.describe(self.end.next.wrapping_add(used - 1), Desc { flags: NEXT, ..buffer });
+                    }
+                    if used == self.room {
+                        return Ok(false); // nothing of it was published
+                    }
+                    buffer = self.end.buffer(self.end.next.wrapping_add(used))?;
+                    (filled, used) = (0, used + 1);
+                }
+                let (here, behind) = part.split_at(part.len().min((buffer.length - filled) as usize));
+                if !self.end.memory.write(buffer.region, u64::from(buffer.offset) + u64::from(filled), here) {
+                    return Err(Fault::Descriptor);
+                }
+                filled += here.len() as u32;
+                part = behind;
+            }
+        }
+        if total < ETHERNET_HEADER {
+            return Ok(false);
+        }
+        self.describe(self.end.next.wrapping_add(used - 1), Desc { flags: 0, length: filled, ..buffer });
+        self.end.next = self.end.next.wrapping_add(used);
+        self.room -= used;
+        Ok(true)
+    }
+
+    #[inline]
+    fn describe(&self, index: u16, desc: Desc) {
+        match self.end.buffers {
+            Buffers::Ours { .. } => self.end.ring.set_desc(index, desc),
+            Buffers::Theirs => self.end.ring.set_length(index, desc),
+        }
+    }
+
+    /// Whether a packet of `len` bytes did not fit into the ring although it was empty.
+    fn can_never_hold(&self, len: usize) -> bool {
+        let slots = self.end.ring.slots();
+        match self.end.buffers {
+            Buffers::Ours { .. } => len.div_ceil(BUFFER as usize) > slots.into(),
+            Buffers::Theirs => self.room == slots,
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, index: u16) {
+        let place = match self.end.buffers {
+            Buffers::Ours { .. } => self.end.buffer(index).unwrap_or_default(),
+            Buffers::Theirs => self.end.ring.desc(index),
+        };
+        self.end.memory.prefetchw(place.region, place.offset.into());
+    }
+
+    /// Wakes the other side, if there is news for it and it wants to be woken. Tells whether it did.
+    #[inline]
+    pub(super) fn notify(&mut self) -> bool {
+        std::mem::take(&mut self.news) && self.end.wake()
+    }
+}
