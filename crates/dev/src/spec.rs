@@ -447,7 +447,11 @@ mod tests {
             "'in.pcap' is not a device spec (KIND:...): for a file, did you mean 'pcap:in.pcap'?"
         );
         assert_eq!(message("afxpd:eth0"), "'afxpd:eth0': there is no device 'afxpd:', did you mean 'afxdp:'?");
-        assert!(message("dpdk:0").contains("use one of 'afxdp:IFACE[:QUEUE]', 'tap:NAME'"), "{}", message("dpdk:0"));
+        assert!(
+            message("dpdk:0").contains("use one of 'afxdp:IFACE[:QUEUE]', 'memif:SOCKET', 'tap:NAME'"),
+            "{}",
+            message("dpdk:0")
+        );
         assert_eq!(message("afxdp:"), "'afxdp:' lacks its IFACE[:QUEUE]: the form is 'afxdp:IFACE[:QUEUE]'");
         assert_eq!(message("pcap:,timing"), "'pcap:,timing' lacks its FILE: the form is 'pcap:FILE'");
         assert!(message("gen:size=64,").contains("empty key"));
