@@ -67,7 +67,7 @@ fn packets_stay_in_their_pages() {
         turn(&mut bench, &mut client);
     }
     assert_eq!(counter(&client, "copied_frames"), 0);
-    bench.finish(server); // it goes first: who has only this thread cannot wait for it
+    drop(server); // it goes first: who has only this thread cannot wait for it
     bench.finish(client);
 }
 
@@ -84,7 +84,7 @@ fn pages_of_another_region_are_copied_and_counted() {
         bench.complete(&mut client);
     }
     assert_eq!((counter(&client, "copied_frames"), bench.drops(DropReason::ForeignPage)), (2, 0));
-    bench.finish(server);
+    drop(server);
     bench.finish(client);
 }
 
