@@ -261,3 +261,22 @@ fn a_terminal_gets_a_table_and_keeps_its_mode() {
     let end = text.rsplit("\x1b[J").next().expect("the last frame");
     assert!(all_free(end), "the total stands last: {end:?}");
 }
+
+/// The newcomer's second step: two processes, without root.
+#[test]
+fn two_processes_exchange_packets_through_shared_memory() {
+    let socket = Scratch::new("memif");
+    let server = format!("drop memif:{},role=server --json --interval 50ms", socket.display());
+    let mut server = Running::start(&mut waterwheel(&server));
+    let mut lines = BufReader::new(server.0.stdout.take().expect("piped"));
+    let mut text = String::new();
+    lines.read_line(&mut text).expect("an interval");
+    let sent = events(&format!("generate memif:{} --count 1000", socket.display())).pop().expect("a total");
+    assert_eq!(sent["tx_packets"], 1000, "{sent}");
+    server.signal(Signal::INT);
+    lines.read_to_string(&mut text).expect("the rest");
+    assert_eq!(server.wait().code(), Some(0));
+    let received = parsed(text.as_bytes()).pop().expect("a total");
+    assert_eq!(received["rx_packets"], 1000, "{received}");
+    assert!(!socket.0.exists(), "the socket went with its server");
+}

@@ -7,7 +7,7 @@ use waterwheel_dev::DevError;
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy};
 use waterwheel_dev::generator::{Gen, GenParams};
-use waterwheel_dev::memif::{Memif, MemifParams};
+use waterwheel_dev::memif::{Memif, MemifParams, Role};
 use waterwheel_dev::null::{Null, NullParams};
 use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
 use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp, memif};
@@ -152,12 +152,17 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
             Kind::Memif => {
                 let params = memif(spec)?;
                 let count = params.queues;
+                // Pages are with the peer only when it is trusted.
+                let lends = params.trust.is_some() && params.role == Role::Client;
+                let tx_pages = if lends { params.ring as usize } else { 0 };
                 let interface = Rc::new(Interface { params, queues: RefCell::default() });
                 for queue in 0..usize::from(count) {
                     let interface = Rc::clone(&interface);
-                    let sends = port.fate.is_none();
-                    let recipe = if sends { Recipe::SendToMemif(interface) } else { Recipe::Memif(interface) };
-                    all.push(Wanted { queue, ..wanted(recipe) });
+                    let (posted, recipe) = match port.fate {
+                        Some(_) => (tx_pages, Recipe::Memif(interface)),
+                        None => (0, Recipe::SendToMemif(interface)),
+                    };
+                    all.push(Wanted { queue, posted, tx_pages, ..wanted(recipe) });
                 }
             }
             Kind::Veth => {

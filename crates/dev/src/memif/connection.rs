@@ -81,7 +81,7 @@ impl TxSide {
     /// Slots that can be filled now.
     pub(super) fn room(&mut self) -> Result<u16, Fault> {
         match self {
-            Self::Copy(tx) => tx.room(),
+            Self::Copy(tx) => tx.known_room(),
             Self::Lent(tx) => Ok(tx.room()),
         }
     }

@@ -213,6 +213,19 @@ impl Ring {
         }
     }
 
+    /// Asks for the cache line of a slot, to write.
+    #[inline]
+    pub(super) fn prefetchw(&self, index: u16) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let slot = std::ptr::from_ref(self.slot(index)[0]);
+            // SAFETY: a hint; the slot is mapped.
+            unsafe { std::arch::asm!("prefetchw [{0}]", in(reg) slot, options(nostack, preserves_flags, readonly)) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = index;
+    }
+
     /// One look at a descriptor.
     #[inline]
     pub(super) fn desc(&self, index: u16) -> Desc {

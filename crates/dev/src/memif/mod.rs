@@ -6,7 +6,8 @@
 //! - One side *listens* on a Unix socket (server), the other one *connects* (client) and brings the memory. Packets flow both ways alike.
 //! - The peer is not trusted, in either role. The memory is a file of its own for each connection with nothing in it but rings and buffers; packets are copied
 //!   into and out of it, and whatever the peer writes there is checked before it is used. A peer that lies is counted and disconnected, and may come back.
-//! - Packets of up to 65535 bytes are sent, in as many buffers of 2 KiB as they need.
+//! - A client may [trust](Trust) its server, by an `unsafe` promise: then packets stay in the pool's pages, and nothing is copied on its side.
+//! - Packets of all lengths are sent and received, in as many buffers of 2 KiB, or pages, as they need.
 //! - Peers come and go: see [`Memif`].
 //!
 //! # Counters
@@ -19,6 +20,8 @@
 //! | `rx_too_long`, `rx_short` | received packets that were dropped: they do not fit into a page; they have no Ethernet header |
 //! | `wakeups_sent`, `wakeups_received` | interrupts, one for a burst: to a peer that slept, to us when we slept |
 //! | `tx_left_at_close` | packets (or parts of packets) that the peer had not taken when the device closed |
+//! | `copied_frames` | packets to a trusted peer that lay in memory of another region |
+//! | `quarantined_pages` | pages that a trusted peer did not let go of |
 //! | `connects`, `disconnects` | of the interface |
 //! | `bad_messages` | peers that were disconnected for what they said, or offered |
 //! | `bad_indices`, `bad_descriptors` | peers that were disconnected for what they wrote into a ring |
@@ -40,6 +43,8 @@ mod rings;
 mod rx;
 mod trust;
 mod tx;
+#[cfg(fuzzing)]
+pub mod unbound;
 
 pub use device::Memif;
 pub use fault::Fault;

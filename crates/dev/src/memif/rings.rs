@@ -26,7 +26,7 @@ const MASK_INT: u16 = 1;
 /// Bytes that every frame has.
 pub(super) const ETHERNET_HEADER: usize = 14;
 /// So many packets ahead the memory is asked for.
-pub(super) const AHEAD: u16 = 6;
+pub(super) const AHEAD: u16 = 16;
 
 /// Whose buffers the descriptors of a ring lead to.
 #[derive(Debug, Clone, Copy)]

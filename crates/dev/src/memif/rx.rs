@@ -22,6 +22,8 @@ pub(super) struct Rx {
     pub(super) end: End,
     /// Up to here it was looked at: beyond `next` only when the last packet is not there as a whole.
     seen: u16,
+    /// The other side's index when it was read last; it was checked then.
+    known: u16,
     /// There was no page for what is there.
     starved: bool,
 }
@@ -30,7 +32,7 @@ impl Rx {
     /// Nothing is received yet; a client offers all of its buffers.
     pub(super) fn new(mut end: End) -> Self {
         end.next = 0;
-        let mut rx = Self { end, seen: 0, starved: false };
+        let mut rx = Self { end, seen: 0, known: 0, starved: false };
         rx.end.mask(true);
         if rx.end.role == Role::Client {
             for index in 0..rx.end.ring.slots() {
@@ -52,7 +54,12 @@ impl Rx {
         budget: usize,
         counts: &mut RxCounts,
     ) -> Result<(), Fault> {
-        let available = self.end.ahead_of(self.end.next, self.end.ring.slots())?;
+        // The other side's index, which its CPU writes all the time, is looked at only when too little is known to be there.
+        let mut available = self.known.wrapping_sub(self.end.next);
+        if usize::from(available) < budget {
+            available = self.end.ahead_of(self.end.next, self.end.ring.slots())?;
+            self.known = self.end.next.wrapping_add(available);
+        }
         let wanted = budget.min(available.into());
         self.starved = false;
         if wanted == 0 {
@@ -79,6 +86,7 @@ impl Rx {
                 Ok(Next::Dropped(next)) => at = next,
                 Ok(Next::Unfinished) => {
                     unfinished = true;
+                    self.known = at; // the rest of it is news
                     break;
                 }
                 Ok(Next::NoPage) => {
