@@ -7,6 +7,7 @@
 //! | `null` | [`null::Null`] | swallows packets; with a size, gives packets that nobody wrote |
 //! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
 //! | `tap` | [`tap::Tap`] | an interface of this machine |
+//! | `uring` | [`relay::Relay`] | TCP connections, passed on in the pages in which they were received; [`uring`] is the io_uring below |
 
 #[cfg(feature = "af_xdp")]
 pub mod af_xdp;
@@ -17,11 +18,15 @@ pub mod generator;
 pub mod null;
 #[cfg(feature = "pcap")]
 pub mod pcap;
+#[cfg(feature = "uring")]
+pub mod relay;
 #[cfg(any(feature = "gen", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
 pub mod spec;
 #[cfg(feature = "tap")]
 pub mod tap;
+#[cfg(feature = "uring")]
+pub mod uring;
 #[cfg(any(feature = "gen", feature = "null", feature = "pcap"))]
 mod value;
 
