@@ -94,6 +94,7 @@ impl Relay {
                     }
                 };
                 let _ = opened.send(Ok(worker.ring.features()));
+                drop(opened); // who starts us waits until nobody has one
                 let result = worker.run(index);
                 drop(end);
                 on_end();

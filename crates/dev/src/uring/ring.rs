@@ -374,7 +374,7 @@ impl Ring {
 
     fn complete(&mut self, user_data: u64, result: i32, flags: u32, events: &mut Vec<Event>) {
         let (more, value) = (cqueue::more(flags), user_data & ((1 << 56) - 1));
-        let outcome = errno(result);
+        let outcome = if cqueue::notif(flags) { Ok(0) } else { errno(result) };
         self.pending -= usize::from(!more);
         match user_data >> 56 {
             kind::ACCEPT => {
@@ -528,7 +528,11 @@ unsafe fn reclaimed(parts: ArrayVec<PostedPart, PARTS>) -> impl Iterator<Item = 
 
 /// A completion's result.
 fn errno(result: i32) -> Result<u32, Errno> {
-    u32::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
+    match result {
+        0.. => Ok(result as u32),
+        -4095..0 => Err(Errno::from_raw_os_error(-result)),
+        _ => Err(Errno::IO), // none of the kernel's
+    }
 }
 
 /// The ring, and whether its completions wait until they are asked for.
