@@ -8,16 +8,30 @@ use waterwheel_xdp::{Account, Zone};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = std::env::args().skip(1).collect::<Vec<_>>();
-    let [listen, connect, rest @ ..] = args.as_slice() else { return Err("usage: relay LISTEN CONNECT [SECONDS]".into()) };
+    let [listen, connect, rest @ ..] = args.as_slice() else {
+        return Err("usage: relay LISTEN CONNECT [SECONDS]".into());
+    };
     let mut params = RelayParams::new(listen.parse()?, connect.parse()?);
-    if let Ok(o) = std::env::var("ORDER") { params.order = o.parse()?; }
-    if let Ok(o) = std::env::var("CAP") { params.cap = o.parse()?; }
-    if std::env::var("PLAIN").is_ok() { params.send = waterwheel_dev::relay::Send::Plain; }
-    if std::env::var("NOBUNDLE").is_ok() { params.without.bundle = true; }
-    if std::env::var("NOMULTI").is_ok() { params.without.multishot = true; }
-    if std::env::var("NORING").is_ok() { params.without.buffer_ring = true; }
+    if let Ok(o) = std::env::var("ORDER") {
+        params.order = o.parse()?;
+    }
+    if let Ok(o) = std::env::var("CAP") {
+        params.cap = o.parse()?;
+    }
+    if std::env::var("PLAIN").is_ok() {
+        params.send = waterwheel_dev::relay::Send::Plain;
+    }
+    if std::env::var("NOBUNDLE").is_ok() {
+        params.without.bundle = true;
+    }
+    if std::env::var("NOMULTI").is_ok() {
+        params.without.multishot = true;
+    }
+    if std::env::var("NORING").is_ok() {
+        params.without.buffer_ring = true;
+    }
     let zone = Zone::new(&ZoneParams::pages(params.pages_needed()))?;
-    let relay = Relay::start(&zone, &params, || {})?;
+    let relay = Relay::start(&zone, &params)?;
     println!("from {} to {connect}: {}", relay.listen_address(), relay.features());
     std::thread::sleep(Duration::from_secs(rest.first().map_or(Ok(10), |seconds| seconds.parse())?));
     let (stats, quarantined) = relay.finish()?;

@@ -1,7 +1,7 @@
 //! `relay`: TCP connections, passed on in the pages in which their bytes were received.
 
 use std::io::{self, Write as _};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use waterwheel_dev::relay::{Relay, RelayParams, RelayStats, Send};
@@ -25,8 +25,7 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     let mut signals =
         Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
     let zone = zone(args, &params)?;
-    let waker = waker(&signals)?;
-    let relay = Relay::start(&zone, &params, move || waker.wake()).map_err(engine::failure)?;
+    let relay = Relay::start(&zone, &params).map_err(engine::failure)?;
     let features = relay.features();
     if !features.buffer_ring || !features.multishot {
         notice(&format!("this kernel has {features}: connections are received from one request at a time"));
@@ -80,20 +79,17 @@ fn zone(args: &args::Relay, params: &RelayParams) -> Result<Zone, Failure> {
     Zone::new(&zone).map_err(|error| Failure::new(Class::Config, error))
 }
 
-/// What each worker calls when it ends: one that fails ends the run.
-fn waker(signals: &Signals) -> Result<std::sync::Arc<crate::signals::Waker>, Failure> {
-    let waker = signals.waker().try_clone();
-    waker.map(Into::into).map_err(|error| Failure::new(Class::Other, format!("cannot duplicate a socket: {error}")))
-}
+/// How often to see whether it still runs, however long the interval of the reports is.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Shows intervals until there is a reason to end.
 fn watch(args: &args::Relay, relay: &Relay, report: &mut Report, signals: &mut Signals) -> io::Result<()> {
-    let never = report.started + std::time::Duration::from_secs(100 * 365 * 86400);
+    let never = report.started + Duration::from_secs(100 * 365 * 86400);
     let after = |moment: Instant, duration| moment.checked_add(duration).unwrap_or(never).min(never);
     let deadline = args.duration.map_or(never, |duration| after(report.started, duration));
     let mut next = after(report.started, args.interval);
     loop {
-        signals.sleep_until(next.min(deadline));
+        signals.sleep_until(next.min(deadline).min(Instant::now() + LOOK));
         let now = Instant::now();
         if signals.asked() || relay.is_finished() || now >= deadline {
             return Ok(());

@@ -16,9 +16,9 @@ mod stats;
 mod worker;
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use rustix::io::Errno;
@@ -42,22 +42,19 @@ pub struct Relay {
     workers: Vec<JoinHandle<Result<usize, DevError>>>,
     listen: SocketAddr,
     features: Features,
-    ended: Receiver<()>,
+    /// Both are kept until the workers have ended: their descriptors are closed by the thread that opened them.
+    _kept: (Arc<OwnedFd>, Zone),
 }
 
 impl Relay {
-    /// Listens, and starts the workers. The pages are those of `zone`; `on_end` is called on each worker's thread when it ends.
+    /// Listens, and starts the workers. The pages are those of `zone`.
     ///
     /// The limit of open files is raised, as far as it may be, to what the connections need.
     ///
     /// # Errors
     /// Config: a parameter is out of range, the zone has too few pages or the process too few descriptors for `max_connections`. Permission: the port, or io_uring, is not for this
     /// user. Device: the address is taken or is none of this machine's; the kernel has no io_uring.
-    pub fn start(
-        zone: &Zone,
-        params: &RelayParams,
-        on_end: impl Fn() + Clone + std::marker::Send + 'static,
-    ) -> Result<Self, DevError> {
+    pub fn start(zone: &Zone, params: &RelayParams) -> Result<Self, DevError> {
         params.check()?;
         let pages = zone.region().pages();
         if pages < params.pages_needed() {
@@ -71,19 +68,24 @@ impl Relay {
             );
             return Err(DevError::new(ErrorClass::Config, message));
         }
-        raise_descriptor_limit(params.max_connections)?;
+        raise_descriptor_limit(params.max_connections.div_ceil(params.workers))?;
         let system = |what: &str, error: Errno| DevError::new(ErrorClass::Device, format!("cannot {what}: {error}"));
         let listener = accept::listen(&params.listen).map_err(|error| cannot_listen(&params.listen, error))?;
         let listen = local_address(&listener).map_err(|error| system("tell the address listened on", error))?;
         let shared = shared::Shared::new(params.workers).map_err(|error| system("make an eventfd", error))?;
         let (opened, openings) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
-        let mut relay =
-            Self { shared: Arc::new(shared), workers: Vec::new(), listen, features: Features::default(), ended };
+        let listener = Arc::new(listener);
+        let mut relay = Self {
+            shared: Arc::new(shared),
+            workers: Vec::new(),
+            listen,
+            features: Features::default(),
+            _kept: (Arc::clone(&listener), zone.clone()),
+        };
         for index in 0..params.workers {
-            let listener = listener.try_clone().map_err(|error| system("duplicate the listener", errno(&error)))?;
+            let listener = Arc::clone(&listener);
             let (zone, params, shared) = (zone.clone(), params.clone(), Arc::clone(&relay.shared));
-            let (opened, end, on_end) = (opened.clone(), end.clone(), on_end.clone());
+            let opened = opened.clone();
             let work = move || {
                 let worker = open(&zone, &params, listener, shared);
                 let worker = match worker {
@@ -96,8 +98,6 @@ impl Relay {
                 let _ = opened.send(Ok(worker.ring.features()));
                 drop(opened); // who starts us waits until nobody has one
                 let result = worker.run(index);
-                drop(end);
-                on_end();
                 result.map_err(|error| DevError::new(ErrorClass::Device, format!("io_uring failed: {error}")))
             };
             let thread = std::thread::Builder::new().name(format!("relay-{index}")).spawn(work);
@@ -137,7 +137,7 @@ impl Relay {
 
     /// Whether all workers have ended.
     pub fn is_finished(&self) -> bool {
-        matches!(self.ended.try_recv(), Err(mpsc::TryRecvError::Disconnected))
+        self.workers.iter().all(JoinHandle::is_finished)
     }
 
     /// Waits for the end. Tells the counters and how many pages of 4 KiB had to be quarantined, as the network still had them.
@@ -165,7 +165,14 @@ impl Drop for Relay {
 }
 
 /// Opens what a worker needs, on its own thread.
-fn open(zone: &Zone, params: &RelayParams, listener: OwnedFd, shared: Arc<shared::Shared>) -> Result<Worker, DevError> {
+fn open(
+    zone: &Zone,
+    params: &RelayParams,
+    listener: Arc<OwnedFd>,
+    shared: Arc<shared::Shared>,
+) -> Result<Worker, DevError> {
+    // So many connections as there may be descriptors are each worker's own. Where it is not allowed they are all workers' together.
+    let _ = crate::uring::own_descriptors(&[listener.as_fd(), shared.stop_fd()]);
     let fixed = params.send != Send::Plain;
     let ring = RingParams { fixed, buffers: params::FILL_MAX as u16, without: params.without, ..RingParams::default() };
     let ring = Ring::open(zone, &ring).map_err(|error| crate::uring::refused(&error))?;
@@ -188,7 +195,7 @@ fn raise_descriptor_limit(connections: usize) -> Result<(), DevError> {
     let allowed = limit.maximum.unwrap_or(u64::MAX);
     let most = allowed.saturating_sub(OTHER_DESCRIPTORS) / 2;
     let message = format!(
-        "{connections} connections need {needed} descriptors and this process may open {allowed}: raise the limit (ulimit -Hn), or allow at most {most} connections"
+        "a worker with {connections} connections needs {needed} descriptors and may open {allowed}: raise the limit (ulimit -Hn), take more workers, or allow at most {most} connections for each"
     );
     Err(DevError::new(ErrorClass::Config, message))
 }

@@ -47,7 +47,7 @@ pub(super) enum Why {
 pub(super) struct Worker {
     pub(super) ring: Ring,
     pub(super) pool: PagePool,
-    pub(super) listener: OwnedFd,
+    pub(super) listener: Arc<OwnedFd>,
     pub(super) shared: Arc<Shared>,
     pub(super) params: RelayParams,
     pub(super) max_connections: usize,
@@ -63,6 +63,8 @@ pub(super) struct Worker {
     pub(super) choices: [Choice; 2],
     /// Flows to look at.
     marked: Vec<Key>,
+    /// The same list, empty, kept for its memory.
+    spare: Vec<Key>,
     /// Flows that wait for pages, in their order.
     starved: VecDeque<Key>,
     /// Pages that should wait in the ring, and turns since they did not suffice.
@@ -77,7 +79,7 @@ impl Worker {
     pub(super) fn new(
         ring: Ring,
         pool: PagePool,
-        listener: OwnedFd,
+        listener: Arc<OwnedFd>,
         shared: Arc<Shared>,
         params: &RelayParams,
     ) -> Self {
@@ -96,6 +98,7 @@ impl Worker {
             now: Instant::now(),
             choices: [Choice::new(params.send); 2],
             marked: Vec::new(),
+            spare: Vec::new(),
             starved: VecDeque::new(),
             target: FILL_MIN,
             calm: 0,
@@ -276,21 +279,25 @@ impl Worker {
         }
     }
 
-    /// Sees to every flow that something happened to.
+    /// Sees to every flow that something happened to, and to those to which something happens by that.
     fn settle(&mut self) {
-        let mut marked = std::mem::take(&mut self.marked);
-        for key in marked.drain(..) {
-            let Some(conn) = self.conns.get(key) else { continue };
-            conn.flows[key.way].marked = false;
-            match conn.state {
-                State::Connecting(_) => {}
-                State::Closing if conn.requests == 0 => self.remove(key),
-                State::Closing => {}
-                State::Open => self.settle_flow(key),
-            }
+        let mut marked = std::mem::take(&mut self.spare);
+        while !self.marked.is_empty() {
+            std::mem::swap(&mut marked, &mut self.marked);
+            marked.drain(..).for_each(|key| self.settle_connection(key));
         }
-        marked.append(&mut self.marked); // what was marked meanwhile
-        self.marked = marked;
+        self.spare = marked;
+    }
+
+    fn settle_connection(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        conn.flows[key.way].marked = false;
+        match conn.state {
+            State::Connecting(_) => {}
+            State::Closing if conn.requests == 0 => self.remove(key),
+            State::Closing => {}
+            State::Open => self.settle_flow(key),
+        }
     }
 
     fn settle_flow(&mut self, key: Key) {

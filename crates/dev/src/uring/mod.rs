@@ -10,10 +10,12 @@ mod buffers;
 mod features;
 mod ring;
 mod slots;
+mod sys;
 
 pub use features::{Features, Without};
 pub use ring::{Event, Op, Receive, Ring, RingParams, RingStats};
 pub use slots::{PARTS, Part};
+pub(crate) use sys::own_descriptors;
 
 use std::io;
 
