@@ -216,7 +216,7 @@ fn a_reset_resets_the_other_side() {
 fn fill(mut to: &TcpStream) -> usize {
     to.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let (bytes, mut sent) = (pattern(3, 1 << 16), 0);
-    while let Ok(n) = to.write(&bytes) {
+    while let Ok(n) = to.write(&bytes[sent % bytes.len()..]) {
         sent += n;
     }
     sent

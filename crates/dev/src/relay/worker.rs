@@ -73,6 +73,8 @@ pub(super) struct Worker {
     /// Blocks that a flow may hold.
     share: usize,
     tight: bool,
+    /// The pool has refused a page in this turn.
+    dry: bool,
 }
 
 impl Worker {
@@ -104,6 +106,7 @@ impl Worker {
             calm: 0,
             share: params.cap,
             tight: false,
+            dry: false,
         }
     }
 
@@ -114,9 +117,19 @@ impl Worker {
         let mut events = Vec::new();
         let mut tick = self.now + TICK;
         let result = loop {
-            self.fill();
+            self.adapt();
+            loop {
+                self.fill();
+                if self.marked.is_empty() {
+                    break;
+                }
+                self.settle();
+            }
             self.accept();
-            self.settle();
+            self.publish(index);
+            if self.ending.is_some() && self.conns.len() == 0 {
+                break Ok(());
+            }
             let ticks = self.params.idle_timeout.is_some() || self.accept_later || self.ending.is_some();
             if let Err(error) = self.ring.turn(&mut self.pool, ticks.then_some(TICK), &mut events) {
                 break Err(error);
@@ -127,28 +140,30 @@ impl Worker {
                 self.tick();
                 tick = self.now + TICK;
             }
-            self.publish(index);
-            if self.ending.is_some() && self.conns.len() == 0 {
-                break Ok(());
-            }
         };
         for key in self.conns.keys() {
             self.reset(key, Why::Stopped);
         }
         self.conns = Conns::default(); // the sockets go, and with them what they hold
         let quarantined = self.ring.close(&mut self.pool, self.params.drain.max(TICK));
+        self.stats.held = (quarantined >> self.params.order) as u64; // all others are home
         self.publish(index);
         result.map(|()| quarantined)
     }
 
-    /// Lets pages wait for what is received, and those receive again that found none.
-    fn fill(&mut self) {
+    /// More pages wait in the ring while they do not suffice, fewer when they have sufficed for long: few stay in the CPU's caches.
+    fn adapt(&mut self) {
+        self.dry = false;
         if !self.starved.is_empty() {
             (self.target, self.calm) = ((self.target * 2).min(FILL_MAX), 0);
         } else if self.calm >= CALM {
             (self.target, self.calm) = ((self.target / 2).max(FILL_MIN), 0);
         }
         self.calm += 1;
+    }
+
+    /// Lets pages wait for what is received, and those receive again that found none.
+    fn fill(&mut self) {
         self.ring.fill(&mut self.pool, self.target);
         let free = self.pool.limit().saturating_sub(self.pool.outstanding() as usize);
         let tight = free < 2 * (self.conns.len() + self.target);
@@ -161,6 +176,7 @@ impl Worker {
         self.share = (free / 4).clamp(1, self.params.cap);
         let mut pages = if self.ring.features().buffer_ring { self.ring.waiting_pages() } else { free };
         while pages > 0
+            && !self.dry
             && let Some(key) = self.starved.pop_front()
         {
             let Some(conn) = self.conns.get(key) else { continue };
@@ -233,6 +249,14 @@ impl Worker {
         let pages = flow.sending.take().map_or(0, |(_, pages)| pages);
         flow.unacknowledged += held;
         self.stats.held -= (pages - held - rest.len()) as u64;
+        if closing {
+            self.stats.held -= rest.len() as u64;
+            for part in rest {
+                self.stats.bytes_dropped += u64::from(part.len);
+                self.pool.put(part.page);
+            }
+            return self.mark(key);
+        }
         if held == 0 && !rest.is_empty() {
             flow.choice.answered(true); // refused, or cut: the rest goes plainly
         }
@@ -240,8 +264,8 @@ impl Worker {
             flow.queue.push_front(part);
         }
         match result {
-            Err(_) if !closing => self.reset(key, Why::Reset),
-            _ => self.mark(key),
+            Err(_) => self.reset(key, Why::Reset),
+            Ok(_) => self.mark(key),
         }
     }
 
@@ -354,6 +378,7 @@ impl Worker {
                 conn.requests += 1;
             }
             None => {
+                self.dry = true;
                 self.stats.starved += 1;
                 flow.starved = true;
                 self.starved.push_back(key);
