@@ -11,7 +11,7 @@ cargo fmt --all --check
 say "clippy, all features and without any"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 cargo clippy -p waterwheel-dev --no-default-features --locked -- -D warnings
-for feature in af_xdp gen memif null pcap tap; do
+for feature in af_xdp gen memif null pcap tap uring; do
   cargo clippy -p waterwheel-dev --no-default-features --features "$feature" --locked -- -D warnings
 done
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,6 +45,8 @@ Examples:
       takes and drops the UDP packets to a prefix; the rest goes on to the host
   waterwheel generate afxdp:eth1 --size 64 --rate 1M --dport 1000-1999 --count 10M
   waterwheel capture afxdp:eth1 - | tcpdump -nr -
+  waterwheel relay 0.0.0.0:8080 192.0.2.10:80
+      passes TCP connections on
 
 While it runs: a live table at a terminal, else one line for each --interval; with --json one object for each. Last come the \
 totals and the account of every page. Notices and errors go to standard error.
@@ -58,6 +61,7 @@ pub(crate) enum Verb {
     Tx(Tx),
     Generate(Box<Generate>),
     Capture(Capture),
+    Relay(Relay),
     Bench(Bench),
     Soak(Soak),
     Devices(Devices),
@@ -207,6 +211,67 @@ pub(crate) struct Capture {
     pub(crate) file: String,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// Pass TCP connections on, in the pages in which their bytes were received
+///
+/// Each connection to LISTEN becomes one to CONNECT. A page that was received into is sent from, and comes home when the kernel holds it no more: at once when the kernel copies, else
+/// when its bytes are acknowledged, or the connection is reset. The end of a stream is passed on each way by itself; a reset resets the other side.
+///
+/// A direction whose pages are not taken stops receiving, and slows no other: its peer finds the window closed. Needs io_uring (Linux 5.11; best from 6.1 on), and no privilege.
+#[derive(Debug, Parser)]
+#[command(after_long_help = "\
+Examples:
+  waterwheel relay 0.0.0.0:8080 192.0.2.10:80
+  waterwheel relay [::]:5201 [2001:db8::2]:5201 --workers 2 --json
+  waterwheel relay 127.0.0.1:9000 127.0.0.1:9001 --max-connections 10000 --idle-timeout 5m")]
+pub(crate) struct Relay {
+    /// Where to accept connections, ADDR:PORT; port 0 lets the kernel choose, and the choice is said
+    #[arg(value_parser = units::address)]
+    pub(crate) listen: SocketAddr,
+    /// Where to connect for each of them, ADDR:PORT
+    #[arg(value_parser = units::address)]
+    pub(crate) connect: SocketAddr,
+    /// Connections at a time; more wait in the listen queue
+    #[arg(long, value_name = "N", value_parser = units::positive, default_value = "1024", help_heading = "Running")]
+    pub(crate) max_connections: u64,
+    /// Pages of 4 KiB in the region [default: so many that each direction of each connection can have a block]
+    #[arg(long, value_name = "N", value_parser = units::positive, help_heading = "Running")]
+    pub(crate) pages: Option<u64>,
+    /// Bytes are received into blocks of 2^ORDER pages
+    #[arg(long, value_name = "ORDER", default_value_t = 2, help_heading = "Running")]
+    pub(crate) order: u8,
+    /// Blocks that each direction of a connection may hold
+    #[arg(long, value_name = "N", value_parser = units::positive, default_value = "16", help_heading = "Running")]
+    pub(crate) cap: u64,
+    /// Threads, each with an io_uring of its own
+    #[arg(long, short, value_name = "N", value_parser = units::positive, default_value = "1", help_heading = "Running")]
+    pub(crate) workers: u64,
+    /// auto: without a copy unless the kernel says that it copied after all; plain: the kernel copies; zc: without a copy, whatever it says
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Sending::Auto, help_heading = "Running")]
+    pub(crate) send: Sending,
+    /// Reset connections on which nothing moves for so long: 30s, 5m [default: never]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, help_heading = "Running")]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// End after this long: 5, 5s, 500ms, 2m [default: until a signal]
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, help_heading = "Running")]
+    pub(crate) duration: Option<Duration>,
+    /// Huge pages of 2 MiB under the region: use them if there are any, insist on them, or leave them
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = HugePages::Try, help_heading = "Running")]
+    pub(crate) huge_pages: HugePages,
+    /// How often to report: 1, 500ms
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "1s", help_heading = "Reporting")]
+    pub(crate) interval: Duration,
+    /// One JSON object for the start, one for each interval and one for the total, each on a line: raw integers counted from the start, stable keys
+    #[arg(long, help_heading = "Reporting")]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sending {
+    Auto,
+    Plain,
+    Zc,
 }
 
 /// Measure what packet memory costs here, with the peers beside it

@@ -211,7 +211,9 @@ pub(crate) mod tests {
             Verb::Tx(args) => Plan::tx(&args),
             Verb::Generate(args) => Plan::generate(&args),
             Verb::Capture(args) => Plan::capture(&args),
-            Verb::Bench(_) | Verb::Soak(_) | Verb::Devices(_) | Verb::Help(_) => panic!("{line}: not a run"),
+            Verb::Bench(_) | Verb::Relay(_) | Verb::Soak(_) | Verb::Devices(_) | Verb::Help(_) => {
+                panic!("{line}: not a run")
+            }
         }
     }
 

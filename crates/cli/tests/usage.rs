@@ -27,7 +27,7 @@ fn printed(line: &str) -> String {
 #[test]
 fn help_names_every_verb_and_every_exit_code() {
     let help = printed("--help");
-    for verb in ["forward", "drop", "tx", "generate", "capture", "bench", "soak", "devices", "help"] {
+    for verb in ["forward", "drop", "tx", "generate", "capture", "relay", "bench", "soak", "devices", "help"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
         let own = printed(&format!("help {verb}"));
         if verb != "devices" {

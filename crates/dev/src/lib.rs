@@ -8,6 +8,7 @@
 //! | `null` | [`null::Null`] | swallows packets; with a size, gives packets that nobody wrote |
 //! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
 //! | `tap` | [`tap::Tap`] | an interface of this machine |
+//! | `uring` | [`relay::Relay`] | TCP connections, passed on in the pages in which they were received; [`uring`] is the io_uring below |
 
 #[cfg(feature = "af_xdp")]
 pub mod af_xdp;
@@ -20,11 +21,15 @@ pub mod memif;
 pub mod null;
 #[cfg(feature = "pcap")]
 pub mod pcap;
+#[cfg(feature = "uring")]
+pub mod relay;
 #[cfg(any(feature = "gen", feature = "memif", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
 pub mod spec;
 #[cfg(feature = "tap")]
 pub mod tap;
+#[cfg(feature = "uring")]
+pub mod uring;
 #[cfg(any(feature = "gen", feature = "null", feature = "pcap"))]
 mod value;
 

@@ -3,6 +3,7 @@
 mod bench;
 pub(crate) mod devices;
 mod help;
+mod relay;
 mod run;
 mod soak;
 
@@ -18,6 +19,7 @@ pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Tx(args) => run::run(&Plan::tx(&args)?),
         Verb::Generate(args) => run::run(&Plan::generate(&args)?),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Relay(args) => relay::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Capture(args) => run::run(&Plan::capture(&args)?),
         Verb::Devices(args) => devices::show(&args),

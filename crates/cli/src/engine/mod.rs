@@ -22,6 +22,9 @@ use crate::signals::Waker;
 use layout::Layout;
 use losses::Losses;
 
+pub(crate) use open::failure;
+pub(crate) use stats::pages;
+
 /// Workers that move packets.
 pub(crate) struct Engine {
     started: Instant,

@@ -326,7 +326,7 @@ impl Wanted {
     }
 }
 
-fn failure(error: DevError) -> Failure {
+pub(crate) fn failure(error: DevError) -> Failure {
     use waterwheel_dev::ErrorClass;
     let class = match error.class() {
         ErrorClass::Usage => Class::Usage,

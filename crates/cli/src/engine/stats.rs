@@ -71,7 +71,7 @@ fn device(port: &PortStats) -> Device {
     }
 }
 
-pub(super) fn pages(account: &PageAccount) -> Pages {
+pub(crate) fn pages(account: &PageAccount) -> Pages {
     Pages {
         total: account.total as u64,
         free: account.free as u64,

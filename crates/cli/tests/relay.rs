@@ -1,0 +1,280 @@
+//! `waterwheel relay`, as a process: what it refuses, how it ends, and ten thousand connections.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use common::{Running, parsed, run, waterwheel};
+use rustix::event::epoll;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use serde_json::Value;
+
+/// A relay that has begun to listen, where, and what it prints from then on.
+fn start(command: &mut Command) -> (Running, SocketAddr, BufReader<ChildStdout>) {
+    let mut relay = Running::start(command);
+    let mut lines = BufReader::new(relay.0.stdout.take().expect("piped"));
+    let start = next(&mut lines);
+    assert_eq!(start["event"], "start", "{start}");
+    let listen = start["listen"].as_str().expect("an address").parse().expect("an address");
+    (relay, listen, lines)
+}
+
+fn next(lines: &mut impl std::io::BufRead) -> Value {
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    serde_json::from_str(&line).expect("JSON")
+}
+
+/// Ends it, and gives its total.
+fn total(mut relay: Running, mut lines: BufReader<ChildStdout>) -> Value {
+    relay.signal(Signal::TERM);
+    let mut rest = Vec::new();
+    lines.read_to_end(&mut rest).expect("the rest");
+    assert_eq!(relay.wait().code(), Some(0));
+    parsed(&rest).pop().expect("a total")
+}
+
+#[test]
+fn it_says_where_it_listens_and_accounts_for_every_page() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let (relay, listen, lines) = start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} --json --interval 1h")));
+    let mut client = TcpStream::connect(listen).expect("it listens");
+    let (mut accepted, _) = server.accept().expect("it connects");
+    client.write_all(b"hello").expect("sent");
+    let mut hello = [0; 5];
+    accepted.read_exact(&mut hello).expect("received");
+    assert_eq!(&hello, b"hello");
+    let total = total(relay, lines);
+    assert_eq!((&total["accepted"], &total["bytes_up"], &total["stopped"]), (&1.into(), &5.into(), &1.into()));
+    let text = run(&format!("relay 127.0.0.1:0 {to} --duration 50ms"));
+    let text = String::from_utf8(text.stdout).expect("UTF-8");
+    assert!(text.contains("  pages      ") && text.contains(" free\n"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_is_said_in_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().map(|address| (address, taken)).expect("an address");
+    for (line, code, expected) in [
+        ("relay 127.0.0.1 127.0.0.1:1".to_owned(), 2, "the port is missing"),
+        ("relay 127.0.0.1:http 127.0.0.1:1".to_owned(), 2, "'http' is no port"),
+        ("relay localhost:80 127.0.0.1:1".to_owned(), 2, "'localhost' is no IP address"),
+        ("relay ::1:80 127.0.0.1:1".to_owned(), 2, "in brackets"),
+        (format!("relay {} 127.0.0.1:1", taken.0), 5, "the port is in use"),
+        ("relay 192.0.2.7:0 127.0.0.1:1".to_owned(), 5, "no interface of this machine"),
+        ("relay 127.0.0.1:0 127.0.0.1:1 --pages 4096 --max-connections 1024".to_owned(), 3, "allow at most 256"),
+        ("relay 127.0.0.1:0 127.0.0.1:1 --max-connections 10M".to_owned(), 3, "use 1 to 1 000 000"),
+        ("relay 127.0.0.1:0 127.0.0.1:1 --cap 0".to_owned(), 2, "must be 1 or more"),
+    ] {
+        let output = run(&line);
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{line}: {errors}");
+        assert!(errors.matches('\n').count() == 1 && errors.contains(expected), "{line}: {errors}");
+    }
+}
+
+#[test]
+fn a_killed_relay_leaves_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let (mut relay, listen, _lines) = start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} --json")));
+    let client = TcpStream::connect(listen).expect("it listens");
+    let (mut accepted, _) = server.accept().expect("it connects");
+    relay.signal(Signal::KILL);
+    relay.wait();
+    // The kernel has closed both ends, and the port is free.
+    accepted.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    assert!(!matches!(accepted.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+    drop(client);
+    let (relay, _, lines) = start(&mut waterwheel(&format!("relay {listen} {to} --json --interval 1h")));
+    total(relay, lines);
+}
+
+/// A namespace with small socket buffers, so that who stalls stalls soon.
+struct Namespace(String);
+
+impl Namespace {
+    fn new() -> Self {
+        let namespace = Self(format!("ww-relay-{}", std::process::id()));
+        let ip = |line: &str| {
+            let output = Command::new("ip").args(line.split_whitespace()).output().expect("ip of iproute2 runs");
+            assert!(output.status.success(), "ip {line}: {output:?}");
+        };
+        ip(&format!("netns add {}", namespace.0));
+        ip(&format!("-n {} link set lo up", namespace.0));
+        for (key, value) in [("tcp_wmem", "4096 16384 65536"), ("tcp_rmem", "4096 16384 65536")] {
+            let script = format!("echo {value} > /proc/sys/net/ipv4/{key}");
+            let status = namespace.command("sh").args(["-c", &script]).status().expect("sh runs");
+            assert!(status.success(), "{key}");
+        }
+        namespace
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0, program]);
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).output();
+    }
+}
+
+const CONNECTIONS: usize = 10_000;
+/// Every tenth connection begins with this, and is then not read any more.
+const STALL: u8 = b's';
+const MESSAGE: usize = 1024;
+
+fn raise_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the limit it may be raised");
+}
+
+/// Another process of this test, which does what the variable says.
+fn helper(namespace: &Namespace, role: &str) -> Child {
+    let this = std::env::current_exe().expect("a path");
+    let mut command = namespace.command(this.to_str().expect("UTF-8"));
+    command.args(["--exact", "helpers", "--nocapture"]).env("WATERWHEEL_RELAY_TEST", role);
+    command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().expect("this program runs")
+}
+
+/// Not a test by itself: what the other processes of the test below do.
+#[test]
+fn helpers() {
+    let Ok(role) = std::env::var("WATERWHEEL_RELAY_TEST") else { return };
+    raise_descriptors();
+    match role.split_once(' ') {
+        Some(("clients", listen)) => clients(listen.parse().expect("an address")),
+        _ => echo_server(),
+    }
+}
+
+/// Sends back what comes, but for connections that begin with [`STALL`].
+fn echo_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    println!("\nlistens {}", listener.local_addr().expect("an address"));
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+    let interest = |n: u64| (epoll::EventData::new_u64(n), epoll::EventFlags::IN);
+    let (data, flags) = interest(u64::MAX);
+    epoll::add(&poll, &listener, data, flags).expect("added");
+    let mut sockets: Vec<Option<TcpStream>> = Vec::new();
+    let mut events = vec![epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 256];
+    let mut bytes = [0; 4 * MESSAGE];
+    loop {
+        let ready = epoll::wait(&poll, &mut events, None).expect("waited");
+        for event in &events[..ready] {
+            if event.data.u64() == u64::MAX {
+                let (socket, _) = listener.accept().expect("accepted");
+                let (data, flags) = interest(sockets.len() as u64);
+                epoll::add(&poll, &socket, data, flags).expect("added");
+                sockets.push(Some(socket));
+                continue;
+            }
+            let slot = &mut sockets[event.data.u64() as usize];
+            let Some(socket) = slot else { continue };
+            match socket.read(&mut bytes) {
+                Ok(0) | Err(_) => *slot = None,
+                Ok(_) if bytes[0] == STALL => epoll::delete(&poll, &*socket).expect("deleted"),
+                Ok(n) => socket.write_all(&bytes[..n]).expect("small enough"),
+            }
+        }
+    }
+}
+
+/// Opens all connections, stalls a tenth of them, and then has every other one's messages sent back, each twice. Says so, and waits for the end of its input.
+fn clients(listen: SocketAddr) {
+    let open = |_| TcpStream::connect(listen).expect("connected");
+    let mut sockets = (0..CONNECTIONS).map(open).collect::<Vec<_>>();
+    for socket in sockets.iter_mut().step_by(10) {
+        socket.set_nonblocking(true).expect("set");
+        // Until nothing is taken: the buffers on the way are small, and the relay holds what it may hold.
+        let mut refused = 0;
+        while refused < 3 {
+            match socket.write(&[STALL; 1 << 14]) {
+                Ok(_) => refused = 0,
+                Err(_) => {
+                    refused += 1;
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        }
+    }
+    println!("\nstalled");
+    for round in 0..2u8 {
+        for (n, socket) in sockets.iter_mut().enumerate().filter(|(n, _)| n % 10 != 0) {
+            let message = [n as u8 | 0x80, round].repeat(MESSAGE / 2);
+            socket.write_all(&message).expect("sent");
+        }
+        for (n, socket) in sockets.iter_mut().enumerate().filter(|(n, _)| n % 10 != 0) {
+            let mut answer = [0; MESSAGE];
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+            socket.read_exact(&mut answer).expect("an answer");
+            assert!(answer == *[n as u8 | 0x80, round].repeat(MESSAGE / 2), "connection {n}");
+        }
+    }
+    println!("\ndone");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// The first line of a helper that begins with `word`, and the rest of it.
+fn line(child: &mut BufReader<ChildStdout>, word: &str) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(child.read_line(&mut line).expect("UTF-8") > 0, "no line '{word}'");
+        if let Some(rest) = line.trim().strip_prefix(word) {
+            return rest.trim().to_owned();
+        }
+    }
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number") * 1024
+}
+
+#[test]
+fn ten_thousand_connections_of_which_a_tenth_stalls() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(
+            std::env::var("WATERWHEEL_SKIP_ROOT").is_ok_and(|value| value == "1"),
+            "this test needs root (or set WATERWHEEL_SKIP_ROOT=1 to leave it out)"
+        );
+        return eprintln!("left out, as it needs root");
+    }
+    raise_descriptors();
+    let namespace = Namespace::new();
+    let mut server = Running(helper(&namespace, "server"));
+    let mut said = BufReader::new(server.0.stdout.take().expect("piped"));
+    let to = line(&mut said, "listens");
+    let options = format!("--json --interval 100ms --workers 2 --order 1 --max-connections {CONNECTIONS}");
+    let relay = waterwheel(&format!("relay 127.0.0.1:0 {to} {options}"));
+    let mut inside = namespace.command(relay.get_program().to_str().expect("UTF-8"));
+    let (relay, listen, mut lines) = start(inside.args(relay.get_args()));
+    let before = resident(relay.0.id());
+    let mut clients = Running(helper(&namespace, &format!("clients {listen}")));
+    let mut said = BufReader::new(clients.0.stdout.take().expect("piped"));
+    line(&mut said, "stalled");
+    line(&mut said, "done");
+    let after = resident(relay.0.id());
+    let interval = loop {
+        let interval = next(&mut lines);
+        // Messages of all that are not stalled went through, both ways.
+        if interval["bytes_down"] == 2 * MESSAGE * CONNECTIONS / 10 * 9 {
+            break interval;
+        }
+    };
+    assert_eq!((&interval["open"], &interval["reset"]), (&CONNECTIONS.into(), &0.into()), "{interval}");
+    assert_eq!(interval["stalled"], CONNECTIONS / 10, "{interval}");
+    assert!(after - before < 64 << 20, "memory is flat: {before} and {after} bytes");
+    let total = total(relay, lines);
+    assert_eq!((&total["accepted"], &total["stopped"]), (&CONNECTIONS.into(), &CONNECTIONS.into()), "{total}");
+}

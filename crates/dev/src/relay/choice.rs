@@ -1,0 +1,104 @@
+//! Whether to send without a copy: asked of the kernel by trying.
+//!
+//! A zero-copy send costs more than a plain one when the kernel copies after all, as it does where a packet is received on the same machine (loopback, veth) and for devices that
+//! cannot gather. Its notification says so. So the first send is a trial; while trials are copied there are plain sends between them, twice as many each time.
+
+use super::params::Send;
+
+/// Less than this costs more to hold than to copy.
+const ZC_MIN: usize = 16 << 10;
+/// Plain sends after the first trial that was copied, and after many.
+const PLAIN_MIN: u32 = 64;
+const PLAIN_MAX: u32 = 1 << 16;
+
+/// What is known of one direction of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    send: Send,
+    /// The last trial went without a copy.
+    trusted: bool,
+    /// A trial is under way.
+    asked: bool,
+    /// Plain sends until the next trial.
+    plain: u32,
+    penalty: u32,
+}
+
+impl Choice {
+    pub(super) fn new(send: Send) -> Self {
+        Self { send, trusted: false, asked: false, plain: 0, penalty: 0 }
+    }
+
+    /// Whether to send `bytes` bytes without a copy.
+    pub(super) fn zc(&mut self, bytes: usize) -> bool {
+        match self.send {
+            Send::Plain => false,
+            Send::Zc => true,
+            Send::Auto if bytes < ZC_MIN => false,
+            Send::Auto if self.trusted => true,
+            Send::Auto if self.asked => false,
+            Send::Auto if self.plain > 0 => {
+                self.plain -= 1;
+                false
+            }
+            Send::Auto => {
+                self.asked = true;
+                true
+            }
+        }
+    }
+
+    /// A notification has come, or (`copied`) the kernel has refused.
+    pub(super) fn answered(&mut self, copied: bool) {
+        (self.asked, self.trusted) = (false, !copied);
+        if copied {
+            self.penalty = (self.penalty * 2).clamp(PLAIN_MIN, PLAIN_MAX);
+            self.plain = self.penalty;
+        } else {
+            self.penalty = 0;
+        }
+    }
+
+    /// What the next connection begins with.
+    pub(super) fn inherited(self) -> Self {
+        Self { asked: false, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_asks_once_and_less_and_less_often_while_the_kernel_copies() {
+        let mut choice = Choice::new(Send::Auto);
+        let mut trials = 0;
+        for _ in 0..100_000 {
+            if choice.zc(1 << 16) {
+                assert!(!choice.zc(1 << 16), "one trial at a time");
+                choice.answered(true);
+                trials += 1;
+            }
+        }
+        assert!((5..=12).contains(&trials), "{trials}");
+    }
+
+    #[test]
+    fn it_trusts_a_kernel_that_does_not_copy_until_it_does() {
+        let mut choice = Choice::new(Send::Auto);
+        assert!(choice.zc(1 << 16));
+        choice.answered(false);
+        assert!((0..1000).all(|_| choice.zc(1 << 16)));
+        assert!(!choice.zc(100), "small ones are copied");
+        choice.answered(true);
+        assert_eq!((0..1000).filter(|_| choice.zc(1 << 16)).count(), 1, "the next trial, which is not answered");
+    }
+
+    #[test]
+    fn who_insists_is_obeyed() {
+        let (mut zc, mut plain) = (Choice::new(Send::Zc), Choice::new(Send::Plain));
+        zc.answered(true);
+        plain.answered(false);
+        assert!(zc.zc(1) && !plain.zc(1 << 20));
+    }
+}

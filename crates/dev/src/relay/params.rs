@@ -1,0 +1,96 @@
+//! What a relay is made of.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::error::{DevError, ErrorClass};
+use crate::uring::Without;
+
+/// How to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Send {
+    /// Without a copy where the kernel does not copy after all; it is asked again now and then.
+    #[default]
+    Auto,
+    /// The kernel copies.
+    Plain,
+    /// Without a copy, whatever the kernel says.
+    Zc,
+}
+
+/// Parameters of a [`Relay`](super::Relay). Blocks are the pages that packets lie in: `4096 << order` bytes.
+#[derive(Debug, Clone)]
+pub struct RelayParams {
+    /// Where to accept connections.
+    pub listen: SocketAddr,
+    /// Where to connect for each of them.
+    pub connect: SocketAddr,
+    /// Threads, each with a ring and a pool of its own.
+    pub workers: usize,
+    /// Connections at a time, of all workers together; more wait in the listen queue.
+    pub max_connections: usize,
+    /// Order of the blocks: 2 is 16 KiB.
+    pub order: u8,
+    /// Blocks that each direction of a connection may hold, when there are plenty.
+    pub cap: usize,
+    /// How to send.
+    pub send: Send,
+    /// Connections on which nothing moves for so long are reset.
+    pub idle_timeout: Option<Duration>,
+    /// How long what is under way may take at the end.
+    pub drain: Duration,
+    /// Features of io_uring to do without.
+    pub without: Without,
+}
+
+/// Blocks that wait for what is received, of each worker: at least, and at most, when many connections receive at once.
+pub(super) const FILL_MIN: usize = 16;
+pub(super) const FILL_MAX: usize = 256;
+
+impl RelayParams {
+    /// A relay from `listen` to `connect`, the rest by default: one worker, 1024 connections, blocks of 16 KiB.
+    pub fn new(listen: SocketAddr, connect: SocketAddr) -> Self {
+        Self {
+            listen,
+            connect,
+            workers: 1,
+            max_connections: 1024,
+            order: 2,
+            cap: 16,
+            send: Send::Auto,
+            idle_timeout: None,
+            drain: Duration::from_secs(1),
+            without: Without::default(),
+        }
+    }
+
+    /// Blocks of one worker with which no connection, stalled or not, keeps another from moving: one for each direction of each connection, and those that wait in the ring.
+    fn blocks_needed(&self) -> usize {
+        2 * self.max_connections.div_ceil(self.workers) + 2 * FILL_MAX
+    }
+
+    /// Pages of 4 KiB that the zone must have.
+    pub fn pages_needed(&self) -> usize {
+        (self.workers * self.blocks_needed()) << self.order
+    }
+
+    /// Connections that `pages` pages of 4 KiB suffice for.
+    pub fn connections_for(&self, pages: usize) -> usize {
+        ((pages >> self.order) / self.workers).saturating_sub(2 * FILL_MAX) / 2 * self.workers
+    }
+
+    /// # Errors
+    /// A number is out of its range.
+    pub fn check(&self) -> Result<(), DevError> {
+        let config = |message: String| Err(DevError::new(ErrorClass::Config, message));
+        match () {
+            () if !(1..=64).contains(&self.workers) => config(format!("{} workers: use 1 to 64", self.workers)),
+            () if !(1..=1_000_000).contains(&self.max_connections) => {
+                config(format!("{} connections: use 1 to 1 000 000", self.max_connections))
+            }
+            () if self.cap == 0 => config("a cap of 0 pages: nothing could be received, use 1 or more".to_owned()),
+            () if self.order > 6 => config(format!("blocks of order {}: use 0 to 6 (4 KiB to 256 KiB)", self.order)),
+            () => Ok(()),
+        }
+    }
+}
