@@ -387,6 +387,10 @@ impl TryFrom<PageRef> for Page {
 }
 
 impl Posted {
+    pub(crate) fn word(&self) -> PageWord {
+        self.0
+    }
+
     /// Hands a page over to hardware or the kernel.
     ///
     /// # Safety
