@@ -13,12 +13,16 @@
 //! the same moment may take the same place, and one event is lost. The last one to let go comes after them all, so that "returned" is never lost. Who reads may come at any time. Each word
 //! is whole in itself, and an event is there before the head that counts it (Release, Acquire): a reader finds what was true a moment ago.
 
+use crate::PAGE_SHIFT;
 use crate::chain::Chain;
 use crate::holders::{Held, Step};
+#[cfg(all(test, loom))]
+use crate::model as zone;
 use crate::names::{Holder, THREAD_BITS, coarse_clock, thread, thread_name};
 use crate::page::{FrozenPage, Page, PageRef, Posted};
 use crate::word::{FOUND, PageWord};
-use crate::{PAGE_SHIFT, zone};
+#[cfg(not(all(test, loom)))]
+use crate::zone;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

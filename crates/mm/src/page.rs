@@ -387,10 +387,6 @@ impl TryFrom<PageRef> for Page {
 }
 
 impl Posted {
-    pub(crate) fn word(&self) -> PageWord {
-        self.0
-    }
-
     /// Hands a page over to hardware or the kernel.
     ///
     /// # Safety
