@@ -76,7 +76,7 @@ impl Model {
         let high = script.flag().then(|| script.u8().into());
         let device = Device::refusing(if script.u8() < 32 { 7 } else { 0 });
         let dma: Box<Device> = Box::new(device.clone());
-        let params = PoolParams { order, limit, floor_rx: rx, floor_tx: tx, high, dma: Some(dma) };
+        let params = PoolParams { order, limit, floor_rx: rx, floor_tx: tx, high, dma: Some(dma), name: String::new() };
         match PagePool::new(&self.zones[zone], params) {
             Ok(pool) => {
                 let side = Side { pool, device, limit, floors: [rx, tx], zone, cuts: false };

@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use waterwheel_xdp::mm::Sampling;
+
 use crate::failure::{Class, EXIT_CODES};
 use crate::{report, units};
 
@@ -52,7 +54,7 @@ While it runs: a live table at a terminal, else one line for each --interval; wi
 totals and the account of every page. Notices and errors go to standard error.
 
 SIGINT and SIGTERM end a run cleanly: nothing more is taken in, what is under way is sent, and the totals are printed; a second \
-one forces the end.";
+one forces the end. SIGUSR1 asks who has pages, if --trace-pages follows them.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -421,6 +423,10 @@ pub(crate) struct RunArgs {
     /// which packets could go. For afxdp: and tap: devices; what else fails, such as a file, is not waited for
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLoss::Wait, help_heading = "Running")]
     pub(crate) on_device_loss: OnDeviceLoss,
+    /// Follow pages: at the end, and whenever SIGUSR1 comes, say who has them, and since when. Every page, or one in N (a power of two up to 1024; the numbers
+    /// are then estimates): 1/64 can be left on
+    #[arg(long, value_name = "1/N", value_parser = units::sampling, num_args = 0..=1, require_equals = true, default_missing_value = "1/1", help_heading = "Reporting")]
+    pub(crate) trace_pages: Option<Sampling>,
     /// How often to report: 1, 500ms
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "1s", help_heading = "Reporting")]
     pub(crate) interval: Duration,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use waterwheel_dev::spec::{Kind, Spec};
+use waterwheel_xdp::mm::Sampling;
 
 use crate::args::{Capture, Drop, Forward, Generate, HugePages, Idle, OnDeviceLoss, RunArgs, Tx};
 use crate::failure::{Class, Failure};
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) require_zerocopy: bool,
     /// Whether interfaces that are lost are waited for.
     pub(crate) on_device_loss: OnDeviceLoss,
+    /// Which pages are followed.
+    pub(crate) trace_pages: Option<Sampling>,
     pub(crate) interval: Duration,
     pub(crate) style: Style,
     pub(crate) output: Output,
@@ -154,6 +157,7 @@ impl Plan {
             idle: run.idle,
             require_zerocopy: run.require_zerocopy,
             on_device_loss: run.on_device_loss,
+            trace_pages: run.trace_pages,
             interval: run.interval,
             style: Style::choose(run.json, run.plain, output),
             output,

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for a clean end, the second forces one.
+//! SIGINT and SIGTERM: the first asks for a clean end, the second forces one. SIGUSR1 asks who has pages.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 /// Where the main thread sleeps until a signal, a worker or the clock wakes it.
 pub(crate) struct Signals {
     asked: Arc<AtomicBool>,
+    who: Arc<AtomicBool>,
     wake: UnixStream,
     waker: Waker,
 }
@@ -32,7 +33,7 @@ impl Waker {
 }
 
 impl Signals {
-    /// Takes SIGINT and SIGTERM over from here on.
+    /// Takes SIGINT, SIGTERM and SIGUSR1 over from here on.
     ///
     /// # Errors
     /// No socket pair, or no handler, can be had.
@@ -48,12 +49,20 @@ impl Signals {
             signal_hook::flag::register(signal, Arc::clone(&asked))?;
             signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
         }
-        Ok(Self { asked, wake, waker: Waker(waker) })
+        let who = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&who))?;
+        signal_hook::low_level::pipe::register(SIGUSR1, waker.try_clone()?)?;
+        Ok(Self { asked, who, wake, waker: Waker(waker) })
     }
 
     /// Whether a signal has asked for the end.
     pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether SIGUSR1 came since the last time that this was asked.
+    pub(crate) fn who_asked(&self) -> bool {
+        self.who.swap(false, Ordering::Relaxed)
     }
 
     /// What is set once a signal has asked for the end.

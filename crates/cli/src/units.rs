@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use waterwheel_xdp::mm::Sampling;
+
 /// A length of time: `5` and `5s` are seconds, `500ms`, `2m`, `1h`, `1.5s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -71,6 +73,13 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         };
         format!("{why}: use ADDR:PORT, e.g. 127.0.0.1:8080 or [::1]:8080")
     })
+}
+
+/// A share of the pages: `1/64`.
+pub(crate) fn sampling(text: &str) -> Result<Sampling, String> {
+    let n = text.strip_prefix("1/").and_then(|n| n.parse().ok());
+    let n = n.ok_or_else(|| "not a share of the pages: use 1/N, e.g. 1/64; 1/1 is every page".to_owned())?;
+    Sampling::one_in(n).map_err(|error| error.to_string())
 }
 
 /// `rate` with its SI prefix, seven columns wide without the unit: ` 12.346 M`, `  0.000  `.

@@ -134,6 +134,13 @@ unsafe impl Send for Chain<'_> {}
 // SAFETY: as `&Page`.
 unsafe impl Send for Part<'_> {}
 
+impl<'a> Chain<'a> {
+    /// The pages behind the one with that word, of which the caller has a handle.
+    pub(crate) fn behind(word: &'a PageWord) -> Self {
+        Self { word: *word, of: PhantomData }
+    }
+}
+
 impl<'a> Iterator for Chain<'a> {
     type Item = Part<'a>;
 

@@ -27,11 +27,16 @@ mod chain;
 pub mod cpu;
 pub mod debug;
 mod frag;
+#[cfg_attr(all(test, loom), allow(dead_code, reason = "as for `zone`"))]
+mod history;
+#[cfg_attr(all(test, loom), allow(dead_code, reason = "as for `zone`"))]
+mod holders;
 mod lane;
 mod lanes;
 mod meta;
 #[cfg(all(test, loom))]
 mod model;
+mod names;
 mod owner;
 mod page;
 mod pcp;
@@ -42,6 +47,7 @@ mod refcount;
 mod region;
 mod release;
 mod remote;
+mod sealed;
 pub mod stats;
 mod sync;
 mod word;
@@ -51,6 +57,9 @@ mod zone;
 pub use account::{Account, PageAccount, Users};
 pub use chain::{Chain, Part, dissolve};
 pub use frag::{FragPage, PageFrag};
+pub use history::{EVENTS, Event, Note, Sampling, SamplingError};
+pub use holders::{AlreadyTraced, Held, Step};
+pub use names::Holder;
 pub use owner::{Destructor, Home, MAX_OWNERS, Owner, TooManyOwners};
 pub use page::{FrozenPage, Page, PageRef, Posted};
 pub use pcp::{PCP_MAX_ORDER, Pcp, PcpParams};
@@ -58,7 +67,8 @@ pub use ptr_ring::{Consumer, Producer, ptr_ring};
 pub use quarantine::Quarantined;
 pub use region::{Backing, HugePages, Region, RegionError, RegionId};
 pub use release::release_pages;
-pub use zone::{Zone, ZoneParams, ZoneStats};
+pub use sealed::OwnerWatch;
+pub use zone::{WeakZone, Zone, ZoneParams, ZoneStats};
 
 /// log2 of [`PAGE_SIZE`].
 pub const PAGE_SHIFT: u32 = 12;

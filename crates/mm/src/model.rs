@@ -99,6 +99,11 @@ pub(crate) fn quarantine(word: PageWord) {
     free(word);
 }
 
+/// No page of a model is followed.
+pub(crate) fn history_of(_: &PageWord) -> Option<(&crate::history::History, u32)> {
+    None
+}
+
 pub(crate) fn release(_: PageWord) {
     unreachable!("no model takes a page out of quarantine");
 }

@@ -24,6 +24,7 @@ use crate::lane::{Lane, LaneEnds};
 use crate::lanes;
 use crate::page::{FrozenPage, Page};
 use crate::remote::RemoteList;
+use crate::sealed::OwnerWatch;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, asymmetric, global, lock};
 use crate::word::{Mark, PageWord};
 use std::fmt;
@@ -102,6 +103,8 @@ struct State {
     bound: u64,
     /// There is an owner, or pages of it are out.
     in_use: bool,
+    /// Owners that the slot has had.
+    epoch: u64,
 }
 
 global! {
@@ -161,6 +164,7 @@ impl Owner {
         slot.destructor.set(Some(Box::new(destructor)), &state);
         slot.sealed.store(false, Ordering::Relaxed);
         state.in_use = true;
+        state.epoch += 1;
         slot.new_lanes.store(0, Ordering::Relaxed);
         let lanes = std::mem::take(&mut state.lanes);
         let overflowed_before = slot.overflowed.load(Ordering::Relaxed); // nobody adds to it now
@@ -247,6 +251,11 @@ impl Owner {
         (self.bound - self.unbound).wrapping_sub(self.slot.released_by(&self.lanes))
     }
 
+    /// Tells, when the owner is gone, how many of its pages are still out.
+    pub fn watch(&self) -> OwnerWatch {
+        OwnerWatch { slot: self.slot, epoch: lock(&self.slot.state).epoch }
+    }
+
     /// How many pages were ever [bound](Self::bind) and [unbound](Self::unbind) by this owner: all that statistics need to know of the fast paths.
     pub fn counts(&self) -> (u64, u64) {
         (self.bound - self.base, self.unbound)
@@ -318,6 +327,16 @@ impl Slot {
 
     pub(crate) fn id(&self) -> u16 {
         self.id
+    }
+
+    /// Pages that are still out of the owner of that epoch; `None` while it is there.
+    pub(crate) fn left_of(&self, epoch: u64) -> Option<u64> {
+        let state = lock(&self.state);
+        if state.epoch != epoch || !state.in_use {
+            return Some(0);
+        }
+        let sealed = self.sealed.load(Ordering::Relaxed); // written under the lock
+        sealed.then(|| state.bound.wrapping_sub(self.released_by(&state.lanes)))
     }
 
     #[inline]

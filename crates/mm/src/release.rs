@@ -2,7 +2,7 @@
 
 use crate::page::{FrozenPage, Page};
 use crate::word::{Mark, untag};
-use crate::{chain, lanes, owner};
+use crate::{chain, history, lanes, owner};
 
 /// A page whose word had `tag` has lost its last holder.
 #[inline]
@@ -55,7 +55,10 @@ fn last_put_elsewhere(tag: u16, page: FrozenPage) {
     let rest = if leads_chain { Some(chain::rest_of_frozen(&page)) } else { None }; // before somebody else may have the page
     match owner::slot(owner) {
         Some(slot) => slot.last_put(page),
-        None => drop(page), // owner 0: this frees it
+        None => {
+            history::freed(&page);
+            drop(page); // owner 0: this frees it
+        }
     }
     rest.into_iter().for_each(chain::release);
 }

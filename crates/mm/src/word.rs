@@ -19,7 +19,9 @@ const OWNER_SHIFT: u32 = 48;
 const ADDRESS: usize = ((1 << OWNER_SHIFT) - 1) & !((1 << PAGE_SHIFT) - 1);
 const ORDER: usize = 0xf;
 const CHAINED: usize = 1 << (usize::BITS - 1);
-/// The same in a [tag](PageWord::tag).
+/// What is looked for in what [`PageWord::found_by`] says.
+pub(crate) const FOUND: usize = CHAINED | CHAINED >> 1;
+/// The same as `CHAINED` in a [tag](PageWord::tag).
 const CHAINED_TAG: u16 = 1 << 15;
 
 /// A page's address with its order and its owner's id. Copying it copies no right: the handles around it do that.
@@ -64,6 +66,13 @@ impl PageWord {
     #[inline]
     pub(crate) fn leads_chain(self) -> bool {
         self.0.addr().get() & CHAINED != 0
+    }
+
+    /// Has a bit of [`FOUND`] if the page leads a chain, or if no bit of `mask` (a part of an address) is in its address. Without a branch, so that it is soon asked of many.
+    #[inline]
+    pub(crate) fn found_by(self, mask: usize) -> usize {
+        // Nothing of both: 0 - 1 has all bits. A chain: at least 2^63 - 1. Else less than 2^48.
+        (self.0.addr().get() & (mask | CHAINED)).wrapping_sub(1)
     }
 
     /// The word of the same page when others follow it.

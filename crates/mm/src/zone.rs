@@ -4,12 +4,14 @@
 #![expect(unsafe_code, reason = "finds the zone of a page by its address, and keeps itself while a page is out")]
 
 use crate::buddy::Buddy;
+use crate::history::{Event, History, Note};
+use crate::names::Holder;
 use crate::page::FrozenPage;
 use crate::region::{self, HugePages, Region, RegionError, RegionId};
 use crate::sync::{Mutex, lock};
 use crate::word::PageWord;
 use crate::{MAX_ORDER, ORDERS, debug};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 pub(crate) use crate::region::meta_of;
 
@@ -37,11 +39,24 @@ impl ZoneParams {
 #[derive(Debug, Clone)]
 pub struct Zone(Arc<Inner>);
 
+/// A handle that does not keep the zone. A zone is there while a page of it is out.
+#[derive(Debug, Clone)]
+pub struct WeakZone(Weak<Inner>);
+
+impl WeakZone {
+    /// The zone, if it is still there.
+    pub fn upgrade(&self) -> Option<Zone> {
+        self.0.upgrade().map(Zone)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     region: Region,
     node: u32,
     buddy: Mutex<Buddy>,
+    /// What happened to its pages, where they are followed.
+    history: OnceLock<History>,
 }
 
 /// How many pages are where.
@@ -73,7 +88,7 @@ impl Zone {
         let region = Region::new(params.pages, params.huge_pages, params.bind_node)?;
         let buddy = Mutex::new(Buddy::new(&region));
         let node = params.node.or(params.bind_node).unwrap_or(0);
-        let inner = Arc::new(Inner { region, node, buddy });
+        let inner = Arc::new(Inner { region, node, buddy, history: OnceLock::new() });
         inner.region.set_header(Arc::as_ptr(&inner).cast());
         debug::mapped(&inner.region);
         Ok(Self(inner))
@@ -142,6 +157,10 @@ impl Zone {
 
     /// Frees all of `pages` under one lock. Pages of another zone go to theirs.
     pub fn free_bulk(&self, pages: std::vec::Drain<'_, FrozenPage>) {
+        if let Some(history) = self.0.history() {
+            let mut freed = Note::new(history.sampling(), Event::Freed, Holder::NOBODY);
+            freed.frozen(pages.as_slice());
+        }
         let mut foreign = Vec::new(); // freed later: one zone's lock is never taken under another's
         give_back(Arc::as_ptr(&self.0), |buddy, region| {
             for page in pages {
@@ -154,6 +173,11 @@ impl Zone {
                 }
             }
         });
+    }
+
+    /// A handle that keeps nothing: neither the zone nor its memory.
+    pub fn downgrade(&self) -> WeakZone {
+        WeakZone(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -190,6 +214,15 @@ impl Inner {
         &self.region
     }
 
+    pub(crate) fn history(&self) -> Option<&History> {
+        self.history.get()
+    }
+
+    /// Once; given back if there is one already.
+    pub(crate) fn set_history(&self, history: History) -> Result<(), History> {
+        self.history.set(history)
+    }
+
     pub(crate) fn with_buddy<R>(&self, f: impl FnOnce(&Buddy) -> R) -> R {
         f(&lock(&self.buddy))
     }
@@ -222,6 +255,14 @@ fn zone_of(word: PageWord) -> (*const Inner, u32) {
 pub(crate) fn free(word: PageWord) {
     let (zone, number) = zone_of(word);
     give_back(zone, |buddy, region| buddy.free(region, number, word.order()));
+}
+
+/// The histories of the zone of `word`'s page, for whoever has a handle of it, and the page's number.
+pub(crate) fn history_of(word: &PageWord) -> Option<(&History, u32)> {
+    let (zone, number) = zone_of(*word);
+    // SAFETY: the caller has a handle of the page, which keeps the zone.
+    let inner = unsafe { &*zone };
+    Some((inner.history()?, number))
 }
 
 /// Takes a page out of use. Its zone stays.

@@ -25,13 +25,18 @@
 #![forbid(unsafe_code)]
 
 mod dma;
+mod holders;
 mod params;
 mod pool;
 mod recycle;
+mod stalled;
 mod stats;
+mod trace;
 
 pub use dma::{DmaAddr, DmaError, DmaMap};
+pub use holders::Holders;
 pub use params::{Direction, PoolError, PoolParams};
 pub use pool::{PagePool, REFILL};
+pub use stalled::{StallWatch, Stalled, WARN_INTERVAL, stalled};
 pub use stats::PoolStats;
 pub use waterwheel_mm as mm;

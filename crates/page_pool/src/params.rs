@@ -28,12 +28,14 @@ pub struct PoolParams {
     pub high: Option<usize>,
     /// Maps blocks for the device when they enter the pool, and unmaps them when they leave.
     pub dma: Option<Box<dyn DmaMap>>,
+    /// How reports call the pool, such as its device's name; empty: "pool ID".
+    pub name: String,
 }
 
 impl Default for PoolParams {
     /// Single pages, at most 1024 of them (the size of the kernel's return ring), no floors, no mapping.
     fn default() -> Self {
-        Self { order: 0, limit: 1024, floor_rx: 0, floor_tx: 0, high: None, dma: None }
+        Self { order: 0, limit: 1024, floor_rx: 0, floor_tx: 0, high: None, dma: None, name: String::new() }
     }
 }
 
@@ -46,6 +48,7 @@ impl fmt::Debug for PoolParams {
             .field("floor_tx", &self.floor_tx)
             .field("high", &self.high)
             .field("dma", &self.dma.is_some())
+            .field("name", &self.name)
             .finish()
     }
 }

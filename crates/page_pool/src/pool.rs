@@ -3,10 +3,14 @@
 use crate::dma::{DmaAddr, DmaError, Mappings};
 use crate::params::{Direction, PoolError, PoolParams};
 use crate::recycle::Recycle;
+use crate::stalled::{self, Left};
 use crate::stats::PoolStats;
+use crate::trace::Trace;
+use std::slice;
+use std::time::Instant;
 use waterwheel_mm::debug::oldest_first;
 use waterwheel_mm::{
-    Account, FragPage, FrozenPage, MAX_ORDER, Owner, PAGE_SIZE, Page, PageFrag, RegionId, Zone, dissolve,
+    Account, FragPage, FrozenPage, MAX_ORDER, Owner, PAGE_SIZE, Page, PageFrag, RegionId, Sampling, Zone, dissolve,
 };
 
 /// Pages that are fetched at once, from the return path or from the zone (the kernel's `PP_ALLOC_CACHE_REFILL`; a NAPI budget).
@@ -20,19 +24,22 @@ pub const REFILL: usize = 64;
 #[repr(C, align(128))] // what the fast paths touch comes first
 pub struct PagePool {
     cache: Vec<FrozenPage>,
-    /// Up to here the cache takes pages without a second look: the high mark; 0 while pages of another zone may come.
+    /// Up to here the cache takes pages without a second look: the high mark; 0 while pages of another zone may come, and where pages are followed.
     room: usize,
-    /// There are floors, and `tx`.
-    floors: bool,
-    rx: Owner,
+    /// Pages are not simply given out: there are floors (and `tx`), or pages are followed.
+    careful: bool,
+    pub(crate) rx: Owner,
     /// Pages of the transmit direction, where floors ask to tell them apart.
-    tx: Option<Owner>,
+    pub(crate) tx: Option<Owner>,
     /// Above this the cache spills.
     high: usize,
     /// The high mark that was asked for.
     high_wanted: Option<usize>,
     /// Where new pages come from.
-    zone: Zone,
+    pub(crate) zone: Zone,
+    /// Its pages are followed.
+    pub(crate) trace: Option<Trace>,
+    pub(crate) name: String,
     /// Pages of another zone may be out, as the node was changed.
     mixed: bool,
     limits: Limits,
@@ -54,7 +61,7 @@ struct Limits {
 impl PagePool {
     /// A pool in front of `zone`. It takes nothing until it is asked for a page.
     pub fn new(zone: &Zone, params: PoolParams) -> Result<Self, PoolError> {
-        let PoolParams { order, limit, floor_rx, floor_tx, high, dma } = params;
+        let PoolParams { order, limit, floor_rx, floor_tx, high, dma, name } = params;
         if order > MAX_ORDER {
             return Err(PoolError::Order(order));
         }
@@ -66,15 +73,21 @@ impl PagePool {
         let floors = floor_rx > 0 || floor_tx > 0;
         let high_wanted = high;
         let high = high_wanted.unwrap_or(blocks).min(blocks);
+        let trace = Trace::of(zone, &name);
+        let owner = || Owner::register(Recycle { trace });
+        let rx = owner()?;
+        let name = if name.is_empty() { format!("pool {}", rx.id()) } else { name };
         Ok(Self {
             cache: Vec::with_capacity(blocks + REFILL),
-            room: high,
-            floors,
-            rx: Owner::register(Recycle)?,
-            tx: if floors { Some(Owner::register(Recycle)?) } else { None },
+            room: if trace.is_some() { 0 } else { high },
+            careful: floors || trace.is_some(),
+            rx,
+            tx: if floors { Some(owner()?) } else { None },
             high,
             high_wanted,
             zone: zone.clone(),
+            trace,
+            name,
             mixed: false,
             limits: Limits { order, limit: limit as u64, floor_rx: floor_rx as u64, floor_tx: floor_tx as u64 },
             dma,
@@ -88,27 +101,49 @@ impl PagePool {
     #[inline]
     pub fn alloc(&mut self, direction: Direction) -> Option<Page> {
         oldest_first(&mut self.cache, 1);
-        if self.floors {
-            return self.alloc_above_floors(direction);
+        if self.careful {
+            return self.alloc_carefully(direction);
         }
         let page = self.take()?;
         Some(self.rx.bind(page))
     }
 
     #[inline(never)]
-    fn alloc_above_floors(&mut self, direction: Direction) -> Option<Page> {
+    fn alloc_carefully(&mut self, direction: Direction) -> Option<Page> {
         if self.allowed(direction, 1) == 0 {
             self.stats.alloc_failed += 1;
             return None;
         }
         let page = self.take()?;
-        Some(self.owner(direction).bind(page))
+        let page = self.owner(direction).bind(page);
+        if let Some(trace) = &self.trace {
+            trace.gave_out(slice::from_ref(&page));
+        }
+        Some(page)
     }
 
     /// Moves up to `count` pages to the end of `out` and tells how many.
     #[inline]
     pub fn alloc_bulk(&mut self, direction: Direction, count: usize, out: &mut Vec<Page>) -> usize {
-        let wanted = if self.floors { self.allowed(direction, count) } else { count };
+        if self.careful {
+            return self.alloc_bulk_carefully(direction, count, out);
+        }
+        self.alloc_up_to(count, direction, count, out)
+    }
+
+    #[inline(never)]
+    fn alloc_bulk_carefully(&mut self, direction: Direction, count: usize, out: &mut Vec<Page>) -> usize {
+        let (wanted, before) = (self.allowed(direction, count), out.len());
+        let got = self.alloc_up_to(wanted, direction, count, out);
+        if let Some(trace) = &self.trace {
+            trace.gave_out(&out[before..]);
+        }
+        got
+    }
+
+    /// Of the `count` pages that are asked for, the `wanted` that may be had.
+    #[inline]
+    fn alloc_up_to(&mut self, wanted: usize, direction: Direction, count: usize, out: &mut Vec<Page>) -> usize {
         let before = out.len();
         loop {
             let left = wanted - (out.len() - before);
@@ -153,7 +188,7 @@ impl PagePool {
             self.unbind_others(pages);
         }
         if self.cache.len() > self.room {
-            self.tidy(before);
+            self.tidy_returned(before);
         }
     }
 
@@ -229,6 +264,9 @@ impl PagePool {
         self.cache.reserve(blocks + REFILL); // it does not grow while packets pass
         self.high = self.high_wanted.unwrap_or(blocks).min(blocks);
         self.room = 0;
+        if let Some(trace) = &mut self.trace {
+            trace.sampling = Sampling::ALL; // of both zones: their pages know
+        }
         Ok(())
     }
 
@@ -329,6 +367,9 @@ impl PagePool {
 
     #[cold]
     fn keep_or_let_go(&mut self, page: FrozenPage) {
+        if let Some(trace) = &self.trace {
+            trace.got_back(slice::from_ref(&page));
+        }
         if self.mixed && page.region_id() != self.zone.id() {
             self.stats.alloc_waive += 1;
             self.let_go(page);
@@ -436,6 +477,14 @@ impl PagePool {
         }
     }
 
+    /// The same for what the owner has put there.
+    fn tidy_returned(&mut self, start: usize) {
+        if let Some(trace) = &self.trace {
+            trace.got_back(&self.cache[start..]);
+        }
+        self.tidy(start);
+    }
+
     /// Lets those pages from `start` on go that are not of the current zone.
     fn waive_from(&mut self, start: usize) {
         let home: RegionId = self.zone.id();
@@ -478,11 +527,24 @@ impl PagePool {
     }
 }
 
+impl PagePool {
+    /// Pages are out, and the pool goes.
+    #[cold]
+    fn leave(&self) {
+        let owners = std::iter::once(&self.rx).chain(&self.tx).map(|owner| (owner.id(), owner.watch())).collect();
+        let (id, name, zone) = (self.id(), self.name.clone(), self.zone.downgrade());
+        stalled::leave(Left { id, name, owners, zone, since: Instant::now() });
+    }
+}
+
 impl Drop for PagePool {
     /// Destroy: what is at home goes to the zone; the rest is unmapped where it is, while the device is still there, and goes to the zone when it is dropped.
     fn drop(&mut self) {
         self.frag = None;
         self.shrink(0);
+        if self.outstanding() > 0 {
+            self.leave();
+        }
         self.dma = None; // before the owners go: from then on what comes back is the zone's, and so anybody's
     }
 }

@@ -10,8 +10,12 @@
 //! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it. What is larger than a page goes on in [fragments](MAX_FRAGS).
 
 mod frags;
+#[cfg(feature = "bytes")]
+mod packet_bytes;
 
 pub use frags::{IntoParts, MAX_FRAGS};
+#[cfg(feature = "bytes")]
+pub use packet_bytes::PacketBytes;
 
 use std::fmt;
 use std::ops::Range;

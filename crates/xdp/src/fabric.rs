@@ -3,13 +3,14 @@
 use crate::action::PortId;
 use crate::control::Control;
 use crate::device::Device;
+use crate::follow::{FollowDevice, FollowHost, Trail};
 use crate::idle::Idle;
 use crate::redirect::{BulkQueue, HANDOVER, Host, Route};
 use crate::revive::{Port, Revival, Revive};
 use crate::stats::WorkerStats;
 use crate::worker::{BUDGET, Worker};
 use waterwheel_page_pool::PagePool;
-use waterwheel_page_pool::mm::ptr_ring;
+use waterwheel_page_pool::mm::{Holder, ptr_ring};
 
 /// Most ports of one worker.
 pub const MAX_PORTS: usize = 64;
@@ -74,7 +75,7 @@ impl Fabric {
         }
         let id = PortId(self.ports);
         self.ports += 1;
-        seed.ports.push(Port::new(id, device));
+        seed.ports.push(Port::new(id, FollowDevice::around(device, &pool)));
         seed.pools.push(pool);
         Ok(id)
     }
@@ -83,8 +84,9 @@ impl Fabric {
     ///
     /// A source that is [paced](Self::pace) by the port waits as long.
     pub fn revive(&mut self, port: PortId, reviver: Box<dyn Revive>) {
-        if let Some(port) = self.workers.iter_mut().flat_map(|seed| &mut seed.ports).find(|it| it.id == port) {
-            port.revival = Some(Revival::new(reviver));
+        let mut ports = self.workers.iter_mut().flat_map(|seed| seed.ports.iter_mut().zip(&seed.pools));
+        if let Some((port, pool)) = ports.find(|(it, _)| it.id == port) {
+            port.revival = Some(Revival::new(FollowDevice::around_next(reviver, pool)));
         }
     }
 
@@ -123,7 +125,8 @@ impl Fabric {
     }
 
     /// The workers, one for each thread.
-    pub fn build(self) -> Result<Vec<Worker>, FabricError> {
+    pub fn build(mut self) -> Result<Vec<Worker>, FabricError> {
+        let mut trails = self.trails();
         let control = Control::new(self.workers.len())?;
         let (budget, idle, ports) = (self.budget, self.idle, self.ports);
         let place = |id: PortId, seeds: &[Seed]| {
@@ -163,8 +166,28 @@ impl Fabric {
             control: control.clone(),
             stats: WorkerStats::default(),
             retired: false,
+            trail: trails[index].take(),
         });
         Ok(workers.collect())
+    }
+
+    /// Where pages are followed: how each worker goes on. Hosts are asked to say so, too.
+    fn trails(&mut self) -> Vec<Option<Trail>> {
+        let followed = self.workers.iter().flat_map(|seed| &seed.pools).filter_map(PagePool::sampling);
+        let Some(sampling) = followed.min_by_key(|sampling| sampling.n()) else {
+            return vec![None; self.workers.len()];
+        };
+        self.workers.iter_mut().for_each(|seed| seed.host = seed.host.take().map(FollowHost::around));
+        let trail = |worker: usize| {
+            let mut others = vec![None; usize::from(self.ports)];
+            for (_, seed) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {
+                for port in &seed.ports {
+                    others[usize::from(port.id.0)] = Some(Holder::named(port.device.name()));
+                }
+            }
+            others.iter().any(Option::is_some).then_some(Trail { sampling, others })
+        };
+        (0..self.workers.len()).map(trail).collect()
     }
 }
 

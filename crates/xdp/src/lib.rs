@@ -13,6 +13,7 @@ mod device;
 mod drops;
 mod event;
 mod fabric;
+mod follow;
 mod homes;
 mod idle;
 mod poll;
@@ -26,11 +27,14 @@ mod worker;
 pub mod wrap;
 
 pub use action::{Action, PortId};
+#[cfg(feature = "bytes")]
+pub use buff::PacketBytes;
 pub use buff::{AdjustError, HEADROOM, IntoParts, MAX_FRAGS, XdpBuff, XdpFrame};
 pub use control::{Control, Snapshot};
 pub use device::{BorrowedFd, Capabilities, Device, Health, MAX_FDS, Traffic, Wait};
 pub use drops::{DropReason, Drops};
 pub use fabric::{Fabric, FabricError, MAX_PORTS};
+pub use follow::PortHolders;
 pub use homes::Homes;
 pub use idle::Idle;
 pub use program::{Context, Program};

@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::device::{BorrowedFd, Health, Wait};
 use crate::drops::DropReason;
 use crate::event::LONGEST_SLEEP;
+use crate::follow::{FollowProgram, Trail};
 use crate::homes::Homes;
 use crate::idle::Idle;
 use crate::program::Program;
@@ -49,12 +50,21 @@ pub struct Worker {
     pub(crate) control: Control,
     pub(crate) stats: WorkerStats,
     pub(crate) retired: bool,
+    /// Pages are followed, and may go to other workers.
+    pub(crate) trail: Option<Trail>,
 }
 
 impl Worker {
     /// Polls until it is [stopped](Control::stop), the limit is reached, or no source has anything left; then sends what is in flight. Pins the calling thread to the
     /// worker's CPU, if it has one.
     pub fn run(&mut self, program: &mut dyn Program) {
+        match self.trail.clone() {
+            Some(trail) => self.turn(&mut FollowProgram { inner: program, trail }),
+            None => self.turn(program),
+        }
+    }
+
+    fn turn(&mut self, program: &mut dyn Program) {
         if let Some(cpu) = self.cpu {
             let _ = cpu::pin_to(cpu); // a CPU that was taken away meanwhile is no reason to stop
         }

@@ -180,6 +180,9 @@ pub(super) fn finish(actor: &Actor, books: &Books, mut report: Report, started: 
         if !found.is_whole() {
             actor.report(Broken::Pages { zone: zone.node(), account: found });
         }
+        if let Some(held) = zone.holders(None).first() {
+            actor.report(Broken::History(held.to_string()));
+        }
         add(&mut both, &found);
     }
     (report.event, report.pages) = ("total", both);

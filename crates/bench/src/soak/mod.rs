@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
-use waterwheel_mm::{PageAccount, RegionError, Zone, ZoneParams};
+use waterwheel_mm::{PageAccount, RegionError, Sampling, Zone, ZoneParams};
 use waterwheel_xdp::Drops;
 
 /// Most polling threads.
@@ -112,6 +112,7 @@ pub fn run(options: &Options, stop: &AtomicBool, output: &mut dyn FnMut(&Report)
         Zone::new(&ZoneParams { pages: PAGES + PAGES_PER_THREAD * threads, node: Some(node), ..ZoneParams::default() })
     };
     let zones = [zone(0)?, zone(1)?];
+    zones[1].trace(Sampling::one_in(4).unwrap_or(Sampling::ALL)).map_err(|error| Error::Setup(error.to_string()))?;
     let (inboxes, ends): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(INBOX)).unzip();
     let stage = Arc::new(Stage::new(seed, plant, zones, inboxes));
     let crews = (0..threads).map(|i| Crew::new(Actor::new(&stage, format!("worker {i}"))));

@@ -26,6 +26,7 @@ pub(super) fn pool(actor: &Arc<Actor>, dice: &mut SplitMix64) -> Result<PagePool
         floor_tx: floor_tx >> order,
         high,
         dma,
+        name: String::new(),
     };
     match PagePool::new(zone, params) {
         Err(PoolError::Dma(_)) => {

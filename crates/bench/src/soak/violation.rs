@@ -62,6 +62,8 @@ pub enum Broken {
     },
     /// A page was mapped twice for a device, unmapped without having been mapped, or still mapped when its pool was gone.
     Mapping(String),
+    /// All pages are free, and by its history one is still with somebody.
+    History(String),
     /// A thread panicked; its message is on standard error.
     Panic,
 }
@@ -72,7 +74,9 @@ impl Broken {
         match self {
             Broken::Pages { account, .. } => account.conflicts == 0,
             Broken::Pool { .. } => true,
-            Broken::Bytes { .. } | Broken::Packets { .. } | Broken::Mapping(_) | Broken::Panic => false,
+            Broken::Bytes { .. } | Broken::Packets { .. } | Broken::Mapping(_) | Broken::History(_) | Broken::Panic => {
+                false
+            }
         }
     }
 }
@@ -105,6 +109,7 @@ impl fmt::Display for Violation {
                 write!(f, "packets lost: {received} were received, {accounted} sent, passed on or dropped for a reason")
             }
             Broken::Mapping(what) => write!(f, "device mappings: {what}"),
+            Broken::History(held) => write!(f, "all pages are free, and this is said of them: {held}"),
             Broken::Panic => f.write_str("a thread panicked"),
         }?;
         write!(f, "; seed {seed}, {actor}, step {step}")

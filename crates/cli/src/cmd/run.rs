@@ -6,7 +6,7 @@ use crate::config::Plan;
 use crate::engine::{Engine, Outcome};
 use crate::failure::{Class, Failure};
 use crate::preflight;
-use crate::report::text::account;
+use crate::report::text::{account, held};
 use crate::report::{Output, Reporter, Total, notice};
 use crate::signals::Signals;
 
@@ -24,12 +24,17 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
     let seconds = reporter.elapsed().as_secs_f64();
     let asked = signals.asked();
+    let holders = engine.holders(); // before the devices give theirs back
     engine.stop();
-    let Outcome { snapshot, pages, failed } = engine.finish()?;
+    let Outcome { snapshot, pages, failed, stalled } = engine.finish()?;
 
     // The devices are closed and the pages counted, whatever became of the output.
-    let total = Total { seconds, snapshot, pages };
+    let total = Total { seconds, snapshot, pages, holders };
     let shown = shown.and_then(|()| reporter.total(&total)).map_err(|error| Failure::output(&error));
+    for pool in &stalled {
+        let way_out = if pool.sampling.is_none() { " (--trace-pages)" } else { "" };
+        notice(&format!("{pool}{way_out}"));
+    }
     if pages.leaked > 0 {
         let message = format!("pages leaked: {}: please report this, with the command", account(&pages));
         return Err(Failure::new(Class::Leak, message));
@@ -46,6 +51,14 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 /// How often devices are looked at, however long the interval of the reports is.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The answer to SIGUSR1.
+fn who_has_pages(engine: &Engine, reporter: &mut Reporter) {
+    match engine.holders() {
+        Some(holders) => held(&holders).iter().for_each(|line| reporter.notice(line)),
+        None => reporter.notice("who has pages is not known: start it with --trace-pages"),
+    }
+}
+
 /// Shows intervals until there is a reason to end.
 fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {
     let started = engine.started();
@@ -59,6 +72,9 @@ fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mu
             reporter.notice(&message);
         }
         signals.sleep_until(next.min(look).min(deadline));
+        if signals.who_asked() {
+            who_has_pages(engine, reporter);
+        }
         let now = Instant::now();
         if signals.asked() || engine.is_finished() || now >= deadline {
             return Ok(());

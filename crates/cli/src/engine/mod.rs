@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use waterwheel_prog::{Discard, Forward, Reflect};
 use waterwheel_xdp::mm::{Users, cpu};
+use waterwheel_xdp::page_pool::{Stalled, stalled};
 use waterwheel_xdp::{Account, Control, Fabric, PagePool, PoolParams, PortId, Program, Worker, WorkerStats, Zone};
 
 use crate::args::OnDeviceLoss;
 use crate::config::{Fate, Plan};
 use crate::failure::{Class, Failure};
 use crate::report::Snapshot;
-use crate::report::snapshot::Pages;
+use crate::report::snapshot::{Holders, Pages};
 use crate::signals::Waker;
 use layout::Layout;
 use losses::Losses;
@@ -48,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) pages: Pages,
     /// Devices that failed while running and are not back, with the reason.
     pub(crate) failed: Vec<String>,
+    /// Pools of which pages are still out, with their holders.
+    pub(crate) stalled: Vec<Stalled>,
 }
 
 impl Engine {
@@ -70,7 +73,8 @@ impl Engine {
             if !device.mode.is_empty() {
                 notices.push(format!("{}: {}", device.device.name(), device.mode));
             }
-            let params = PoolParams { limit: layout.limits[queue], dma: device.dma, ..PoolParams::default() };
+            let name = device.device.name().to_owned();
+            let params = PoolParams { limit: layout.limits[queue], dma: device.dma, name, ..PoolParams::default() };
             let pool = PagePool::new(&zone, params).map_err(|error| Failure::new(Class::Config, error))?;
             let worker = layout.worker_of[queue];
             let port = fabric.add(worker, device.device, pool).map_err(|error| Failure::new(Class::Config, error))?;
@@ -132,6 +136,11 @@ impl Engine {
         stats::snapshot(&workers)
     }
 
+    /// Who has pages now, where they are followed.
+    pub(crate) fn holders(&self) -> Option<Holders> {
+        self.zone.sampling().map(|sampling| Holders { sampling, held: self.zone.holders(None) })
+    }
+
     /// What the operator should hear, in the order it happened; each is said once.
     pub(crate) fn notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
@@ -168,7 +177,8 @@ impl Engine {
             let message = format!("{} pages are held twice: please report this, with the command", account.conflicts);
             return Err(Failure::new(Class::Leak, message));
         }
-        Ok(Outcome { snapshot: stats::snapshot(&stats), pages: stats::pages(&account), failed: losses::failed(&stats) })
+        let (snapshot, pages) = (stats::snapshot(&stats), stats::pages(&account));
+        Ok(Outcome { snapshot, pages, failed: losses::failed(&stats), stalled: stalled() })
     }
 
     fn note_losses(&mut self, workers: &[WorkerStats]) {

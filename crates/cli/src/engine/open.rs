@@ -237,7 +237,11 @@ pub(super) fn zone(plan: &Plan, layout: &Layout) -> Result<Zone, Failure> {
         args::HugePages::Never => HugePages::Never,
     };
     let params = ZoneParams { pages: layout.pages, huge_pages, ..ZoneParams::default() };
-    Zone::new(&params).map_err(|error| Failure::new(Class::Config, error))
+    let zone = Zone::new(&params).map_err(|error| Failure::new(Class::Config, error))?;
+    if let Some(sampling) = plan.trace_pages {
+        zone.trace(sampling).map_err(|error| Failure::new(Class::Other, error))?;
+    }
+    Ok(zone)
 }
 
 /// Opens one device.

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use waterwheel_xdp::mm::Held;
 
-use super::snapshot::{Actions, Counters, Device, Pages, Pool, Rates, Snapshot, Total};
+use super::snapshot::{Actions, Counters, Device, Holders, Pages, Pool, Rates, Snapshot, Total};
 
 #[derive(Serialize)]
 struct Interval<'a> {
@@ -40,6 +41,39 @@ struct Totals<'a> {
     dma_maps: u64,
     devices: &'a [Device],
     pool: Pool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_pages: Option<Traced>,
+}
+
+/// Who had pages when the end was asked for.
+#[derive(Serialize)]
+struct Traced {
+    /// One page in so many was followed, and `pages` scaled by it.
+    one_in: u32,
+    holders: Vec<Holder>,
+}
+
+#[derive(Serialize)]
+struct Holder {
+    holder: String,
+    /// What happened to the pages last.
+    event: &'static str,
+    pages: u64,
+    seen: u64,
+    oldest_ms: u64,
+}
+
+impl Traced {
+    fn of(holders: &Holders) -> Self {
+        let holder = |held: &Held| Holder {
+            holder: held.holder.to_string(),
+            event: held.event.as_str(),
+            pages: held.pages,
+            seen: held.seen,
+            oldest_ms: u64::try_from(held.oldest.as_millis()).unwrap_or(u64::MAX),
+        };
+        Self { one_in: holders.sampling.n(), holders: holders.held.iter().map(holder).collect() }
+    }
 }
 
 /// Writes what happened since `before`.
@@ -84,6 +118,7 @@ pub(crate) fn total(out: &mut impl Write, total: &Total) -> io::Result<()> {
         dma_maps: snapshot.dma_maps,
         devices: &snapshot.devices,
         pool: snapshot.pool,
+        trace_pages: total.holders.as_ref().map(Traced::of),
     };
     line(out, &object)
 }
@@ -133,7 +168,7 @@ mod tests {
     fn the_total_has_the_promised_keys_in_order() {
         let mut text = Vec::new();
         let pages = Pages { total: 10, free: 9, leaked: 1, ..Pages::default() };
-        total(&mut text, &Total { seconds: 2.0, snapshot: now(), pages }).expect("writing to memory");
+        total(&mut text, &Total { seconds: 2.0, snapshot: now(), pages, holders: None }).expect("writing to memory");
         let text = String::from_utf8(text).expect("UTF-8");
         let head = "{\"event\":\"total\",\"seconds\":2.0,\"rx_packets\":3000000,\"tx_packets\":2000000,\"rx_bytes\":192000000,\
                     \"tx_bytes\":128000000,\"actions\":{\"drop\":0,\"tx\":0,\"redirect\":3000000,\"pass\":0,\"aborted\":0},\

@@ -1,6 +1,7 @@
 //! What the packet loop has done so far: the numbers that every way of reporting shows.
 
 use serde::Serialize;
+use waterwheel_xdp::mm::{Held, Sampling};
 
 /// All counters at one moment, counted from the start of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -136,6 +137,13 @@ pub(crate) struct Pages {
     pub(crate) leaked: u64,
 }
 
+/// Who has pages, of those that are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holders {
+    pub(crate) sampling: Sampling,
+    pub(crate) held: Vec<Held>,
+}
+
 /// The whole run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Total {
@@ -143,6 +151,8 @@ pub(crate) struct Total {
     pub(crate) seconds: f64,
     pub(crate) snapshot: Snapshot,
     pub(crate) pages: Pages,
+    /// When the end was asked for.
+    pub(crate) holders: Option<Holders>,
 }
 
 impl Total {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::snapshot::{Counters, Device, Pages, Rates, Snapshot, Total, per_second};
+use super::snapshot::{Counters, Device, Holders, Pages, Rates, Snapshot, Total, per_second};
 use crate::units::si;
 
 /// One line for what happened since `before`.
@@ -29,7 +29,7 @@ pub(crate) fn interval(before: &Snapshot, now: &Snapshot, dt: f64, seconds: f64)
 
 /// The end of the run.
 pub(crate) fn total(title: &str, total: &Total) -> String {
-    let Total { seconds, snapshot, pages } = total;
+    let Total { seconds, snapshot, pages, holders } = total;
     let mut text = format!("waterwheel {title}   {seconds:.3} s, {:.3} Mpps\n", total.mpps());
     let digits = snapshot.rx_packets.max(snapshot.tx_packets).to_string().len().max(1);
     let byte_digits = snapshot.rx_bytes.max(snapshot.tx_bytes).to_string().len().max(1);
@@ -64,8 +64,23 @@ pub(crate) fn total(title: &str, total: &Total) -> String {
         "  pool       from the cache {}, failed {}; recycled: cached {}, ring {}; from the zone {}; dma maps {}",
         pool.alloc_fast, pool.alloc_failed, pool.recycle_cached, pool.recycle_ring, pool.hold, snapshot.dma_maps
     );
+    for line in holders.iter().flat_map(held) {
+        let _ = writeln!(text, "  held       {line}");
+    }
     let _ = writeln!(text, "  pages      {}", account(pages));
     text
+}
+
+/// Who has pages, a line for each holder, and how that is known.
+pub(crate) fn held(holders: &Holders) -> Vec<String> {
+    let mut lines: Vec<String> = holders.held.iter().map(ToString::to_string).collect();
+    match holders.sampling.n() {
+        1 if lines.is_empty() => lines.push("no page is out".to_owned()),
+        1 => {}
+        n if lines.is_empty() => lines.push(format!("none of the pages that are followed (1 in {n}) is out")),
+        n => lines.push(format!("(estimated from 1 page in {n})")),
+    }
+    lines
 }
 
 /// The page account in one line: what is not free is named.
@@ -121,7 +136,7 @@ mod tests {
     #[test]
     fn the_total_accounts_for_every_page() {
         let pages = Pages { total: 10, free: 8, quarantined: 1, leaked: 1, ..Pages::default() };
-        let text = total("drop gen:", &Total { seconds: 2.0, snapshot: now(), pages });
+        let text = total("drop gen:", &Total { seconds: 2.0, snapshot: now(), pages, holders: None });
         let expected = "\
 waterwheel drop gen:   2.000 s, 1.500 Mpps
   received   3000000 packets  192000000 bytes    1.500 Mpps  768.000 Mbit/s

@@ -1,8 +1,7 @@
 //! Who did what, in few bits, and the report that names them.
 
-use crate::sync::{Mutex, global, local, lock};
+use crate::names::{thread, thread_name};
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -23,41 +22,6 @@ const THREAD_SHIFT: u32 = 32;
 const OWNER_SHIFT: u32 = 52;
 const THREADS: usize = 1 << (OWNER_SHIFT - THREAD_SHIFT);
 const _: () = assert!(crate::MAX_OWNERS < 1 << (64 - OWNER_SHIFT));
-
-global! {
-    // Names of threads, by their numbers; number 0 is no thread. They stay when the threads have ended.
-    static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-}
-local! {
-    // The number of this thread; 0 before it is asked for the first time. It needs no destructor, so it is there as long as the thread is.
-    static THREAD: Cell<usize> = Cell::new(0);
-}
-
-fn thread() -> usize {
-    let known = THREAD.get();
-    if known != 0 {
-        return known;
-    }
-    let tid = rustix::thread::gettid().as_raw_nonzero();
-    let name = match std::thread::current().name() {
-        Some(name) => format!("thread \"{name}\" (tid {tid})"),
-        None => format!("a thread without a name (tid {tid})"),
-    };
-    let mut names = lock(&NAMES);
-    if names.is_empty() {
-        names.push("an unknown thread".to_owned());
-    }
-    let number = if names.len() < THREADS { names.len() } else { 0 }; // after a million threads
-    if number != 0 {
-        names.push(name);
-        THREAD.set(number);
-    }
-    number
-}
-
-fn thread_name(number: usize) -> String {
-    lock(&NAMES).get(number).cloned().unwrap_or_default()
-}
 
 /// Milliseconds since the first time that it was asked, and one.
 fn clock() -> u32 {

@@ -20,6 +20,8 @@ macro_rules! delegate {
     (@ shutdown) => { fn shutdown(&mut self, homes: &mut $crate::Homes<'_>) { self.inner.shutdown(homes); } };
 }
 
+pub(crate) use delegate;
+
 mod count;
 mod fault;
 mod trace;
