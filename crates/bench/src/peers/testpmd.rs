@@ -140,7 +140,7 @@ impl Testpmd {
     }
 
     /// Lets it forward for a while: what it did between two readings.
-    fn interval(&mut self, clock: Clock) -> Result<Lap, String> {
+    pub(crate) fn interval(&mut self, clock: Clock) -> Result<Lap, String> {
         self.forward()?;
         sleep(RUN_UP);
         let (begin, before) = (clock.now(), self.packets(PATIENCE)?);

@@ -5,6 +5,7 @@ mod baseline;
 mod instructions;
 mod iova;
 mod latency;
+mod memif;
 mod page_bench01;
 mod page_bench02;
 mod page_bench03;
@@ -16,6 +17,8 @@ mod pinning;
 mod recycle;
 mod rings;
 mod setup;
+mod station;
+mod usage;
 pub(crate) mod xdp;
 
 use crate::harness::Program;
@@ -35,6 +38,7 @@ pub fn programs() -> Vec<Program> {
         xdp::tx_program(),
         xdp::redirect_program(),
         af_xdp::program(),
+        memif::program(),
         latency::program(),
         recycle::program(),
         pinning::program(),

@@ -1,19 +1,19 @@
 //! `af_xdp_forward`: packets from one interface to another, through AF_XDP sockets.
 
-mod forwarder;
 mod rig;
-mod usage;
 
 use crate::event::Side;
 use crate::harness::{Case, Group, Interrupted, Program};
 use crate::peers::testpmd;
-use forwarder::Forwarder;
-use rig::{Reading, Rig};
+use crate::programs::station::Station;
+use crate::programs::usage::{Task, Usage};
+use rig::{Reading, Rig, Road};
 use std::cell::RefCell;
+use std::error::Error;
 use std::rc::Rc;
-use usage::{Task, Usage};
-use waterwheel_dev::af_xdp::{AfXdpParams, BusyPoll, ZeroCopy};
-use waterwheel_xdp::mm::Backing;
+use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, BusyPoll, ZeroCopy};
+use waterwheel_xdp::mm::{Backing, ZoneParams};
+use waterwheel_xdp::{Fabric, PagePool, PoolParams, Worker, Zone};
 
 /// As ours is called in the rows.
 const OURS: &str = "forward";
@@ -73,6 +73,9 @@ fn forward(group: &mut Group<'_, '_>, busy: Option<u32>) -> Result<(), Interrupt
     Ok(())
 }
 
+/// Pages of a pool beyond those that its rings hold: batches, spare pages.
+const UNDER_WAY: usize = 512;
+
 /// What both contenders of a case need.
 struct Bench {
     rig: Rc<Rig>,
@@ -84,7 +87,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn ours(&self, group: &mut Group<'_, '_>) -> Result<(Rc<Forwarder>, Shared), String> {
+    fn ours(&self, group: &mut Group<'_, '_>) -> Result<(Rc<Station>, Shared), String> {
         let busy_poll = self.busy.map(|budget| BusyPoll { micros: BUSY_MICROS, budget });
         let params = AfXdpParams { zero_copy: ZeroCopy::Never, busy_poll, ..AfXdpParams::default() };
         let work = format!(
@@ -95,8 +98,8 @@ impl Bench {
             self.busy_text()
         );
         let road = self.rig.road("ours")?;
-        let setup = forwarder::Setup { params, budget: BURST, cpu: self.forwarding };
-        let forwarder = Rc::new(Forwarder::start(self.rig.namespace(), &road, &setup)?);
+        let open = || self.rig.namespace().run(|| open(&road, &params, BURST).map_err(|error| error.to_string()));
+        let forwarder = Rc::new(Station::start(self.forwarding, || Ok(open()?))?);
         let work = format!("{work}; {}", forwarder.backing);
         let (rig, runs) = (self.rig.clone(), forwarder.clone());
         let flood = move || {
@@ -190,11 +193,26 @@ fn contend(
 }
 
 /// Ends our forwarder, and says so if a page is missing.
-fn settle(group: &mut Group<'_, '_>, forwarder: Rc<Forwarder>) {
-    let outcome = Rc::into_inner(forwarder).and_then(Forwarder::close);
+fn settle(group: &mut Group<'_, '_>, forwarder: Rc<Station>) {
+    let outcome = Rc::into_inner(forwarder).and_then(Station::close);
     if outcome.as_ref().is_none_or(|(_, account)| !account.is_whole()) {
         group.note(&format!("the page account does not close, do not trust these figures: {outcome:?}"));
     }
+}
+
+/// A worker as the binary makes one for `forward`, which spins.
+fn open(road: &Road, params: &AfXdpParams, budget: usize) -> Result<(Zone, Worker), Box<dyn Error>> {
+    let params = [&road.input, &road.output].map(|iface| AfXdpParams { iface: iface.clone(), ..params.clone() });
+    let rings = |params: &AfXdpParams| (params.fill_ring + params.rx_ring + params.tx_ring) as usize;
+    let limit = params.iter().map(rings).max().unwrap_or(0) + UNDER_WAY;
+    let zone = Zone::new(&ZoneParams::pages(params.len() * limit))?;
+    let mut fabric = Fabric::new(1);
+    fabric.budget(budget);
+    for params in &params {
+        let pool = PagePool::new(&zone, PoolParams { limit, ..PoolParams::default() })?;
+        fabric.add(0, Box::new(AfXdp::open(&zone, params)?), pool)?;
+    }
+    Ok((zone, fabric.build()?.remove(0)))
 }
 
 #[cfg(test)]

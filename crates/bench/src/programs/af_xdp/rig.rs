@@ -8,9 +8,9 @@
 //!
 //! Live frames cost less than a forwarder's packets, so that it never waits for them.
 
-use super::usage::{Task, Usage};
 use crate::harness::{Clock, Lap};
 use crate::peers::kernel::{self, Counters, Namespace, program, sys, veth};
+use crate::programs::usage::{Task, Usage};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use waterwheel_mm::cpu;
 
 /// A rig with our forwarder, if there is root and a second CPU. Without root the test fails by name, or, with `WATERWHEEL_SKIP_ROOT=1`, says that it was left out.
-fn rig(test: &str, busy_poll: Option<BusyPoll>) -> Option<(Rig, rig::Road, Forwarder)> {
+fn rig(test: &str, busy_poll: Option<BusyPoll>) -> Option<(Rig, rig::Road, Station)> {
     let cpus = cpu::allowed_cpus();
     if !rustix::process::geteuid().is_root() || cpus.len() < 2 {
         assert!(
@@ -19,8 +19,8 @@ fn rig(test: &str, busy_poll: Option<BusyPoll>) -> Option<(Rig, rig::Road, Forwa
     let rig = Rig::set(cpus[1], Clock::new()).expect("a namespace");
     let road = rig.road("test").expect("two veth pairs");
     let params = AfXdpParams { zero_copy: ZeroCopy::Never, busy_poll, ..AfXdpParams::default() };
-    let setup = forwarder::Setup { params, budget: BURST, cpu: cpus[0] };
-    let forwarder = Forwarder::start(rig.namespace(), &road, &setup).expect("two devices");
+    let open = || rig.namespace().run(|| open(&road, &params, BURST).map_err(|error| error.to_string()));
+    let forwarder = Station::start(cpus[0], || Ok(open()?)).expect("two devices");
     Some((rig, road, forwarder))
 }
 

@@ -8,11 +8,11 @@ const TICK: f64 = 1e7;
 
 /// CPU time, nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// In its own code.
-    pub(super) user: f64,
+    pub(crate) user: f64,
     /// In the kernel, on its behalf.
-    pub(super) system: f64,
+    pub(crate) system: f64,
 }
 
 impl Sub for Usage {
@@ -31,20 +31,20 @@ impl AddAssign for Usage {
 }
 
 /// A process, or a thread of ours.
-pub(super) struct Task(String);
+pub(crate) struct Task(String);
 
 impl Task {
-    pub(super) fn process(pid: u32) -> Self {
+    pub(crate) fn process(pid: u32) -> Self {
         Self(format!("/proc/{pid}/stat"))
     }
 
     /// The thread that calls this.
-    pub(super) fn this_thread() -> Self {
+    pub(crate) fn this_thread() -> Self {
         Self(format!("/proc/self/task/{}/stat", rustix::thread::gettid()))
     }
 
     /// What it has cost so far. The kernel looks at ticks of its clock: of a tenth of a second this is a rough idea, of some seconds a good one.
-    pub(super) fn usage(&self) -> Result<Usage, String> {
+    pub(crate) fn usage(&self) -> Result<Usage, String> {
         let text = fs::read_to_string(&self.0).map_err(|error| format!("{}: {error}", self.0))?;
         usage(&text).ok_or_else(|| format!("{}: not as proc_pid_stat(5) has it: {text}", self.0))
     }
