@@ -14,6 +14,7 @@ mod mimalloc {
     }
 }
 
+pub(crate) mod relays;
 pub(crate) mod testpmd;
 
 use crate::harness::{Group, Lap};

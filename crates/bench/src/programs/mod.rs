@@ -15,6 +15,7 @@ mod page_pool_cross_cpu;
 mod page_pool_simple;
 mod pinning;
 mod recycle;
+pub(crate) mod relay;
 mod rings;
 mod setup;
 mod station;
@@ -40,6 +41,7 @@ pub fn programs() -> Vec<Program> {
         af_xdp::program(),
         memif::program(),
         latency::program(),
+        relay::program(),
         recycle::program(),
         pinning::program(),
         instructions::program(), // the last one: see harness/steps.rs

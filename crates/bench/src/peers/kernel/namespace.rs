@@ -3,7 +3,7 @@
 use super::sys;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// A network namespace without a name. It goes, and all that was made in it, with this and the last thread or process in it: also when ours is killed.
 pub(crate) struct Namespace(File);
@@ -15,6 +15,11 @@ impl Namespace {
             sys::leave_network().map_err(|errno| format!("a network namespace (needs CAP_SYS_ADMIN): {errno}"))?;
             File::open(OWN).map(Self).map_err(|error| format!("{OWN}: {error}"))
         })
+    }
+
+    /// A path by which other programs find it while this process lives.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
     /// Moves the calling thread into it.

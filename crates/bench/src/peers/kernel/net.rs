@@ -19,7 +19,7 @@ pub(crate) fn veth(near: &str, far: &str) -> Result<(u32, u32), String> {
 }
 
 /// Runs `ip`, which finds itself in the namespace of the thread that starts it.
-fn ip(words: &str) -> Result<(), String> {
+pub(crate) fn ip(words: &str) -> Result<(), String> {
     let output = Command::new("ip").args(words.split(' ')).output().map_err(|error| format!("ip: {error}"))?;
     if output.status.success() {
         return Ok(());
