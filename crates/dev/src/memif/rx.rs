@@ -77,7 +77,9 @@ impl Rx {
             if at == end {
                 break;
             }
-            self.prefetch(at.wrapping_add(AHEAD));
+            if end.wrapping_sub(at) > AHEAD {
+                self.prefetch(at.wrapping_add(AHEAD)); // not further: what is not there yet is being written
+            }
             match self.packet(at, end, pages, counts) {
                 Ok(Next::Packet(packet, next)) => {
                     batch.push(packet);

@@ -20,6 +20,13 @@ pub(super) struct Tx {
     news: bool,
 }
 
+/// Slots that are ours to fill: from `next` on, `room` of them.
+#[derive(Debug, Clone, Copy)]
+struct Free {
+    next: u16,
+    room: u16,
+}
+
 impl Tx {
     pub(super) fn new(mut end: End) -> Self {
         end.next = 0;
@@ -58,20 +65,28 @@ impl Tx {
         if usize::from(self.room) < frames.len() {
             self.room()?;
         }
-        for index in 0..self.room.min(AHEAD) {
-            self.prefetch(self.end.next.wrapping_add(index));
+        // In registers. What is stored to memory of ours, and loaded again as a wider word, would wait for the packets' stores before it, and these for cache lines of the other CPU:
+        // one packet after the other.
+        let (begin, mut free) = (self.end.next, Free { next: self.end.next, room: self.room });
+        for index in 0..free.room.min(AHEAD) {
+            self.prefetch(begin.wrapping_add(index));
         }
-        let begin = self.end.next;
         let mut result = Ok(());
         let mut done = 0;
         for frame in frames {
-            self.prefetch(self.end.next.wrapping_add(AHEAD));
-            let sent = if frame.has_frags() { self.put_parts(frame.parts()) } else { self.put(frame.data()) };
-            match sent {
-                Ok(true) => traffic.add(frame.total_len()),
-                Ok(false) if frame.total_len() < ETHERNET_HEADER => drops.add(DropReason::Malformed, 1),
-                Ok(false) if self.can_never_hold(frame.total_len()) => drops.add(DropReason::FrameTooLong, 1),
-                Ok(false) => break,
+            if free.room > AHEAD {
+                self.prefetch(free.next.wrapping_add(AHEAD));
+            }
+            let used =
+                if frame.has_frags() { self.put_parts(free, frame.parts()) } else { self.put(free, frame.data()) };
+            match used {
+                Ok(0) if frame.total_len() < ETHERNET_HEADER => drops.add(DropReason::Malformed, 1),
+                Ok(0) if self.can_never_hold(free.room, frame.total_len()) => drops.add(DropReason::FrameTooLong, 1),
+                Ok(0) => break,
+                Ok(slots) => {
+                    traffic.add(frame.total_len());
+                    free = Free { next: free.next.wrapping_add(slots), room: free.room - slots };
+                }
                 Err(fault) => {
                     result = Err(fault);
                     break;
@@ -79,35 +94,34 @@ impl Tx {
             }
             done += 1;
         }
-        if self.end.next != begin {
-            self.end.publish(self.end.next);
+        (self.end.next, self.room) = (free.next, free.room);
+        if free.next != begin {
+            self.end.publish(free.next);
             self.news = true;
         }
         result.map(|()| done)
     }
 
-    /// Copies one packet. False: it has no room, or is no packet.
+    /// Copies one packet, and tells how many slots it takes. None: it has no room, or is no packet.
     #[inline]
-    fn put(&mut self, packet: &[u8]) -> Result<bool, Fault> {
-        if self.room == 0 || packet.len() < ETHERNET_HEADER {
-            return Ok(false);
+    fn put(&self, free: Free, packet: &[u8]) -> Result<u16, Fault> {
+        if free.room == 0 || packet.len() < ETHERNET_HEADER {
+            return Ok(0);
         }
-        let buffer = self.end.buffer(self.end.next)?;
+        let buffer = self.end.buffer(free.next)?;
         if packet.len() > buffer.length as usize {
-            return self.put_parts(std::iter::once(packet));
+            return self.put_parts(free, std::iter::once(packet));
         }
         if !self.end.memory.write(buffer.region, buffer.offset.into(), packet) {
             return Err(Fault::Descriptor);
         }
-        self.describe(self.end.next, Desc { flags: 0, length: packet.len() as u32, ..buffer });
-        self.end.next = self.end.next.wrapping_add(1);
-        self.room -= 1;
-        Ok(true)
+        self.describe(free.next, Desc { flags: 0, length: packet.len() as u32, ..buffer });
+        Ok(1)
     }
 
     /// The same for a packet in several parts, or one that needs several buffers; they are filled one after the other.
     #[inline(never)]
-    fn put_parts<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> Result<bool, Fault> {
+    fn put_parts<'a>(&self, free: Free, parts: impl Iterator<Item = &'a [u8]>) -> Result<u16, Fault> {
         let mut total = 0;
         let mut used = 0u16;
         let mut buffer = Desc::default(); // a full one, as it were
@@ -117,12 +131,12 @@ impl Tx {
             while !part.is_empty() {
                 if filled == buffer.length {
                     if used > 0 {
-                        self.describe(self.end.next.wrapping_add(used - 1), Desc { flags: NEXT, ..buffer });
+                        self.describe(free.next.wrapping_add(used - 1), Desc { flags: NEXT, ..buffer });
                     }
-                    if used == self.room {
-                        return Ok(false); // nothing of it was published
+                    if used == free.room {
+                        return Ok(0); // nothing of it was published
                     }
-                    buffer = self.end.buffer(self.end.next.wrapping_add(used))?;
+                    buffer = self.end.buffer(free.next.wrapping_add(used))?;
                     (filled, used) = (0, used + 1);
                 }
                 let (here, behind) = part.split_at(part.len().min((buffer.length - filled) as usize));
@@ -134,12 +148,10 @@ impl Tx {
             }
         }
         if total < ETHERNET_HEADER {
-            return Ok(false);
+            return Ok(0);
         }
-        self.describe(self.end.next.wrapping_add(used - 1), Desc { flags: 0, length: filled, ..buffer });
-        self.end.next = self.end.next.wrapping_add(used);
-        self.room -= used;
-        Ok(true)
+        self.describe(free.next.wrapping_add(used - 1), Desc { flags: 0, length: filled, ..buffer });
+        Ok(used)
     }
 
     #[inline]
@@ -151,11 +163,11 @@ impl Tx {
     }
 
     /// Whether a packet of `len` bytes did not fit into the ring although it was empty.
-    fn can_never_hold(&self, len: usize) -> bool {
+    fn can_never_hold(&self, room: u16, len: usize) -> bool {
         let slots = self.end.ring.slots();
         match self.end.buffers {
             Buffers::Ours { .. } => len.div_ceil(BUFFER as usize) > slots.into(),
-            Buffers::Theirs => self.room == slots,
+            Buffers::Theirs => room == slots,
         }
     }
 
