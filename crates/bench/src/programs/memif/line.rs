@@ -116,9 +116,10 @@ impl Line {
         self.receiver.rest();
     }
 
-    /// Ends them.
+    /// Ends them; tells of the sender, and of the receiver.
     pub(super) fn close(self) -> [Option<Outcome>; 2] {
-        [self.sender.close(), self.receiver.close()]
+        let receiver = self.receiver.close(); // first: a client that trusts its peer waits until that has let go of the pages
+        [self.sender.close(), receiver]
     }
 }
 
