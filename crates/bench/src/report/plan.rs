@@ -142,6 +142,23 @@ pub(super) const TOPICS: &[Topic] = &[
         draws_counts: true,
     },
     Topic {
+        bench: "memif",
+        title: "From one process to another, through shared memory",
+        per: "per packet that arrives",
+        caption: "A CPU for each side. What a packet takes is mostly the way of its cache lines from one CPU to the other.",
+        series: &[("", Form::Bars)],
+        draws_counts: true,
+    },
+    Topic {
+        bench: "relay",
+        title: "What a TCP relay costs",
+        per: "CPU time per KiB",
+        caption: "Messages of 64 KiB through a veth and back. Received and sent in the same pages, in one system call for many; the kernel copies each byte in and out, which is most of \
+                  the time, except where pages are spliced inside of it.",
+        series: &[("", Form::Table(&["ns", "MB/s"]))],
+        draws_counts: true,
+    },
+    Topic {
         bench: "forward_latency",
         title: "How long a packet takes through forward",
         per: "per packet",

@@ -81,6 +81,12 @@ const fn peer(
     Goal { work, beside: peer, at, figure, reach, aim: Some(aim), with: &[] }
 }
 
+/// Our relay against another one: ahead of it.
+const fn relay(work: &'static str, at: &'static str, peer: &'static str) -> Goal {
+    let figure = Figure::Ratio { ours: "waterwheel relay", peer };
+    Goal { work, beside: peer, at, figure, reach: 1.0, aim: None, with: &[With::Count("MB/s")] }
+}
+
 /// Against the kernel's own code, which cannot run in this process, in LOCKed increments.
 const fn kernel(work: &'static str, at: &'static str, ours: &'static str, linux: &'static str, reach: f64) -> Goal {
     Goal { work, beside: linux, at, figure: Figure::Locked { ours }, reach, aim: None, with: &[] }
@@ -238,6 +244,14 @@ pub(super) const GOALS: &[Goal] = &[
     )
     .with(SPENT),
     peer("the same, busy polling", "af_xdp_forward/busy poll 64", "forward", TESTPMD, 0.9, 0.7).with(SPENT),
+    peer("memif to memif, copied, bursts of 32", "memif/batch 32", "copy", TESTPMD, 1.0, 0.7),
+    peer("the same, bursts of 64", "memif/batch 64", "copy", TESTPMD, 1.0, 0.7),
+    peer("memif to memif, the peer is trusted, bursts of 32", "memif/batch 32", "trust=peer", TESTPMD, 1.0, 0.7),
+    peer("the same, bursts of 64", "memif/batch 64", "trust=peer", TESTPMD, 1.0, 0.7),
+    relay("TCP relay, 8 connections, CPU time per KiB", "relay/8 connections", "socat"),
+    relay("the same", "relay/8 connections", "haproxy"),
+    relay("the same, 64 connections", "relay/64 connections", "socat"),
+    relay("the same", "relay/64 connections", "haproxy"),
     kernel("page and back by put, one page", "page_pool_simple/fast", "page, put", "Linux 6.19: 0.97", 0.40)
         .with(&[own("1 page", "page, put")]),
     kernel("the same, 64 out", "page_bench02/N=64", "pool, put", "Linux 6.19: 0.97 (one page)", 0.40)
