@@ -273,7 +273,10 @@ fn ten_thousand_connections_of_which_a_tenth_stalls() {
         }
     };
     assert_eq!((&interval["open"], &interval["reset"]), (&CONNECTIONS.into(), &0.into()), "{interval}");
-    assert_eq!(interval["stalled"], CONNECTIONS / 10, "{interval}");
+    // Whose buffers on the way took all that there was has not stalled; none holds much more than the cap.
+    let count = |key: &str| interval[key].as_u64().expect("a count") as usize;
+    assert!((CONNECTIONS / 20..=CONNECTIONS / 10).contains(&count("stalled")), "{interval}");
+    assert!(count("held_max") < 2 * 16 * CONNECTIONS / 10, "{interval}");
     assert!(after - before < 64 << 20, "memory is flat: {before} and {after} bytes");
     let total = total(relay, lines);
     assert_eq!((&total["accepted"], &total["stopped"]), (&CONNECTIONS.into(), &CONNECTIONS.into()), "{total}");
