@@ -198,8 +198,8 @@ fn clients(listen: SocketAddr) {
         let mut refused = 0;
         while refused < 3 {
             match socket.write(&[STALL; 1 << 14]) {
-                Ok(_) => refused = 0,
-                Err(_) => {
+                Ok(1..) => refused = 0,
+                Ok(0) | Err(_) => {
                     refused += 1;
                     std::thread::sleep(Duration::from_micros(200));
                 }
