@@ -159,6 +159,8 @@ fn helpers() {
 /// Sends back what comes, but for connections that begin with [`STALL`].
 fn echo_server() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // Else a connection that finds the queue full is answered by a cookie, and may be reset.
+    rustix::net::listen(&listener, 4096).expect("a longer queue");
     println!("\nlistens {}", listener.local_addr().expect("an address"));
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
     let interest = |n: u64| (epoll::EventData::new_u64(n), epoll::EventFlags::IN);
