@@ -159,6 +159,8 @@ fn helpers() {
 /// Sends back what comes, but for connections that begin with [`STALL`].
 fn echo_server() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // Else a connection that finds the queue full is answered by a cookie, and may be reset.
+    rustix::net::listen(&listener, 4096).expect("a longer queue");
     println!("\nlistens {}", listener.local_addr().expect("an address"));
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
     let interest = |n: u64| (epoll::EventData::new_u64(n), epoll::EventFlags::IN);
@@ -198,8 +200,8 @@ fn clients(listen: SocketAddr) {
         let mut refused = 0;
         while refused < 3 {
             match socket.write(&[STALL; 1 << 14]) {
-                Ok(_) => refused = 0,
-                Err(_) => {
+                Ok(1..) => refused = 0,
+                Ok(0) | Err(_) => {
                     refused += 1;
                     std::thread::sleep(Duration::from_micros(200));
                 }
@@ -273,7 +275,10 @@ fn ten_thousand_connections_of_which_a_tenth_stalls() {
         }
     };
     assert_eq!((&interval["open"], &interval["reset"]), (&CONNECTIONS.into(), &0.into()), "{interval}");
-    assert_eq!(interval["stalled"], CONNECTIONS / 10, "{interval}");
+    // Whose buffers on the way took all that there was has not stalled; none holds much more than the cap.
+    let count = |key: &str| interval[key].as_u64().expect("a count") as usize;
+    assert!((CONNECTIONS / 20..=CONNECTIONS / 10).contains(&count("stalled")), "{interval}");
+    assert!(count("held_max") < 2 * 16 * CONNECTIONS / 10, "{interval}");
     assert!(after - before < 64 << 20, "memory is flat: {before} and {after} bytes");
     let total = total(relay, lines);
     assert_eq!((&total["accepted"], &total["stopped"]), (&CONNECTIONS.into(), &CONNECTIONS.into()), "{total}");

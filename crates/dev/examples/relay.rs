@@ -11,25 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [listen, connect, rest @ ..] = args.as_slice() else {
         return Err("usage: relay LISTEN CONNECT [SECONDS]".into());
     };
-    let mut params = RelayParams::new(listen.parse()?, connect.parse()?);
-    if let Ok(o) = std::env::var("ORDER") {
-        params.order = o.parse()?;
-    }
-    if let Ok(o) = std::env::var("CAP") {
-        params.cap = o.parse()?;
-    }
-    if std::env::var("PLAIN").is_ok() {
-        params.send = waterwheel_dev::relay::Send::Plain;
-    }
-    if std::env::var("NOBUNDLE").is_ok() {
-        params.without.bundle = true;
-    }
-    if std::env::var("NOMULTI").is_ok() {
-        params.without.multishot = true;
-    }
-    if std::env::var("NORING").is_ok() {
-        params.without.buffer_ring = true;
-    }
+    let params = RelayParams::new(listen.parse()?, connect.parse()?);
     let zone = Zone::new(&ZoneParams::pages(params.pages_needed()))?;
     let relay = Relay::start(&zone, &params)?;
     println!("from {} to {connect}: {}", relay.listen_address(), relay.features());
