@@ -1,6 +1,7 @@
 //! The conformance suite (`waterwheel_xdp::conformance`) on every device of this crate. A driver that is added gets a rig here. Those of interfaces need root.
 
 mod interfaces;
+mod memif;
 #[path = "../../src/af_xdp/testing.rs"]
 mod testing;
 
