@@ -177,7 +177,7 @@ fn open(
     let ring = RingParams { fixed, buffers: params::FILL_MAX as u16, without: params.without, ..RingParams::default() };
     let ring = Ring::open(zone, &ring).map_err(|error| crate::uring::refused(&error))?;
     let limit = (zone.region().pages() >> params.order) / params.workers;
-    let pool = PoolParams { order: params.order, limit, ..PoolParams::default() };
+    let pool = PoolParams { order: params.order, limit, high: params.high, ..PoolParams::default() };
     let pool = PagePool::new(zone, pool).map_err(|error| DevError::new(ErrorClass::Config, error.to_string()))?;
     Ok(Worker::new(ring, pool, listener, shared, params))
 }

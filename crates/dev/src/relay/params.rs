@@ -33,6 +33,8 @@ pub struct RelayParams {
     pub order: u8,
     /// Blocks that each direction of a connection may hold, when there are plenty.
     pub cap: usize,
+    /// Blocks that each worker's pool keeps at home, at most; `None`: all that it ever had. Fewer go back to the zone, as in pools that are not sized to their limit.
+    pub high: Option<usize>,
     /// How to send.
     pub send: Send,
     /// Connections on which nothing moves for so long are reset.
@@ -57,6 +59,7 @@ impl RelayParams {
             max_connections: 1024,
             order: 2,
             cap: 16,
+            high: None,
             send: Send::Auto,
             idle_timeout: None,
             drain: Duration::from_secs(1),

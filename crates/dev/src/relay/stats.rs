@@ -47,6 +47,10 @@ pub struct RelayStats {
     pub held_max: u64,
     /// Blocks that wait for what is received now.
     pub waiting: u64,
+    /// Blocks that the pools have given out.
+    pub taken: u64,
+    /// Of these, how many the zone had to be asked for.
+    pub missed: u64,
     /// Completions that made no sense.
     pub bad_completions: u64,
 }
@@ -56,7 +60,19 @@ impl RelayStats {
     pub fn each(&self, mut count: impl FnMut(&'static str, u64)) {
         let Self { accepted, open, finished, bytes_up, bytes_down, connect_failed, reset, idle_timeout, .. } = *self;
         let Self { stopped, accept_errors, stalls, stalled, starved, bytes_dropped, sends, .. } = *self;
-        let Self { zc_sent, zc_copied, zc_refused, enters, held, held_max, waiting, bad_completions, .. } = *self;
+        let Self {
+            zc_sent,
+            zc_copied,
+            zc_refused,
+            enters,
+            held,
+            held_max,
+            waiting,
+            taken,
+            missed,
+            bad_completions,
+            ..
+        } = *self;
         count("accepted", accepted);
         count("open", open);
         count("finished", finished);
@@ -79,6 +95,8 @@ impl RelayStats {
         count("held", held);
         count("held_max", held_max);
         count("waiting", waiting);
+        count("taken", taken);
+        count("missed", missed);
         count("bad_completions", bad_completions);
     }
 
@@ -106,6 +124,8 @@ impl RelayStats {
         self.held += other.held;
         self.held_max += other.held_max;
         self.waiting += other.waiting;
+        self.taken += other.taken;
+        self.missed += other.missed;
         self.bad_completions += other.bad_completions;
     }
 }

@@ -475,6 +475,8 @@ impl Worker {
         self.stats.bad_completions = ring.bad_completions;
         self.stats.waiting = self.ring.waiting_pages() as u64;
         self.stats.open = self.conns.len() as u64;
+        let pool = self.pool.stats();
+        (self.stats.taken, self.stats.missed) = (pool.alloc_fast + pool.alloc_slow, pool.hold);
         self.shared.publish(index, &self.stats, || self.conns.iter().flat_map(holders).collect());
     }
 }

@@ -13,7 +13,7 @@ use crate::event::Side;
 use crate::harness::{Clock, Group, Lap};
 use crate::programs::xdp::{SIZE, Verdict};
 pub(crate) use namespace::Namespace;
-pub(crate) use net::{Counters, ip, veth};
+pub(crate) use net::{Counters, ip, number, veth};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;

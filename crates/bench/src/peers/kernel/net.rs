@@ -27,7 +27,8 @@ pub(crate) fn ip(words: &str) -> Result<(), String> {
     Err(format!("ip {words}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-fn number(name: &str) -> Result<u32, String> {
+/// The number of an interface in the calling thread's namespace.
+pub(crate) fn number(name: &str) -> Result<u32, String> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
     socket.and_then(|socket| netdevice::name_to_index(&socket, name)).map_err(|errno| format!("{name}: {errno}"))
 }

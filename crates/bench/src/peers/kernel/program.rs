@@ -3,7 +3,9 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const XDP_DROP: i32 = 1;
+const XDP_PASS: i32 = 2;
 const XDP_TX: i32 = 3;
+const GET_PRANDOM_U32: i32 = 7;
 const REDIRECT_MAP: i32 = 51;
 
 const MOV: u8 = 0xb7;
@@ -14,6 +16,8 @@ const LOAD_HALF: u8 = 0x69;
 const STORE_HALF: u8 = 0x6b;
 const LOAD_MAP: u8 = 0x18;
 const JUMP_IF_GREATER: u8 = 0x2d;
+const JUMP_IF_NOT: u8 = 0x55;
+const REMAINDER: u8 = 0x97;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 /// `BPF_PSEUDO_MAP_FD`, in the place of a source register.
@@ -29,6 +33,15 @@ fn insn(code: u8, dst: u8, src: u8, offset: i16, constant: i32) -> u64 {
 /// `return XDP_DROP`
 pub(crate) fn drop() -> Vec<u64> {
     vec![insn(MOV, 0, 0, 0, XDP_DROP), insn(EXIT, 0, 0, 0, 0)]
+}
+
+/// `return bpf_get_prandom_u32() % one_in ? XDP_PASS : XDP_DROP`
+pub(crate) fn lossy(one_in: i32) -> Vec<u64> {
+    let mut program =
+        vec![insn(CALL, 0, 0, 0, GET_PRANDOM_U32), insn(REMAINDER, 0, 0, 0, one_in), insn(JUMP_IF_NOT, 0, 0, 2, 0)];
+    program.extend(drop());
+    program.extend([insn(MOV, 0, 0, 0, XDP_PASS), insn(EXIT, 0, 0, 0, 0)]);
+    program
 }
 
 /// Swaps the Ethernet addresses, then `return XDP_TX`.

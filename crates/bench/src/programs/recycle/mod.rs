@@ -12,6 +12,7 @@ mod load_alone;
 mod loads;
 mod memory;
 mod plan;
+mod real;
 mod run;
 mod scheme;
 #[cfg(test)]
@@ -64,7 +65,7 @@ pub(crate) fn program() -> Program {
              somebody else has a reference of his own at that moment (a splice, a get_page; clones of one packet share one). The \
              pool with destructor loses neither: it has places for its limit, and the last holder sends the page home whoever it is. What it pays: memory, as it keeps what it once needed until it is shrunk (held, mean), and, by plain drop, a return path that other threads could use too",
         ],
-        cases: LOADS.iter().enumerate().map(case).collect(),
+        cases: LOADS.iter().enumerate().map(case).chain(real::cases()).collect(),
     }
 }
 

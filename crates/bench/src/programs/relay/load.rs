@@ -11,11 +11,14 @@ use waterwheel_mm::cpu;
 
 /// All connections are there within this time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A slow reader takes so many bytes at once, and then sleeps.
+const SLOW: usize = 16 << 10;
+const NAP: Duration = Duration::from_millis(5);
 /// Their threads need little.
 const STACK: usize = 64 << 10;
 
 /// It runs.
-pub(super) struct Load {
+pub(crate) struct Load {
     clients: Vec<TcpStream>,
     servers: Vec<TcpStream>,
     threads: Vec<JoinHandle<()>>,
@@ -23,10 +26,12 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Connects through the relay at `listen`, which connects to `connect`, and starts. In the network namespace of the calling thread.
-    pub(super) fn start(
+    /// Connects through the relay at `listen`, which connects to `connect`, and starts. In the network namespace of the calling thread. `slow`: so many of the
+    /// servers read slowly.
+    pub(crate) fn start(
         cpu: usize,
         connections: usize,
+        slow: usize,
         listen: SocketAddr,
         connect: SocketAddr,
     ) -> Result<Self, String> {
@@ -50,10 +55,14 @@ impl Load {
                     server.set_nonblocking(false).map_err(error("a server"))?;
                     let mut server_end = server.try_clone().map_err(error("a server"))?;
                     load.servers.push(server);
+                    let slow = load.servers.len() <= slow;
                     load.thread(cpu, move |received| {
-                        let mut room = vec![0; 4 * MESSAGE];
+                        let mut room = vec![0; if slow { SLOW } else { 4 * MESSAGE }];
                         while let Ok(len @ 1..) = server_end.read(&mut room) {
                             received.fetch_add(len as u64, Relaxed);
+                            if slow {
+                                thread::sleep(NAP);
+                            }
                         }
                     })?;
                 }
@@ -82,12 +91,12 @@ impl Load {
     }
 
     /// Bytes that the servers have read.
-    pub(super) fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
 
     /// Ends all connections.
-    pub(super) fn end(mut self) -> Result<(), String> {
+    pub(crate) fn end(mut self) -> Result<(), String> {
         self.shut();
         self.threads
             .drain(..)

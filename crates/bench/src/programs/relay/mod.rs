@@ -1,7 +1,7 @@
 //! `relay`: bytes from one TCP connection to another, through our relay and others'.
 
-mod load;
-mod road;
+pub(crate) mod load;
+pub(crate) mod road;
 
 use crate::event::Side;
 use crate::harness::{Case, Group, Interrupted, Lap, Program};
@@ -96,7 +96,7 @@ fn measure(
     connections: usize,
 ) -> Result<(f64, Reading), String> {
     let listen = contender.address(Road::LISTEN);
-    let load = road.world().run(|| Load::start(cpu, connections, listen, Road::CONNECT))?;
+    let load = road.world().run(|| Load::start(cpu, connections, 0, listen, Road::CONNECT))?;
     sleep(RUN_UP);
     let (nanos, bytes, start) = (process.cpu_time()?, load.received(), Instant::now());
     sleep(INTERVAL);
