@@ -54,6 +54,8 @@ pub(super) struct Flow {
     pub(super) unacknowledged: usize,
     /// Too many pages are held: nothing is received until they are fewer.
     pub(super) stalled: bool,
+    /// It has stalled, and held something ever since: it receives what it may hold and no more.
+    pub(super) slow: bool,
     /// While it is: who tells when the peer is gone.
     pub(super) watch: Option<Op>,
     /// The peer hung up without an error: what it sent last is still to be received.
@@ -77,6 +79,7 @@ impl Flow {
             sending: None,
             unacknowledged: 0,
             stalled: false,
+            slow: false,
             watch: None,
             hung_up: false,
             starved: false,

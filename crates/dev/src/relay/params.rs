@@ -47,7 +47,7 @@ pub struct RelayParams {
 
 /// Blocks that wait for what is received, of each worker: at least, and at most, when many connections receive at once.
 pub(super) const FILL_MIN: usize = 16;
-pub(super) const FILL_MAX: usize = 256;
+pub(super) const FILL_MAX: usize = 64;
 
 impl RelayParams {
     /// A relay from `listen` to `connect`, the rest by default: one worker, 1024 connections, blocks of 16 KiB.

@@ -352,7 +352,7 @@ impl Worker {
         let pages = flow.pages();
         if self.ending.is_some() || pages >= self.share {
             if !flow.stalled && self.ending.is_none() {
-                flow.stalled = true;
+                (flow.stalled, flow.slow) = (true, true);
                 self.stats.stalls += 1;
                 self.stats.stalled += 1;
             }
@@ -370,7 +370,8 @@ impl Worker {
             return;
         }
         unstall(flow, &mut self.stats, &mut self.ring);
-        let many = !self.tight && self.ring.features().multishot;
+        flow.slow &= pages > 0;
+        let many = !self.tight && !flow.slow && self.ring.features().multishot;
         let how = if many { Receive::Multi } else { Receive::Once((self.share - pages) << (12 + self.params.order)) };
         match self.ring.receive(from.as_fd(), key.bits(), how, &mut self.pool) {
             Some(op) => {

@@ -15,6 +15,8 @@ use waterwheel_mm::{Account, PageAccount, Users, Zone, ZoneParams, cpu};
 
 /// Sockets of the relay: half of them receive, half of them send.
 const CONNECTIONS: usize = 64;
+/// Blocks of 16 KiB of each pool: more than its sockets may hold.
+const BLOCKS: usize = 4096;
 /// What passes is counted for so long.
 const INTERVAL: Duration = Duration::from_millis(150);
 /// Before that: windows open, and pools fill.
@@ -154,7 +156,7 @@ impl Bed {
             max_connections: 2 * CONNECTIONS,
             ..RelayParams::new(listen, Road::CONNECT)
         };
-        let zone = Zone::new(&ZoneParams::pages(params.pages_needed())).map_err(|error| error.to_string())?;
+        let zone = Zone::new(&ZoneParams::pages(BLOCKS << params.order)).map_err(|error| error.to_string())?;
         let relay = road.relays().run(|| {
             let _ = cpu::pin_to(cpu); // the relay's thread inherits it
             Relay::start(&zone, &params).map_err(|error| error.to_string())
@@ -198,7 +200,7 @@ impl Sum {
 
     fn tell(&self, group: &mut Group<'_, '_>, name: &str) {
         const BLOCK_KIB: f64 = 16.0;
-        group.count(name, "hits %", 100.0 * (1.0 - self.missed as f64 / self.taken.max(1) as f64));
+        group.count(name, "hits %", 100.0 * (1.0 - self.missed as f64 / self.taken.max(1) as f64).max(0.0));
         group.count(name, "allocator blocks/block", 2.0 * self.missed as f64 / self.taken.max(1) as f64);
         group.count(name, "held by sockets, peak KiB", self.held_max as f64 * BLOCK_KIB);
         group.count(name, "out of the zone, peak KiB", self.out_max as f64 * 4.0);

@@ -41,30 +41,14 @@ impl Load {
         let mut load = Self { clients: Vec::new(), servers: Vec::new(), threads: Vec::new(), received: Arc::default() };
         for _ in 0..connections {
             let client = TcpStream::connect_timeout(&listen, PATIENCE).map_err(error("connecting to the relay"))?;
-            let mut client_end = client.try_clone().map_err(error("a client"))?;
             load.clients.push(client);
-            load.thread(cpu, move |_| {
-                let message = vec![b'w'; MESSAGE];
-                while client_end.write_all(&message).is_ok() {}
-            })?;
         }
         let deadline = Instant::now() + PATIENCE;
         while load.servers.len() < connections {
             match listener.accept() {
                 Ok((server, _)) => {
                     server.set_nonblocking(false).map_err(error("a server"))?;
-                    let mut server_end = server.try_clone().map_err(error("a server"))?;
                     load.servers.push(server);
-                    let slow = load.servers.len() <= slow;
-                    load.thread(cpu, move |received| {
-                        let mut room = vec![0; if slow { SLOW } else { 4 * MESSAGE }];
-                        while let Ok(len @ 1..) = server_end.read(&mut room) {
-                            received.fetch_add(len as u64, Relaxed);
-                            if slow {
-                                thread::sleep(NAP);
-                            }
-                        }
-                    })?;
                 }
                 Err(why) if why.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(1));
@@ -74,6 +58,25 @@ impl Load {
                     return Err(format!("of {connections} connections {through} got through the relay: {why}"));
                 }
             }
+        }
+        // Not before all are there: who is late would find no time.
+        for i in 0..connections {
+            let mut client = load.clients[i].try_clone().map_err(error("a client"))?;
+            load.thread(cpu, move |_| {
+                let message = vec![b'w'; MESSAGE];
+                while client.write_all(&message).is_ok() {}
+            })?;
+            let mut server = load.servers[i].try_clone().map_err(error("a server"))?;
+            load.thread(cpu, move |received| {
+                let slow = i < slow;
+                let mut room = vec![0; if slow { SLOW } else { 4 * MESSAGE }];
+                while let Ok(len @ 1..) = server.read(&mut room) {
+                    received.fetch_add(len as u64, Relaxed);
+                    if slow {
+                        thread::sleep(NAP);
+                    }
+                }
+            })?;
         }
         Ok(load)
     }
