@@ -5,11 +5,12 @@
 //!                                                                                        (acknowledged, reset, or copied)
 //! ```
 //!
-//! Start reading at `worker.rs`: [`Relay`] only starts the threads and asks them to end.
+//! Start reading at `worker.rs`, then `flow.rs`: [`Relay`] only starts the threads and asks them to end.
 
 mod accept;
 mod choice;
 mod conn;
+mod flow;
 mod params;
 mod shared;
 mod stats;
