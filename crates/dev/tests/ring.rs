@@ -150,7 +150,10 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         let Event::Sent { result, pages, held, rest, .. } = cut else { unreachable!() };
         assert_eq!(pages, PARTS);
         match result {
-            Ok(sent) => assert_eq!(rest.iter().map(|part| part.len).sum::<u32>(), LEN as u32 - sent),
+            Ok(sent) => {
+                assert_eq!(rest.iter().map(|part| part.len).sum::<u32>(), LEN as u32 - sent);
+                assert!(rest.iter().all(|part| part.offset + part.len == 4096), "what is left is the end: {rest:?}");
+            }
             // The network has the pages: whoever gets this must send nothing more.
             Err(error) => assert!(zc && held == PARTS && error == rustix::io::Errno::IO, "{error} {held}"),
         }
