@@ -70,6 +70,8 @@ pub(super) struct Worker {
     /// Blocks that a flow may hold.
     pub(super) share: usize,
     pub(super) tight: bool,
+    /// Pages are followed: each is told which socket queue has it.
+    traced: bool,
     /// The pool has refused a page in this turn.
     pub(super) dry: bool,
 }
@@ -81,6 +83,7 @@ impl Worker {
         listener: Arc<OwnedFd>,
         shared: Arc<Shared>,
         params: &RelayParams,
+        traced: bool,
     ) -> Self {
         Self {
             ring,
@@ -104,6 +107,7 @@ impl Worker {
             share: params.cap,
             tight: false,
             dry: false,
+            traced,
         }
     }
 
@@ -175,6 +179,9 @@ impl Worker {
         conn.moved = self.now;
         let bytes = if key.way == UP { &mut self.stats.bytes_up } else { &mut self.stats.bytes_down };
         *bytes += u64::from(part.len);
+        if self.traced {
+            part.page.note_holder(conn.traced_as(key.way));
+        }
         conn.flows[key.way].queue.push_back(part);
         self.stats.held += 1;
         self.stats.held_max = self.stats.held_max.max(self.stats.held);
