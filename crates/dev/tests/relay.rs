@@ -36,7 +36,7 @@ impl Rig {
 
     fn client(&self) -> TcpStream {
         let client = TcpStream::connect(self.relay.listen_address()).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        patient(&client);
         client
     }
 
@@ -44,7 +44,7 @@ impl Rig {
     fn pair(&self) -> (TcpStream, TcpStream) {
         let client = self.client();
         let (server, _) = self.server.accept().unwrap();
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        patient(&server);
         (client, server)
     }
 
@@ -73,6 +73,12 @@ impl Rig {
 
 /// Nothing takes so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Else a relay that forgets somebody has the test hang, not fail.
+fn patient(socket: &TcpStream) {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+}
 
 /// Bytes that are different everywhere.
 fn pattern(seed: u64, len: usize) -> Vec<u8> {
@@ -256,6 +262,28 @@ fn who_stalls_holds_no_more_than_the_cap_and_slows_nobody() {
     }
     rig.until("all are finished", |stats| stats.finished == 17);
     rig.end();
+}
+
+#[test]
+fn however_many_have_stalled_there_is_a_page_for_who_has_not() {
+    for buffer_ring in [false, true] {
+        let rig = Rig::new(|params| {
+            // Those that stall may hold all that there is, but for one page for each direction.
+            (params.max_connections, params.cap, params.order) = (48, 64, 0);
+            params.without.buffer_ring = buffer_ring;
+        });
+        let reserve = 2 * 48;
+        let limit = (rig.zone.region().pages() - reserve) as u64;
+        let stalled = (0..40).map(|_| rig.pair()).collect::<Vec<_>>();
+        thread::scope(|scope| {
+            stalled.iter().for_each(|(client, _)| drop(scope.spawn(|| fill(client))));
+        });
+        let stats = rig.until("all have stalled", |stats| stats.stalled == 40);
+        assert!(stats.held > limit / 4 && stats.held <= limit, "{limit} {stats:?}");
+        both_ways(&rig, 2_000_000);
+        assert!(rig.relay.stats().held_max <= limit + 1, "{limit} {:?}", rig.relay.stats());
+        rig.end();
+    }
 }
 
 #[test]

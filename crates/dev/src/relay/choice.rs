@@ -22,15 +22,20 @@ pub(super) struct Choice {
     /// Plain sends until the next trial.
     plain: u32,
     penalty: u32,
+    /// The next send is a plain one, whatever is wanted: the kernel has refused this one, and would again.
+    refused: bool,
 }
 
 impl Choice {
     pub(super) fn new(send: Send) -> Self {
-        Self { send, trusted: false, asked: false, plain: 0, penalty: 0 }
+        Self { send, trusted: false, asked: false, plain: 0, penalty: 0, refused: false }
     }
 
     /// Whether to send `bytes` bytes without a copy.
     pub(super) fn zc(&mut self, bytes: usize) -> bool {
+        if std::mem::take(&mut self.refused) {
+            return false;
+        }
         match self.send {
             Send::Plain => false,
             Send::Zc => true,
@@ -48,7 +53,13 @@ impl Choice {
         }
     }
 
-    /// A notification has come, or (`copied`) the kernel has refused.
+    /// The kernel has refused to send without a copy.
+    pub(super) fn refused(&mut self) {
+        self.answered(true);
+        self.refused = true;
+    }
+
+    /// A notification has come.
     pub(super) fn answered(&mut self, copied: bool) {
         (self.asked, self.trusted) = (false, !copied);
         if copied {
@@ -61,7 +72,7 @@ impl Choice {
 
     /// What the next connection begins with.
     pub(super) fn inherited(self) -> Self {
-        Self { asked: false, ..self }
+        Self { asked: false, refused: false, ..self }
     }
 }
 
@@ -100,5 +111,7 @@ mod tests {
         zc.answered(true);
         plain.answered(false);
         assert!(zc.zc(1) && !plain.zc(1 << 20));
+        zc.refused();
+        assert!(!zc.zc(1) && zc.zc(1), "what was refused is sent plainly, once");
     }
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use waterwheel_xdp::mm::Holder;
+
 use super::choice::Choice;
 use crate::uring::{Op, Part};
 
@@ -54,7 +56,7 @@ pub(super) struct Flow {
     pub(super) unacknowledged: usize,
     /// Too many pages are held: nothing is received until they are fewer.
     pub(super) stalled: bool,
-    /// It has stalled, and held something ever since: it receives what it may hold and no more.
+    /// It has stalled, and held more than a page ever since: it receives page by page.
     pub(super) slow: bool,
     /// While it is: who tells when the peer is gone.
     pub(super) watch: Option<Op>,
@@ -68,6 +70,8 @@ pub(super) struct Flow {
     pub(super) ended: bool,
     pub(super) shut: bool,
     pub(super) choice: Choice,
+    /// Who is named as the holder of its pages, once one was asked for.
+    holder: Option<Holder>,
 }
 
 impl Flow {
@@ -87,6 +91,7 @@ impl Flow {
             ended: false,
             shut: false,
             choice,
+            holder: None,
         }
     }
 
@@ -139,6 +144,15 @@ impl Conn {
     /// How the socket queue that flow `way` fills is called, for reports of who holds pages.
     pub(super) fn holder(&self, way: usize) -> String {
         format!("tcp:{}", self.peers[1 - way])
+    }
+
+    /// The same, as the holder of pages that are followed.
+    pub(super) fn traced_as(&mut self, way: usize) -> Holder {
+        if let Some(holder) = self.flows[way].holder {
+            return holder;
+        }
+        let holder = Holder::named(&format!("socket queue '{}'", self.holder(way)));
+        *self.flows[way].holder.insert(holder)
     }
 }
 

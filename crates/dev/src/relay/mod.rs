@@ -5,11 +5,12 @@
 //!                                                                                        (acknowledged, reset, or copied)
 //! ```
 //!
-//! Start reading at `worker.rs`: [`Relay`] only starts the threads and asks them to end.
+//! Start reading at `worker.rs`, then `flow.rs`: [`Relay`] only starts the threads and asks them to end.
 
 mod accept;
 mod choice;
 mod conn;
+mod flow;
 mod params;
 mod shared;
 mod stats;
@@ -179,7 +180,8 @@ fn open(
     let limit = (zone.region().pages() >> params.order) / params.workers;
     let pool = PoolParams { order: params.order, limit, high: params.high, ..PoolParams::default() };
     let pool = PagePool::new(zone, pool).map_err(|error| DevError::new(ErrorClass::Config, error.to_string()))?;
-    Ok(Worker::new(ring, pool, listener, shared, params))
+    let traced = zone.sampling().is_some();
+    Ok(Worker::new(ring, pool, listener, shared, params, traced))
 }
 
 fn raise_descriptor_limit(connections: usize) -> Result<(), DevError> {

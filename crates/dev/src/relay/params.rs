@@ -31,7 +31,8 @@ pub struct RelayParams {
     pub max_connections: usize,
     /// Order of the blocks: 2 is 16 KiB.
     pub order: u8,
-    /// Blocks that each direction of a connection may hold, when there are plenty.
+    /// Blocks that each direction of a connection may hold, when there are plenty: it then stops receiving, and may have received some more by that time (up to 256 blocks of each worker,
+    /// all connections together, when many bytes come at once).
     pub cap: usize,
     /// Blocks that each worker's pool keeps at home, at most; `None`: all that it ever had. Fewer go back to the zone, as in pools that are not sized to their limit.
     pub high: Option<usize>,
@@ -67,9 +68,14 @@ impl RelayParams {
         }
     }
 
-    /// Blocks of one worker with which no connection, stalled or not, keeps another from moving: one for each direction of each connection, and those that wait in the ring.
+    /// Blocks of one worker with which no connection, stalled or not, keeps another from moving: one for each direction of each connection.
+    pub(super) fn reserve(&self) -> usize {
+        2 * self.max_connections.div_ceil(self.workers)
+    }
+
+    /// The reserve, and those that wait in the ring or may be held beyond one for each.
     fn blocks_needed(&self) -> usize {
-        2 * self.max_connections.div_ceil(self.workers) + 2 * FILL_MAX
+        self.reserve() + 4 * FILL_MAX
     }
 
     /// Pages of 4 KiB that the zone must have.
@@ -79,7 +85,7 @@ impl RelayParams {
 
     /// Connections that `pages` pages of 4 KiB suffice for.
     pub fn connections_for(&self, pages: usize) -> usize {
-        ((pages >> self.order) / self.workers).saturating_sub(2 * FILL_MAX) / 2 * self.workers
+        ((pages >> self.order) / self.workers).saturating_sub(4 * FILL_MAX) / 2 * self.workers
     }
 
     /// # Errors

@@ -7,13 +7,11 @@
 //! settle   each flow that something happened to: sends what it has, stops receiving when it holds too much, goes on when it holds little
 //! ```
 //!
-//! **Backpressure.** A flow that holds its share of pages stops receiving; the peer then finds the window closed. The share is the cap, or less: a quarter of the pages that are free.
-//! While pages are plenty flows receive by multishot, which may take as much as waits in the ring before it stops. When pages are few, so that not every flow could have one, all
-//! multishots are cancelled, and each receive is for as many pages as its flow may still hold. So there is a page for every flow, however many have stalled.
+//! How flows share the pages, `fill` and the inside of `settle`, is told in `flow.rs`.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,18 +20,17 @@ use waterwheel_xdp::PagePool;
 
 use super::choice::Choice;
 use super::conn::{Conns, Flow, Key, State, UP};
-use super::params::{FILL_MAX, FILL_MIN, RelayParams};
+use super::flow::{cancel_receive, unstall};
+use super::params::{FILL_MIN, RelayParams};
 use super::shared::Shared;
 use super::stats::RelayStats;
-use crate::uring::{Event, Op, PARTS, Part, Receive, Ring};
+use crate::uring::{Event, Op, Part, Ring};
 
 /// Keys of the requests that belong to no connection.
 pub(super) const LISTENER: u64 = (1 << 56) - 1;
 pub(super) const STOP: u64 = (1 << 56) - 2;
 /// How often to look at what has no event: idle connections, and accepting after an error.
 const TICK: Duration = Duration::from_millis(100);
-/// Turns after which fewer pages wait in the ring, if they sufficed.
-const CALM: u32 = 4096;
 
 /// Why a connection is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,19 +59,21 @@ pub(super) struct Worker {
     /// What new connections begin with, each way.
     pub(super) choices: [Choice; 2],
     /// Flows to look at.
-    marked: Vec<Key>,
+    pub(super) marked: Vec<Key>,
     /// The same list, empty, kept for its memory.
     spare: Vec<Key>,
     /// Flows that wait for pages, in their order.
-    starved: VecDeque<Key>,
+    pub(super) starved: VecDeque<Key>,
     /// Pages that should wait in the ring, and turns since they did not suffice.
-    target: usize,
-    calm: u32,
+    pub(super) target: usize,
+    pub(super) calm: u32,
     /// Blocks that a flow may hold.
-    share: usize,
-    tight: bool,
+    pub(super) share: usize,
+    pub(super) tight: bool,
+    /// Pages are followed: each is told which socket queue has it.
+    traced: bool,
     /// The pool has refused a page in this turn.
-    dry: bool,
+    pub(super) dry: bool,
 }
 
 impl Worker {
@@ -84,6 +83,7 @@ impl Worker {
         listener: Arc<OwnedFd>,
         shared: Arc<Shared>,
         params: &RelayParams,
+        traced: bool,
     ) -> Self {
         Self {
             ring,
@@ -107,6 +107,7 @@ impl Worker {
             share: params.cap,
             tight: false,
             dry: false,
+            traced,
         }
     }
 
@@ -151,41 +152,6 @@ impl Worker {
         result.map(|()| quarantined)
     }
 
-    /// More pages wait in the ring while they do not suffice, fewer when they have sufficed for long: few stay in the CPU's caches.
-    fn adapt(&mut self) {
-        self.dry = false;
-        if !self.starved.is_empty() {
-            (self.target, self.calm) = ((self.target * 2).min(FILL_MAX), 0);
-        } else if self.calm >= CALM {
-            (self.target, self.calm) = ((self.target / 2).max(FILL_MIN), 0);
-        }
-        self.calm += 1;
-    }
-
-    /// Lets pages wait for what is received, and those receive again that found none.
-    fn fill(&mut self) {
-        self.ring.fill(&mut self.pool, self.target);
-        let free = self.pool.limit().saturating_sub(self.pool.outstanding() as usize);
-        let tight = free < 2 * (self.conns.len() + self.target);
-        if tight && !self.tight {
-            for key in self.conns.keys() {
-                key.both().into_iter().for_each(|key| self.mark(key));
-            }
-        }
-        self.tight = tight;
-        self.share = (free / 4).clamp(1, self.params.cap);
-        let mut pages = if self.ring.features().buffer_ring { self.ring.waiting_pages() } else { free };
-        while pages > 0
-            && !self.dry
-            && let Some(key) = self.starved.pop_front()
-        {
-            let Some(conn) = self.conns.get(key) else { continue };
-            conn.flows[key.way].starved = false;
-            self.mark(key);
-            pages -= 1;
-        }
-    }
-
     /// Does what an event asks for.
     fn handle(&mut self, event: Event) {
         match event {
@@ -213,6 +179,9 @@ impl Worker {
         conn.moved = self.now;
         let bytes = if key.way == UP { &mut self.stats.bytes_up } else { &mut self.stats.bytes_down };
         *bytes += u64::from(part.len);
+        if self.traced {
+            part.page.note_holder(conn.traced_as(key.way));
+        }
         conn.flows[key.way].queue.push_back(part);
         self.stats.held += 1;
         self.stats.held_max = self.stats.held_max.max(self.stats.held);
@@ -258,7 +227,7 @@ impl Worker {
             return self.mark(key);
         }
         if held == 0 && !rest.is_empty() {
-            flow.choice.answered(true); // refused, or cut: the rest goes plainly
+            flow.choice.refused(); // or cut: the rest goes plainly
         }
         for part in rest.into_iter().rev() {
             flow.queue.push_front(part);
@@ -324,71 +293,8 @@ impl Worker {
         }
     }
 
-    fn settle_flow(&mut self, key: Key) {
-        let Some(conn) = self.conns.get(key) else { return };
-        let [from, to] = [&conn.sockets[key.way], &conn.sockets[1 - key.way]];
-        let flow = &mut conn.flows[key.way];
-        if flow.sending.is_none() && !flow.queue.is_empty() {
-            let count = flow.queue.len().min(PARTS);
-            let bytes = flow.queue.iter().take(count).map(|part| part.len as usize).sum();
-            let zc = flow.choice.zc(bytes);
-            let op = self.ring.send(to.as_fd(), key.bits(), flow.queue.drain(..count), zc);
-            flow.sending = Some((op, count));
-            conn.requests += 1;
-            self.stats.sends += 1;
-        }
-        if flow.ended && flow.is_empty() && !flow.shut {
-            // It fails if the connection is gone already, which its other flow will hear of.
-            let _ = rustix::net::shutdown(to, rustix::net::Shutdown::Write);
-            flow.shut = true;
-        }
-        if conn.flows.iter().all(|flow| flow.shut) {
-            return self.finish(key);
-        }
-        let flow = &mut conn.flows[key.way];
-        if flow.ended || flow.starved {
-            return unstall(flow, &mut self.stats, &mut self.ring);
-        }
-        let pages = flow.pages();
-        if self.ending.is_some() || pages >= self.share {
-            if !flow.stalled && self.ending.is_none() {
-                (flow.stalled, flow.slow) = (true, true);
-                self.stats.stalls += 1;
-                self.stats.stalled += 1;
-            }
-            cancel_receive(flow, &mut self.ring);
-            if flow.watch.is_none() && !flow.hung_up {
-                flow.watch = Some(self.ring.watch(from.as_fd(), key.bits(), 0));
-                conn.requests += 1;
-            }
-            return;
-        }
-        if self.tight && flow.receiving.is_some_and(|(_, many)| many) {
-            return cancel_receive(flow, &mut self.ring);
-        }
-        if flow.receiving.is_some() || (flow.stalled && pages > self.share / 2) {
-            return;
-        }
-        unstall(flow, &mut self.stats, &mut self.ring);
-        flow.slow &= pages > 0;
-        let many = !self.tight && !flow.slow && self.ring.features().multishot;
-        let how = if many { Receive::Multi } else { Receive::Once((self.share - pages) << (12 + self.params.order)) };
-        match self.ring.receive(from.as_fd(), key.bits(), how, &mut self.pool) {
-            Some(op) => {
-                flow.receiving = Some((op, many));
-                conn.requests += 1;
-            }
-            None => {
-                self.dry = true;
-                self.stats.starved += 1;
-                flow.starved = true;
-                self.starved.push_back(key);
-            }
-        }
-    }
-
     /// Both sides have said all they had to say.
-    fn finish(&mut self, key: Key) {
+    pub(super) fn finish(&mut self, key: Key) {
         self.stats.finished += 1;
         self.close(key);
     }
@@ -485,22 +391,4 @@ impl Worker {
 /// Who holds how many blocks.
 fn holders(conn: &super::conn::Conn) -> impl Iterator<Item = (String, usize)> {
     (0..2).map(|way| (conn.holder(way), conn.flows[way].pages())).filter(|(_, pages)| *pages > 0)
-}
-
-fn cancel_receive(flow: &mut Flow, ring: &mut Ring) {
-    if let Some((op, _)) = flow.receiving
-        && !std::mem::replace(&mut flow.cancelled, true)
-    {
-        ring.cancel(op);
-    }
-}
-
-/// It may receive again, or need not.
-fn unstall(flow: &mut Flow, stats: &mut RelayStats, ring: &mut Ring) {
-    if std::mem::take(&mut flow.stalled) {
-        stats.stalled -= 1;
-    }
-    if let Some(watch) = flow.watch {
-        ring.cancel(watch);
-    }
 }

@@ -83,15 +83,20 @@ impl Buffers {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// Takes the page out that the kernel knows as `id`. `None` when it has no such page: it is not believed.
+    /// Takes the page out that the kernel knows as `id`, and how many bytes the kernel took it for: it may shorten a buffer to what it expects to come. `None` when it has no such page: it
+    /// is not believed.
     ///
     /// # Safety
     /// A completion names `id`: the kernel has given the page up.
-    pub(super) unsafe fn take(&mut self, id: u16) -> Option<Page> {
+    pub(super) unsafe fn take(&mut self, id: u16) -> Option<(Page, u32)> {
         let posted = self.posted.get_mut(usize::from(id))?.take()?;
         self.count -= 1;
         // SAFETY: by contract.
-        Some(unsafe { posted.reclaim() })
+        let page = unsafe { posted.reclaim() };
+        // SAFETY: a place of the mapping, which the kernel has left behind; what it wrote there it wrote before the completion.
+        let len = unsafe { &*self.entries.as_ptr().add(usize::from(id)) }.len();
+        let most = page.size() as u32 - self.headroom;
+        Some((page, len.min(most)))
     }
 
     /// The id behind `id` in the ring: the next buffer of a bundle.

@@ -24,10 +24,9 @@ use super::slots::{PARTS, Part, PostedPart, Request, Slots};
 const GROUP: u16 = 0;
 /// A registered buffer has at most 1 GiB; no page of a zone lies across such a boundary, as blocks are aligned.
 const FIXED_MAX: usize = 1 << 30;
-/// `IORING_SEND_ZC_REPORT_USAGE`, `IORING_NOTIF_USAGE_ZC_COPIED`, `IORING_RECVSEND_BUNDLE` of `linux/io_uring.h`.
+/// `IORING_SEND_ZC_REPORT_USAGE`, `IORING_NOTIF_USAGE_ZC_COPIED` of `linux/io_uring.h`.
 const REPORT_USAGE: u16 = 1 << 3;
 const USAGE_COPIED: u32 = 1 << 31;
-const BUNDLE: u16 = 1 << 4;
 
 /// What a ring is made of.
 #[derive(Debug, Clone)]
@@ -59,8 +58,8 @@ pub struct Op(u64);
 /// How to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receive {
-    /// Once, into pages for so many bytes at most, and at least into one page.
-    Once(usize),
+    /// Once, into one page.
+    Once,
     /// Until it ends or is cancelled.
     Multi,
 }
@@ -77,7 +76,8 @@ pub enum Event {
     Received { key: u64, part: Part },
     /// The request to receive is done: `Ok(0)` at the end of the stream, `Ok(1)` after bytes, which came by events of their own before this.
     Ended { key: u64, result: Result<u32, Errno> },
-    /// A send is done: so many bytes of it. What is left of it is in `rest`; `held` pages are still with the network (see [`Event::Released`]).
+    /// A send is done: so many bytes of it. What is left of it is in `rest`; `held` pages are still with the network (see [`Event::Released`]). EIO: a zero-copy send was cut, and nothing may
+    /// be sent behind it.
     Sent { key: u64, result: Result<u32, Errno>, pages: usize, held: usize, rest: Vec<Part> },
     /// The network has let go of so many pages of a zero-copy send, which it had `copied` after all, or not.
     Released { key: u64, pages: usize, copied: bool },
@@ -232,18 +232,13 @@ impl Ring {
                 opcode::RecvMultiBundle::new(fd, GROUP).build()
             }
             Receive::Multi if self.features.multishot => opcode::RecvMulti::new(fd, GROUP).build(),
-            Receive::Multi => Self::receive_once(fd, 0, 0),
-            Receive::Once(bytes) if self.features.bundle => {
-                Self::receive_once(fd, BUNDLE, bytes.try_into().unwrap_or(u32::MAX))
+            // Never a bundle: one that has filled its buffers takes all others that its socket has bytes for, whatever length was asked for.
+            Receive::Multi | Receive::Once => {
+                let receive = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP);
+                receive.build().flags(squeue::Flags::BUFFER_SELECT)
             }
-            Receive::Once(_) => Self::receive_once(fd, 0, 0),
         };
         Some(self.push(entry, user_data(kind::RECEIVE, key)))
-    }
-
-    fn receive_once(fd: Fd, flags: u16, len: u32) -> squeue::Entry {
-        let receive = opcode::Recv::new(fd, std::ptr::null_mut(), len).ioprio(flags).buf_group(GROUP);
-        receive.build().flags(squeue::Flags::BUFFER_SELECT)
     }
 
     fn receive_into_page(&mut self, fd: Fd, key: u64, pool: &mut PagePool) -> Option<Op> {
@@ -384,12 +379,13 @@ impl Ring {
             }
             kind::RECEIVE => {
                 if let (Some(id), Some(buffers)) = (cqueue::buffer_select(flags), &mut self.buffers) {
-                    received(buffers, id, outcome.unwrap_or(0), self.headroom, |page, len| match len {
+                    let whole = received(buffers, id, outcome.unwrap_or(0), |page, len| match len {
                         0 => self.home.push(page),
                         _ => {
                             events.push(Event::Received { key: value, part: Part { page, offset: self.headroom, len } })
                         }
                     });
+                    self.stats.bad_completions += u64::from(!whole);
                 }
                 if !more {
                     events.push(Event::Ended { key: value, result: outcome.map(|len| len.min(1)) });
@@ -410,6 +406,8 @@ impl Ring {
         let (key, request, pages, len) = (slot.key, slot.request, slot.parts.len(), slot.len() as u32);
         if request == (Request::SendZc { accepted: false }) && cqueue::more(flags) {
             slot.request = Request::SendZc { accepted: true };
+            // What is left of a cut one lies in pages that the network has: it cannot be sent again, and nothing may be sent behind it.
+            let result = result.and_then(|sent| if sent < len { Err(Errno::IO) } else { Ok(sent) });
             events.push(Event::Sent { key, result, pages, held: pages, rest: Vec::new() });
             return;
         }
@@ -501,17 +499,17 @@ impl AsFd for Ring {
     }
 }
 
-/// Takes the pages of `len` bytes out of the ring, from `id` on; each with how much of it is used.
-fn received(buffers: &mut Buffers, mut id: u16, len: u32, headroom: u32, mut each: impl FnMut(Page, u32)) {
+/// Takes the pages of `len` bytes out of the ring, from `id` on; each with how much of it is used. Whether there were such pages.
+fn received(buffers: &mut Buffers, mut id: u16, len: u32, mut each: impl FnMut(Page, u32)) -> bool {
     let mut left = len;
     loop {
         // SAFETY: the completion names the first buffer, and by its length those behind it.
-        let Some(page) = (unsafe { buffers.take(id) }) else { return };
-        let here = left.min(page.size() as u32 - headroom);
+        let Some((page, most)) = (unsafe { buffers.take(id) }) else { return false };
+        let here = left.min(most);
         left -= here;
         each(page, here);
         if left == 0 {
-            return;
+            return true;
         }
         id = buffers.next(id);
     }
