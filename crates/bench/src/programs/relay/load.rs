@@ -1,10 +1,11 @@
 //! Clients that write as fast as they can, and servers that read and forget, on one CPU.
 
 use super::MESSAGE;
+use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use waterwheel_mm::cpu;
@@ -23,6 +24,7 @@ pub(crate) struct Load {
     servers: Vec<TcpStream>,
     threads: Vec<JoinHandle<()>>,
     received: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Load {
@@ -38,7 +40,13 @@ impl Load {
         let error = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
         let listener = TcpListener::bind(connect).map_err(error("a server"))?;
         listener.set_nonblocking(true).map_err(error("a server"))?;
-        let mut load = Self { clients: Vec::new(), servers: Vec::new(), threads: Vec::new(), received: Arc::default() };
+        let mut load = Self {
+            clients: Vec::new(),
+            servers: Vec::new(),
+            threads: Vec::new(),
+            received: Arc::default(),
+            ended: Arc::default(),
+        };
         for _ in 0..connections {
             let client = TcpStream::connect_timeout(&listen, PATIENCE).map_err(error("connecting to the relay"))?;
             load.clients.push(client);
@@ -67,11 +75,15 @@ impl Load {
                 while client.write_all(&message).is_ok() {}
             })?;
             let mut server = load.servers[i].try_clone().map_err(error("a server"))?;
+            let ended = load.ended.clone();
             load.thread(cpu, move |received| {
                 let slow = i < slow;
                 let mut room = vec![0; if slow { SLOW } else { 4 * MESSAGE }];
                 while let Ok(len @ 1..) = server.read(&mut room) {
                     received.fetch_add(len as u64, Relaxed);
+                    if ended.load(Relaxed) {
+                        return;
+                    }
                     if slow {
                         thread::sleep(NAP);
                     }
@@ -107,7 +119,12 @@ impl Load {
             .map_err(|_| "a client or server panicked".to_owned())
     }
 
+    /// Wakes all threads. When they have gone, and with them the last handle of a socket, its relay gets a reset: nothing of a load is left for the next one.
     fn shut(&self) {
+        self.ended.store(true, Relaxed);
+        for end in self.clients.iter().chain(&self.servers) {
+            let _ = set_socket_linger(end, Some(Duration::ZERO)); // an error if it is gone already
+        }
         self.clients.iter().chain(&self.servers).for_each(|end| _ = end.shutdown(Shutdown::Both));
     }
 }
