@@ -243,7 +243,7 @@ pub(crate) struct Relay {
     /// Bytes are received into blocks of 2^ORDER pages
     #[arg(long, value_name = "ORDER", default_value_t = 2, help_heading = "Running")]
     pub(crate) order: u8,
-    /// Blocks that each direction of a connection may hold
+    /// Blocks that each direction of a connection may hold before it stops receiving (some more if many bytes come at once)
     #[arg(long, value_name = "N", value_parser = units::positive, default_value = "16", help_heading = "Running")]
     pub(crate) cap: u64,
     /// Threads, each with an io_uring of its own
@@ -264,6 +264,9 @@ pub(crate) struct Relay {
     /// How often to report: 1, 500ms
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "1s", help_heading = "Reporting")]
     pub(crate) interval: Duration,
+    /// Follow pages: at the end, and whenever SIGUSR1 comes, say which connection has them, and since when. Every page, or one in N (see 'waterwheel help forward')
+    #[arg(long, value_name = "1/N", value_parser = units::sampling, num_args = 0..=1, require_equals = true, default_missing_value = "1/1", help_heading = "Reporting")]
+    pub(crate) trace_pages: Option<Sampling>,
     /// One JSON object for the start, one for each interval and one for the total, each on a line: raw integers counted from the start, stable keys
     #[arg(long, help_heading = "Reporting")]
     pub(crate) json: bool,

@@ -56,6 +56,25 @@ fn it_says_where_it_listens_and_accounts_for_every_page() {
 }
 
 #[test]
+fn a_page_that_a_peer_does_not_take_is_named_with_its_connection() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let (relay, listen, mut lines) =
+        start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} --json --interval 50ms --trace-pages")));
+    let mut client = TcpStream::connect(listen).expect("it listens");
+    let _stalled = server.accept().expect("it connects");
+    client.set_write_timeout(Some(Duration::from_millis(200))).expect("set");
+    while client.write(&[1; 1 << 16]).is_ok() {}
+    while next(&mut lines)["stalled"] != 1 {}
+    let total = total(relay, lines);
+    let holders = total["trace_pages"]["holders"].as_array().expect("holders");
+    let name = format!("socket queue 'tcp:{to}'");
+    let holder = holders.iter().find(|holder| holder["holder"] == *name).unwrap_or_else(|| panic!("{total}"));
+    // A direction that has stalled holds more than half its cap; a block counts as the page that it is to its pool.
+    assert!(holder["event"] == "held" && holder["pages"].as_u64() > Some(8), "{total}");
+}
+
+#[test]
 fn what_cannot_be_is_said_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().map(|address| (address, taken)).expect("an address");

@@ -12,8 +12,8 @@ use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
 use crate::args::{self, Sending};
 use crate::engine;
 use crate::failure::{Class, Failure};
-use crate::report::snapshot::{Counters, Pages, per_second};
-use crate::report::text::account;
+use crate::report::snapshot::{Counters, Holders, Pages, per_second};
+use crate::report::text::{account, held};
 use crate::report::{json, notice};
 use crate::signals::Signals;
 use crate::units::si;
@@ -31,8 +31,9 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
         notice(&format!("this kernel has {features}: connections are received from one request at a time"));
     }
     let mut report = Report { json: args.json, started: Instant::now(), before: (RelayStats::default(), 0.0) };
-    let shown = report.start(&relay, &params).and_then(|()| watch(args, &relay, &mut report, &mut signals));
+    let shown = report.start(&relay, &params).and_then(|()| watch(args, &zone, &relay, &mut report, &mut signals));
     let seconds = report.started.elapsed().as_secs_f64();
+    let holders = holders(&zone); // before the connections end
     let (stats, quarantined) = relay.finish().map_err(engine::failure)?;
     let pages = Account::open(&zone).close(Users::Gone);
     if pages.conflicts > 0 {
@@ -43,7 +44,9 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     if quarantined > 0 {
         notice(&format!("{quarantined} pages were still with the network at the end, and were not used again"));
     }
-    let shown = shown.and_then(|()| report.total(&stats, &pages, seconds)).map_err(|error| Failure::output(&error));
+    let shown = shown
+        .and_then(|()| report.total(&stats, &pages, holders.as_ref(), seconds))
+        .map_err(|error| Failure::output(&error));
     if pages.leaked > 0 {
         let message = format!("pages leaked: {}: please report this, with the command", account(&pages));
         return Err(Failure::new(Class::Leak, message));
@@ -76,20 +79,35 @@ fn zone(args: &args::Relay, params: &RelayParams) -> Result<Zone, Failure> {
         args::HugePages::Never => HugePages::Never,
     };
     let zone = ZoneParams { huge_pages, ..ZoneParams::pages(pages) };
-    Zone::new(&zone).map_err(|error| Failure::new(Class::Config, error))
+    let zone = Zone::new(&zone).map_err(|error| Failure::new(Class::Config, error))?;
+    if let Some(sampling) = args.trace_pages {
+        zone.trace(sampling).map_err(|error| Failure::new(Class::Other, error))?;
+    }
+    Ok(zone)
+}
+
+/// Who has pages, if they are followed.
+fn holders(zone: &Zone) -> Option<Holders> {
+    zone.sampling().map(|sampling| Holders { sampling, held: zone.holders(None) })
 }
 
 /// How often to see whether it still runs, however long the interval of the reports is.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Shows intervals until there is a reason to end.
-fn watch(args: &args::Relay, relay: &Relay, report: &mut Report, signals: &mut Signals) -> io::Result<()> {
+fn watch(args: &args::Relay, zone: &Zone, relay: &Relay, report: &mut Report, signals: &mut Signals) -> io::Result<()> {
     let never = report.started + Duration::from_secs(100 * 365 * 86400);
     let after = |moment: Instant, duration| moment.checked_add(duration).unwrap_or(never).min(never);
     let deadline = args.duration.map_or(never, |duration| after(report.started, duration));
     let mut next = after(report.started, args.interval);
     loop {
         signals.sleep_until(next.min(deadline).min(Instant::now() + LOOK));
+        if signals.who_asked() {
+            match holders(zone) {
+                Some(holders) => held(&holders).iter().for_each(|line| notice(line)),
+                None => notice("who has pages is not known: start it with --trace-pages"),
+            }
+        }
         let now = Instant::now();
         if signals.asked() || relay.is_finished() || now >= deadline {
             return Ok(());
@@ -132,6 +150,8 @@ struct Total<'a> {
     #[serde(flatten)]
     counters: Counters,
     pages: &'a Pages,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_pages: Option<json::Traced>,
 }
 
 fn counters(stats: &RelayStats) -> Counters {
@@ -178,10 +198,11 @@ impl Report {
         out.flush()
     }
 
-    fn total(&mut self, stats: &RelayStats, pages: &Pages, seconds: f64) -> io::Result<()> {
+    fn total(&mut self, stats: &RelayStats, pages: &Pages, holders: Option<&Holders>, seconds: f64) -> io::Result<()> {
         let out = &mut io::stdout().lock();
         if self.json {
-            return json::line(out, &Total { event: "total", seconds, counters: counters(stats), pages });
+            let trace_pages = holders.map(json::Traced::of);
+            return json::line(out, &Total { event: "total", seconds, counters: counters(stats), pages, trace_pages });
         }
         let RelayStats { accepted, bytes_up, bytes_down, sends, zc_sent, zc_copied, enters, held_max, .. } = *stats;
         let rate = |bytes| si(8.0 * per_second(bytes, seconds));
@@ -196,7 +217,14 @@ impl Report {
             "  sends      {sends}; without a copy {}, copied after all {zc_copied}; system calls {enters}",
             zc_sent - zc_copied
         )?;
-        writeln!(out, "  held       {held_max} at most; stalls {}, starved {}", stats.stalls, stats.starved)?;
+        writeln!(
+            out,
+            "  stalls     {}; blocks held {held_max} at most; receives that found none {}",
+            stats.stalls, stats.starved
+        )?;
+        for line in holders.map(held).unwrap_or_default() {
+            writeln!(out, "  held       {line}")?;
+        }
         writeln!(out, "  pages      {}", account(pages))?;
         out.flush()
     }

@@ -47,7 +47,7 @@ struct Totals<'a> {
 
 /// Who had pages when the end was asked for.
 #[derive(Serialize)]
-struct Traced {
+pub(crate) struct Traced {
     /// One page in so many was followed, and `pages` scaled by it.
     one_in: u32,
     holders: Vec<Holder>,
@@ -64,7 +64,7 @@ struct Holder {
 }
 
 impl Traced {
-    fn of(holders: &Holders) -> Self {
+    pub(crate) fn of(holders: &Holders) -> Self {
         let holder = |held: &Held| Holder {
             holder: held.holder.to_string(),
             event: held.event.as_str(),
