@@ -73,7 +73,11 @@ fn pages_of_the_former_node_do_not_hide_behind_one_of_the_new() {
         let former = take(&mut pool, RX, 2);
         pool.set_zone(&new).expect("nothing is mapped");
         let chain = lead([take(&mut pool, RX, 1), former, take(&mut pool, RX, 1)].concat());
-        if bulk { pool.put_bulk(&mut vec![chain]) } else { pool.put(chain) }
+        if bulk {
+            pool.put_bulk(&mut vec![chain])
+        } else {
+            pool.put(chain)
+        }
         assert_eq!((pool.outstanding(), pool.stats().alloc_waive), (0, 2));
         assert_whole(&old);
         drop(pool);
