@@ -251,7 +251,10 @@ impl Model {
 
     fn check(&mut self) {
         assert_eq!(self.socket.posted(), (self.rx.len(), self.tx.len()));
-        assert_eq!(self.pool.outstanding() as usize, self.rx.len() + self.tx.len() + self.begun.pages() + self.held_pages());
+        assert_eq!(
+            self.pool.outstanding() as usize,
+            self.rx.len() + self.tx.len() + self.begun.pages() + self.held_pages()
+        );
     }
 
     fn account(&mut self) {

@@ -1,11 +1,10 @@
 //! Pages that lead others.
-#![expect(unsafe_code, reason = "hands pages to a device that is none")]
 
 mod common;
 
 use common::{assert_whole, owner, zone};
 use std::thread;
-use waterwheel_mm::{Account, FragPage, Owner, Page, PageRef, Posted, Users, Zone, dissolve, release_pages};
+use waterwheel_mm::{Account, FragPage, Owner, Page, PageRef, Users, Zone, dissolve, release_pages};
 
 /// A page whose first byte is `byte`, of nobody.
 fn page(zone: &Zone, byte: u8) -> Page {
@@ -107,22 +106,6 @@ fn a_reference_that_is_unique_again_leads_what_it_led() {
     let page: Page = PageRef::try_unique(shared).unwrap();
     assert_eq!(bytes(&page), [(1, 10), (2, 20)]);
     drop(page);
-    assert_whole(&zone);
-}
-
-/// A device is told of one page. What followed it is not with the device, and the page does not lead it any more when it comes back.
-#[test]
-fn a_page_that_was_in_quarantine_leads_nothing() {
-    let zone = zone(8);
-    // SAFETY: there is no device.
-    let posted = unsafe { Posted::new(chain(&zone, 3)) };
-    let quarantined = posted.quarantine();
-    let others: Vec<Page> = std::iter::from_fn(|| zone.alloc(0)).map(|page| page.into_page()).collect();
-    assert_eq!(others.len(), 7, "what followed went home");
-    // SAFETY: as above.
-    let page = unsafe { quarantined.release().reclaim() };
-    assert!(!page.leads_chain() && page.chain().next().is_none());
-    drop((page, others));
     assert_whole(&zone);
 }
 
