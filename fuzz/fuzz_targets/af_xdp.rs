@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use waterwheel::dev::af_xdp::rings::{Desc, Entry, RingMemory};
 use waterwheel::dev::af_xdp::unbound::{KernelEnds, Unbound};
 use waterwheel::mm::{Account, Users};
-use waterwheel::{Direction, MAX_FRAGS, PagePool, PoolParams, XdpBuff, Zone};
+use waterwheel::xdp::MAX_FRAGS;
+use waterwheel::{Direction, PagePool, PoolParams, XdpBuff, Zone};
 use waterwheel_fuzz::script::Script;
 use waterwheel_fuzz::{all, assert_whole, take, zone};
 
