@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use waterwheel::dev::af_xdp::rings::{Desc, Entry, RingMemory};
 use waterwheel::dev::af_xdp::unbound::{KernelEnds, Unbound};
 use waterwheel::mm::{Account, Users};
+use waterwheel::xdp::MAX_FRAGS;
 use waterwheel::{Direction, PagePool, PoolParams, XdpBuff, Zone};
 use waterwheel_fuzz::script::Script;
 use waterwheel_fuzz::{all, assert_whole, take, zone};
@@ -27,11 +28,30 @@ struct Model {
     rx: BTreeSet<u64>,
     /// Pages with packets to send.
     tx: BTreeSet<u64>,
+    /// What there is of a packet that goes on.
+    begun: Begun,
     /// Slots that our side has taken so far: where it stands in the rings that the kernel fills.
     rx_next: u32,
     completion_next: u32,
-    /// Packets in the program's hands, each full of its page's number.
+    /// Packets in the program's hands, each full of its first page's number.
     held: Vec<XdpBuff>,
+}
+
+/// A packet of several descriptors, of which the last has not come.
+#[derive(Default)]
+enum Begun {
+    #[default]
+    Nothing,
+    /// Page, offset and length of each.
+    Parts(Vec<[u64; 3]>),
+    Spoilt,
+}
+
+/// Page, offset and length of each part, as a packet has them. (Where in its page a fragment begins, its address says.)
+fn parts_of(packet: &XdpBuff) -> Vec<[u64; 3]> {
+    let numbers = std::iter::once(packet.page().number()).chain(packet.page().chain().map(|part| part.number()));
+    let place = |part: &[u8]| [part.as_ptr().addr() as u64 % PAGE, part.len() as u64];
+    numbers.zip(packet.parts()).map(|(number, part)| [number.into(), place(part)[0], place(part)[1]]).collect()
 }
 
 /// The kernel, or whoever has its place, writes a slot and shows it.
@@ -49,11 +69,12 @@ fn slots<E: Entry>(ring: &RingMemory<E>, at: u32, count: usize) -> Vec<E> {
 fn fill_in(packet: &mut XdpBuff) {
     let tag = packet.page().number() as u8;
     packet.data_mut().fill(tag);
+    packet.frags_mut().for_each(|part| part.fill(tag));
 }
 
 fn is_untouched(packet: &XdpBuff) -> bool {
     let tag = packet.page().number() as u8;
-    all(packet.data(), tag)
+    packet.parts().all(|part| all(part, tag))
 }
 
 /// One of `posted`, or any page, also one that is not there.
@@ -63,6 +84,30 @@ fn page(script: &mut Script<'_>, posted: &BTreeSet<u64>) -> u64 {
     page.unwrap_or(which as u64)
 }
 
+impl Begun {
+    fn pages(&self) -> usize {
+        if let Self::Parts(parts) = self { parts.len() } else { 0 }
+    }
+
+    /// The next descriptor. Tells the packet that it ends, if it does; adds to `bad` if it costs a counter.
+    fn go_on(&mut self, part: [u64; 3], good: bool, more: bool, bad: &mut u64) -> Option<Vec<[u64; 3]>> {
+        let parts = match std::mem::take(self) {
+            Self::Nothing if good => vec![part],
+            Self::Parts(parts) if good && parts.len() <= MAX_FRAGS => [parts, vec![part]].concat(),
+            _ => {
+                *bad += 1;
+                *self = if more { Self::Spoilt } else { Self::Nothing };
+                return None;
+            }
+        };
+        if more {
+            *self = Self::Parts(parts);
+            return None;
+        }
+        Some(parts)
+    }
+}
+
 impl Model {
     fn new(script: &mut Script<'_>) -> Self {
         let zone = ZONE.clone();
@@ -70,8 +115,8 @@ impl Model {
         let pool = PagePool::new(&zone, PoolParams { limit, ..PoolParams::default() }).expect("a pool");
         let start = if script.flag() { u32::MAX - 5 } else { script.u32() };
         let (socket, kernel) = Unbound::new(&zone, SLOTS, start);
-        let (rx, tx, held) = Default::default();
-        Self { zone, pool, socket, kernel, rx, tx, rx_next: start, completion_next: start, held }
+        let (rx, tx, begun, held) = Default::default();
+        Self { zone, pool, socket, kernel, rx, tx, begun, rx_next: start, completion_next: start, held }
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
@@ -90,7 +135,7 @@ impl Model {
                 // Near the truth: mostly a page that waits, and a packet that may fit.
                 let page = page(script, &self.rx);
                 let (addr, len) = (page * PAGE + u64::from(script.u16() % 4200), u32::from(script.u16() % 4200));
-                produce(&self.kernel.rx, Desc { addr, len, options: (script.u8() < 32).into() });
+                produce(&self.kernel.rx, Desc { addr, len, options: (script.u8() < 96).into() });
             }
             180..195 => {
                 let (addr, len, options) = (script.u64(), script.u32(), script.u32());
@@ -138,23 +183,24 @@ impl Model {
 
     fn receive(&mut self, budget: u32) {
         let bad = self.socket.refused().0;
-        let packets = self.socket.receive(&mut self.pool, budget);
-        let taken = packets.len() + (self.socket.refused().0 - bad) as usize;
-        assert!(taken <= SLOTS.min(budget) as usize);
-        let mut packets = packets.into_iter();
-        for Desc { addr, len, options } in slots(&self.kernel.rx, self.rx_next, taken) {
-            let (page, offset) = (addr / PAGE, addr % PAGE);
+        self.kernel.rx.consumer().store(self.rx_next, Relaxed); // our side writes it only when it takes something
+        let mut packets = self.socket.receive(&mut self.pool, budget).into_iter();
+        let taken = self.kernel.rx.consumer().load(Relaxed).wrapping_sub(self.rx_next);
+        assert!(taken <= SLOTS.min(budget));
+        let mut expected = bad;
+        for Desc { addr, len, options } in slots(&self.kernel.rx, self.rx_next, taken as usize) {
+            let part = [addr / PAGE, addr % PAGE, len.into()];
             // The page is ours again, be the packet as it may.
-            if self.rx.remove(&page) && options & 1 == 0 && offset + u64::from(len) <= PAGE {
+            let good = self.rx.remove(&part[0]) && part[1] + part[2] <= PAGE;
+            if let Some(parts) = self.begun.go_on(part, good, options & 1 == 1, &mut expected) {
                 let mut packet = packets.next().expect("this was a packet");
-                let place = (packet.page().number().into(), packet.offset() as u64, packet.len() as u64);
-                assert_eq!(place, (page, offset, len.into()));
+                assert_eq!((parts_of(&packet), packet.frag_count() + 1), (parts.clone(), parts.len()));
                 fill_in(&mut packet);
                 self.held.push(packet);
             }
         }
-        assert_eq!(packets.len(), 0, "packets that the ring did not say");
-        self.rx_next = self.rx_next.wrapping_add(taken as u32);
+        assert_eq!((packets.len(), self.socket.refused().0), (0, expected), "packets that the ring did not say");
+        self.rx_next = self.rx_next.wrapping_add(taken);
     }
 
     fn send(&mut self, script: &mut Script<'_>) {
@@ -171,9 +217,17 @@ impl Model {
             }
         };
         assert!(is_untouched(&packet));
-        let page = packet.page().number().into();
+        let parts = parts_of(&packet);
         match self.socket.send(packet.into()) {
-            Ok(()) => assert!(self.tx.insert(page), "page {page} was sent twice"),
+            Ok(()) => {
+                let end = self.kernel.tx.producer().load(Relaxed).wrapping_sub(parts.len() as u32);
+                let descs = slots(&self.kernel.tx, end, parts.len());
+                for (i, (part, desc)) in parts.iter().zip(descs).enumerate() {
+                    let said = (desc.addr, u64::from(desc.len), desc.options);
+                    assert_eq!(said, (part[0] * PAGE + part[1], part[2], (i + 1 < parts.len()).into()));
+                    assert!(self.tx.insert(part[0]), "page {} was sent twice", part[0]);
+                }
+            }
             Err(frame) => self.held.push(frame.into()),
         }
     }
@@ -192,9 +246,16 @@ impl Model {
         self.completion_next = self.completion_next.wrapping_add(taken as u32);
     }
 
+    fn held_pages(&self) -> usize {
+        self.held.iter().map(|packet| 1 + packet.frag_count()).sum()
+    }
+
     fn check(&mut self) {
         assert_eq!(self.socket.posted(), (self.rx.len(), self.tx.len()));
-        assert_eq!(self.pool.outstanding() as usize, self.rx.len() + self.tx.len() + self.held.len());
+        assert_eq!(
+            self.pool.outstanding() as usize,
+            self.rx.len() + self.tx.len() + self.begun.pages() + self.held_pages()
+        );
     }
 
     fn account(&mut self) {
@@ -203,7 +264,7 @@ impl Model {
         self.socket.account(&mut account);
         let account = account.close(Users::Alive);
         let found = (account.held_by_devices, account.held_by_users, account.conflicts);
-        assert_eq!(found, (self.rx.len() + self.tx.len(), self.held.len(), 0), "{account:?}");
+        assert_eq!(found, (self.rx.len() + self.tx.len() + self.begun.pages(), self.held_pages(), 0), "{account:?}");
     }
 
     /// The kernel comes to its senses: its indices are right again, and it names every page once. With that every page comes home.
@@ -220,7 +281,7 @@ impl Model {
             produce(&self.kernel.completion, page * PAGE);
             self.complete();
         }
-        assert_eq!(self.socket.posted(), (0, 0), "the kernel gave everything back");
+        assert_eq!((self.socket.posted(), self.begun.pages()), ((0, 0), 0), "the kernel gave everything back");
         assert!(self.held.iter().all(is_untouched));
         self.held.clear();
         self.check();

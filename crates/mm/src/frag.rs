@@ -6,6 +6,7 @@
 
 use crate::PAGE_SIZE;
 use crate::account::Account;
+use crate::chain::Chain;
 use crate::page::{Page, put_page};
 use crate::word::PageWord;
 use std::fmt;
@@ -45,10 +46,13 @@ impl FragPage {
         Self { word, used: 0, taken: 0 }
     }
 
-    /// Marks the page: whoever cuts it shares it with those who have its fragments.
+    /// Marks the page, and what follows it: whoever cuts it shares it with those who have its fragments.
     pub fn account(&self, account: &mut Account) {
-        if crate::RegionId::of(self.word.address()) == account.zone().id() {
-            account.held_by_user(crate::zone::number_of(self.word.address()), self.word.order());
+        let rest = Chain::behind(&self.word).map(|part| part.0);
+        for word in std::iter::once(self.word).chain(rest) {
+            if crate::RegionId::of(word.address()) == account.zone().id() {
+                account.held_by_user(crate::zone::number_of(word.address()), word.order());
+            }
         }
     }
 

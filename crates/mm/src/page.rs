@@ -409,6 +409,13 @@ impl Posted {
 }
 
 impl Posted {
+    /// Takes off what followed the page when it was posted.
+    pub(crate) fn take_rest(&mut self) -> Option<Page> {
+        let rest = chain::take_rest(self.0);
+        self.0 = self.0.unchained();
+        rest
+    }
+
     pub(crate) fn word(&self) -> PageWord {
         self.0
     }
@@ -416,7 +423,7 @@ impl Posted {
 
 impl Drop for Posted {
     fn drop(&mut self) {
-        drop(chain::take_rest(self.0)); // the other side knew of this page alone
+        drop(self.take_rest()); // the other side knew of this page alone
         zone::quarantine(self.0);
     }
 }

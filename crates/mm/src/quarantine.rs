@@ -1,6 +1,5 @@
 //! Pages that a device may still write to though it is gone, until it is known that it does not.
 
-use crate::chain;
 #[cfg(all(test, loom))]
 use crate::model as zone;
 use crate::page::Posted;
@@ -15,8 +14,8 @@ pub struct Quarantined(ManuallyDrop<Posted>);
 impl Posted {
     /// Puts the page into quarantine: the other side is gone, and may write to it still. It can be taken out again, and counts against the limit of its pool until then.
     #[must_use = "without the handle the page stays there for ever"]
-    pub fn quarantine(self) -> Quarantined {
-        drop(chain::take_rest(self.word())); // the other side knew of this page alone
+    pub fn quarantine(mut self) -> Quarantined {
+        drop(self.take_rest()); // the other side knew of this page alone
         zone::quarantine(self.word());
         Quarantined(ManuallyDrop::new(self))
     }

@@ -169,3 +169,20 @@ fn a_user_marks_its_own_page_once_and_a_shared_one_as_often_as_it_is_shared() {
     drop((own, shared, other, lost));
     assert!(Account::open(&zone).close(Users::Gone).is_whole());
 }
+
+/// A device is told of one page. What followed it is not with the device, and the page does not lead it any more when it comes back.
+#[test]
+fn a_page_that_was_in_quarantine_leads_nothing() {
+    let zone = zone(8);
+    let mut page = zone.alloc(0).unwrap().into_page();
+    page.append(zone.alloc(0).unwrap().into_page(), 0);
+    // SAFETY: there is no device.
+    let quarantined = unsafe { Posted::new(page) }.quarantine();
+    let others: Vec<_> = std::iter::from_fn(|| zone.alloc(0)).collect();
+    assert_eq!(others.len(), 7, "what followed went home");
+    // SAFETY: as above.
+    let page = unsafe { quarantined.release().reclaim() };
+    assert!(!page.leads_chain() && page.chain().next().is_none());
+    drop((page, others));
+    assert_whole(&zone);
+}

@@ -4,7 +4,7 @@ mod common;
 
 use common::{assert_whole, owner, zone};
 use std::thread;
-use waterwheel_mm::{Owner, Page, PageRef, Zone, dissolve, release_pages};
+use waterwheel_mm::{Account, FragPage, Owner, Page, PageRef, Users, Zone, dissolve, release_pages};
 
 /// A page whose first byte is `byte`, of nobody.
 fn page(zone: &Zone, byte: u8) -> Page {
@@ -106,6 +106,21 @@ fn a_reference_that_is_unique_again_leads_what_it_led() {
     let page: Page = PageRef::try_unique(shared).unwrap();
     assert_eq!(bytes(&page), [(1, 10), (2, 20)]);
     drop(page);
+    assert_whole(&zone);
+}
+
+#[test]
+fn what_follows_a_page_that_is_cut_is_counted_with_it() {
+    let zone = zone(8);
+    let mut cut = FragPage::new(chain(&zone, 3));
+    let piece = cut.cut(100, 1).unwrap();
+    let mut account = Account::open(&zone);
+    cut.account(&mut account);
+    let account = account.close(Users::Gone);
+    assert_eq!((account.held_by_users, account.leaked, account.conflicts), (3, 0, 0), "{account:?}");
+    drop(cut);
+    assert_eq!(Account::open(&zone).close(Users::Gone).leaked, 3, "a piece is out still");
+    drop(piece);
     assert_whole(&zone);
 }
 

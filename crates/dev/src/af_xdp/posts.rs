@@ -108,13 +108,14 @@ impl Posts {
     ) {
         for desc in rx.peek(budget) {
             let (chunk, offset) = (desc.addr / CHUNK as u64, (desc.addr % CHUNK as u64) as usize);
+            let goes_on = desc.options & PKT_CONTD != 0;
             // SAFETY: a descriptor in the rx ring, whose index was read with Acquire, gives up its page. Only pages for packets to come are in this table.
             let Some(page) = (unsafe { self.rx.take(chunk) }) else {
                 self.bad_rx += 1;
+                self.begun.spoil(pool, goes_on);
                 continue;
             };
             let len = desc.len as usize;
-            let goes_on = desc.options & PKT_CONTD != 0;
             if len > CHUNK - offset {
                 self.bad_rx += 1;
                 pool.put(page);

@@ -79,7 +79,7 @@ pub(crate) fn good_server(listener: &OwnedFd, client: &mut Memif) -> (Peer, AddR
     loop {
         match answer(client, &peer) {
             (Message::Connect(_), _) => break,
-            (Message::AddRegion { .. }, file) => peer.region = file,
+            (Message::AddRegion { index: 0, .. }, file) => peer.region = file,
             (Message::AddRing(ring), _) => rings.push(ring),
             _ => {}
         }

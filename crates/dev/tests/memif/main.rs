@@ -9,4 +9,5 @@ mod script;
 mod sockets;
 mod support;
 mod testpmd;
+mod threads;
 mod trusted;

@@ -143,6 +143,41 @@ fn a_peer_that_will_not_go_keeps_the_pages() {
     assert_eq!((account.quarantined, account.free, account.leaked), (8, 56, 0), "{account:?}");
 }
 
+/// Until the peer has closed its socket, and a little longer, it may be in the midst of a copy: whatever it says, its pages stay with it.
+#[test]
+fn pages_are_not_taken_back_before_the_peer_is_gone() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let listener = Peer::listen(&folder.socket());
+    let mut client = open(bench.zone(), &trusting(MemifParams { ring: 8, ..folder.client() }));
+    let (peer, _, rx) = crate::liars::good_server(&listener, &mut client);
+    turn(&mut bench, &mut client);
+    let frame = bench.frame(&packet(0, 60));
+    bench.send(&mut client, vec![frame]);
+    assert_eq!(client.in_flight(), 9);
+    peer.set_tail(rx.offset.into(), 9); // a lie, which ends the connection
+    until("the end", || {
+        assert!(bench.receive(&mut client, 64).is_empty());
+        !client.is_connected()
+    });
+    assert!(!client.is_connected());
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(100) {
+        peer.say_bytes(&[], &[]); // no end, though it reads like one
+        bench.complete(&mut client);
+        assert_eq!(client.in_flight(), 9, "the peer has not closed its socket");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(peer);
+    let begin = Instant::now();
+    until("the pages are home", || {
+        bench.complete(&mut client);
+        client.in_flight() == 0
+    });
+    assert!(begin.elapsed() >= Duration::from_millis(10), "not at once");
+    assert_eq!((counter(&client, "bad_indices"), counter(&client, "quarantined_pages")), (1, 0));
+    bench.finish(client);
+}
+
 #[test]
 fn testpmd_is_killed_with_our_pages() {
     let (folder, mut bench) = (Folder::new(), Bench::with_pages(4096));
