@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use super::choice::Choice;
+use crate::uring::Choice;
 use crate::uring::{Op, Part};
 
 /// Names a flow to the ring: the connection's place, how often the place was used before, and which way the flow goes.

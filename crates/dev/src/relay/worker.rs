@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use waterwheel_xdp::PagePool;
 
-use super::choice::Choice;
 use super::conn::{Conns, Flow, Key, State, UP};
 use super::params::{FILL_MAX, FILL_MIN, RelayParams};
 use super::shared::Shared;
 use super::stats::RelayStats;
+use crate::uring::Choice;
 use crate::uring::{Event, Op, PARTS, Part, Receive, Ring};
 
 /// Keys of the requests that belong to no connection.

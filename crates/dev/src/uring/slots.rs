@@ -99,7 +99,9 @@ impl Slots {
     }
 
     pub(super) fn account(&self, account: &mut Account) {
-        for part in self.all.iter().flat_map(|slot| &slot.parts) {
+        let zone = account.zone().id();
+        let parts = self.all.iter().flat_map(|slot| &slot.parts);
+        for part in parts.filter(|part| part.posted.region_id() == zone) {
             account.held_by_device(part.posted.number(), part.posted.order());
         }
     }
