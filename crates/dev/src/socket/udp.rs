@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, DropReason, Drops, HEADROOM, Health, Homes, PagePool, Traffic, Wait, XdpBuff,
-    XdpFrame, Zone,
+    Account, Capabilities, Device, DropReason, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame, Zone,
 };
 
-use super::base::{Base, DRAIN, RX, TX, parts};
+use super::base::{Base, DRAIN, TX, parts};
 use super::{SocketParams, refused};
 use crate::error::DevError;
 use crate::uring::{Choice, Event, PARTS, Part};
@@ -262,6 +261,3 @@ impl Drop for Udp {
         }
     }
 }
-
-/// The longest datagram that is received into a page of 4 KiB.
-pub const MAX_RECEIVED: usize = 4096 - HEADROOM - 1;
