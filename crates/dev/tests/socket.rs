@@ -247,8 +247,8 @@ fn it_stops_while_busy_with_every_page() {
         let frames = frames(&mut bench, 0..50);
         bench.send(&mut device, frames);
         let held = round(&mut bench, &mut device);
-        bench.finish(device);
         bench.recycle(held);
+        bench.finish(device);
     }
 }
 
@@ -356,7 +356,7 @@ fn a_peer_that_does_not_read_holds_us_up_and_loses_nothing() {
 fn it_stops_while_its_peer_does_not_read() {
     for params in ways() {
         let mut bench = Bench::new();
-        let (mut device, _peer) = tcp(&bench, &params);
+        let (mut device, _peer) = tcp(&bench, &SocketParams { ring: 64, ..params });
         let (mut waiting, mut idle) = (Vec::new(), 0);
         while idle < 1000 {
             if waiting.is_empty() {
