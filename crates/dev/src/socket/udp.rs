@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, DropReason, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame, Zone,
+    Account, Capabilities, Device, DropReason, Drops, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait, XdpBuff,
+    XdpFrame, Zone,
 };
 
 use super::base::{Base, DRAIN, TX, parts};
 use super::{SocketParams, refused};
 use crate::error::DevError;
-use crate::uring::{Choice, Event, PARTS, Part};
+use crate::uring::{Choice, Event, Part};
 
 /// The most payload of an IPv4 datagram: 65535 less the headers of IP and UDP.
 const MAX_DATAGRAM: usize = 65507;
@@ -168,7 +169,7 @@ impl Device for Udp {
             rx: self.base.params.receive,
             tx: self.peer.is_some(),
             max_frame: MAX_DATAGRAM,
-            max_frags: PARTS - 1,
+            max_frags: MAX_FRAGS,
             ..Capabilities::default()
         }
     }
@@ -193,9 +194,8 @@ impl Device for Udp {
         let room = self.tx_room().min(frames.len());
         for frame in frames.drain(..room) {
             let bytes = frame.total_len();
-            if bytes > MAX_DATAGRAM || frame.frag_count() >= PARTS {
-                let reason = if bytes > MAX_DATAGRAM { DropReason::FrameTooLong } else { DropReason::TooManyFrags };
-                drops.add(reason, 1);
+            if bytes > MAX_DATAGRAM {
+                drops.add(DropReason::FrameTooLong, 1);
                 continue;
             }
             traffic.add(bytes);

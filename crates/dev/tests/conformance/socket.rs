@@ -12,7 +12,7 @@ struct Datagrams;
 impl Rig for Datagrams {
     fn profile(&self) -> Profile {
         // Whatever finds no room in the other socket's buffer is lost.
-        Profile { fills: true, lossless: false, longest: 3839, ..Profile::default() }
+        Profile { fills: true, longest: 3839, ..Profile::default() }
     }
 
     fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
