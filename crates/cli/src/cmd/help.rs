@@ -114,7 +114,7 @@ An interface that carries your own connection to this machine should be steered,
 Memory shared with another process of this machine that speaks memif 2.0: this program, DPDK (net_memif), VPP, libmemif. One side \
 listens on the Unix socket SOCKET (role=server), the other one connects; either may come first, and come back. Needs no rights \
 but to the socket. Packets are copied into and out of the shared memory, and whatever the other side writes there is checked.
-  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1,queues=2"
+  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1"
         }
         Kind::Tap => {
             "\
