@@ -294,7 +294,7 @@ fn datagrams_are_forwarded_from_socket_to_socket() {
 #[test]
 fn a_stream_is_received_and_its_end_is_said() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let line = format!("drop tcp:{} --json", server.local_addr().expect("an address"));
+    let line = format!("drop tcp:{} --json --on-device-loss exit", server.local_addr().expect("an address"));
     let mut running = Running::start(&mut waterwheel(&line));
     let (mut connection, _) = server.accept().expect("it connects");
     connection.write_all(b"hello").expect("sent");
