@@ -31,6 +31,8 @@ const MAIN_HELP: &str = "\
 Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them:
   afxdp:IFACE[:QUEUE]   AF_XDP sockets on a network interface
   tap:NAME              a tap interface of the kernel
+  udp:ADDR:PORT         datagrams of a UDP socket
+  tcp:ADDR:PORT         the stream of a TCP connection
   pcap:FILE             packets read from a file, or written to one
   gen:                  a traffic generator
   null:                 a sink

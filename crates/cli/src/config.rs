@@ -176,6 +176,7 @@ fn receives(spec: &Spec, side: Side) -> bool {
     match spec.kind {
         Kind::Gen | Kind::Tap | Kind::AfXdp | Kind::Memif | Kind::Veth => true,
         Kind::Null => spec.option("size").is_some(),
+        Kind::Udp | Kind::Tcp => true,
         Kind::Pcap => side == Side::Left,
     }
 }
@@ -183,6 +184,8 @@ fn receives(spec: &Spec, side: Side) -> bool {
 fn sends(spec: &Spec, side: Side) -> bool {
     match spec.kind {
         Kind::Gen | Kind::Null | Kind::Tap | Kind::AfXdp | Kind::Memif | Kind::Veth => true,
+        Kind::Tcp => true,
+        Kind::Udp => spec.option("peer").is_some(), // else there is nobody to send to
         Kind::Pcap => side == Side::Right,
     }
 }

@@ -1,8 +1,8 @@
 //! Numbers as people type and read them.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+pub(crate) use waterwheel_dev::spec::address;
 use waterwheel_xdp::mm::Sampling;
 
 /// A length of time: `5` and `5s` are seconds, `500ms`, `2m`, `1h`, `1.5s`.
@@ -56,23 +56,6 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
         0 => Err("must be 1 or more".to_owned()),
         n => Ok(n),
     }
-}
-
-/// Where a socket is: `127.0.0.1:80`, `[::1]:80`.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse::<SocketAddr>().map_err(|_| {
-        let why = match text.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_err() && !host.contains(':') => {
-                format!("'{port}' is no port (0 to 65535)")
-            }
-            Some((host, _)) if host.contains(':') && !host.starts_with('[') => {
-                "an IPv6 address stands in brackets before its port".to_owned()
-            }
-            Some((host, _)) => format!("'{host}' is no IP address (names are not looked up)"),
-            None => "the port is missing".to_owned(),
-        };
-        format!("{why}: use ADDR:PORT, e.g. 127.0.0.1:8080 or [::1]:8080")
-    })
 }
 
 /// A share of the pages: `1/64`.

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::{Running, Scratch, events, parsed, run, waterwheel};
@@ -260,6 +261,51 @@ fn a_terminal_gets_a_table_and_keeps_its_mode() {
     assert!(text.contains("Ctrl-C ends") && text.contains("\x1b[J"), "a table, redrawn: {text:?}");
     let end = text.rsplit("\x1b[J").next().expect("the last frame");
     assert!(all_free(end), "the total stands last: {end:?}");
+}
+
+/// A datagram through two sockets of the binary, to one of the standard library.
+#[test]
+fn datagrams_are_forwarded_from_socket_to_socket() {
+    let bind = || UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let (from, to) = (bind(), bind());
+    to.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    // A port that is free now: in the worst case the binary says that it is taken.
+    let port = bind().local_addr().expect("an address").port();
+    let peer = to.local_addr().expect("an address").port();
+    let line = format!(
+        "forward udp:127.0.0.1:{port} udp:127.0.0.1:0,peer=127.0.0.1:{peer} --one-way --count 3 --idle sleep --json --interval 50ms"
+    );
+    let mut running = Running::start(&mut waterwheel(&line));
+    let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
+    let mut text = String::new();
+    lines.read_line(&mut text).expect("an interval");
+    for payload in ["one", "two", "three"] {
+        from.send_to(payload.as_bytes(), ("127.0.0.1", port)).expect("sent");
+        let mut bytes = [0; 100];
+        let len = to.recv(&mut bytes).expect("it comes");
+        assert_eq!(&bytes[..len], payload.as_bytes());
+    }
+    lines.read_to_string(&mut text).expect("the rest");
+    assert_eq!(running.wait().code(), Some(0));
+    let total = parsed(text.as_bytes()).pop().expect("a total");
+    assert_eq!((&total["rx_packets"], &total["tx_packets"], &total["tx_bytes"]), (&3.into(), &3.into(), &11.into()));
+}
+
+#[test]
+fn a_stream_is_received_and_its_end_is_said() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let line = format!("drop tcp:{} --json --on-device-loss exit", server.local_addr().expect("an address"));
+    let mut running = Running::start(&mut waterwheel(&line));
+    let (mut connection, _) = server.accept().expect("it connects");
+    connection.write_all(b"hello").expect("sent");
+    drop((connection, server));
+    let (mut text, mut errors) = (String::new(), String::new());
+    running.0.stdout.take().expect("piped").read_to_string(&mut text).expect("a total");
+    running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("a word");
+    running.wait();
+    let total = parsed(text.as_bytes()).pop().expect("a total");
+    assert_eq!(total["rx_bytes"], 5, "{total} {errors}");
+    assert!(errors.contains("its peer has closed it"), "{errors}");
 }
 
 /// The newcomer's second step: two processes, without root.

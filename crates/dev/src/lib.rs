@@ -8,7 +8,8 @@
 //! | `null` | [`null::Null`] | swallows packets; with a size, gives packets that nobody wrote |
 //! | `pcap` | [`pcap::PcapReader`], [`pcap::PcapWriter`] | plays and writes capture files |
 //! | `tap` | [`tap::Tap`] | an interface of this machine |
-//! | `uring` | [`relay::Relay`] | TCP connections, passed on in the pages in which they were received; [`uring`] is the io_uring below |
+//! | `uring` | [`socket::Udp`], [`socket::Tcp`] | payloads of a socket: datagrams, or pieces of a stream |
+//! | | [`relay::Relay`] | TCP connections, passed on in the pages in which they were received; [`uring`] is the io_uring below |
 
 #[cfg(feature = "af_xdp")]
 pub mod af_xdp;
@@ -25,6 +26,8 @@ pub mod pcap;
 pub mod relay;
 #[cfg(any(feature = "gen", feature = "memif", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
+#[cfg(feature = "uring")]
+pub mod socket;
 pub mod spec;
 #[cfg(feature = "tap")]
 pub mod tap;

@@ -19,6 +19,8 @@
 mod af_xdp;
 #[cfg(feature = "memif")]
 mod memif;
+#[cfg(feature = "uring")]
+mod socket;
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +29,8 @@ use std::str::FromStr;
 pub use af_xdp::{AF_XDP_KEYS, af_xdp};
 #[cfg(feature = "memif")]
 pub use memif::{MEMIF_KEYS, memif};
+#[cfg(feature = "uring")]
+pub use socket::{TCP_KEYS, TcpSpec, UDP_KEYS, UdpSpec, address, tcp, udp};
 
 /// What a spec's text before the first colon names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +49,10 @@ pub enum Kind {
     Veth,
     /// `memif:SOCKET`, memory shared with another process.
     Memif,
+    /// `udp:ADDR:PORT`, datagrams of a socket.
+    Udp,
+    /// `tcp:ADDR:PORT`, the stream of a connection.
+    Tcp,
 }
 
 /// Whether a kind's name is followed by an argument.
@@ -60,7 +68,8 @@ pub enum Arg {
 
 impl Kind {
     /// Every kind, in the order in which the help text explains them.
-    pub const ALL: [Self; 7] = [Self::AfXdp, Self::Memif, Self::Tap, Self::Pcap, Self::Gen, Self::Null, Self::Veth];
+    pub const ALL: [Self; 9] =
+        [Self::AfXdp, Self::Memif, Self::Tap, Self::Udp, Self::Tcp, Self::Pcap, Self::Gen, Self::Null, Self::Veth];
 
     /// The text before the colon.
     pub const fn as_str(self) -> &'static str {
@@ -72,6 +81,8 @@ impl Kind {
             Self::AfXdp => "afxdp",
             Self::Veth => "veth",
             Self::Memif => "memif",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
         }
     }
 
@@ -84,6 +95,7 @@ impl Kind {
             Self::AfXdp => Arg::Required("IFACE[:QUEUE]"),
             Self::Veth => Arg::Optional("NAME"),
             Self::Memif => Arg::Required("SOCKET"),
+            Self::Udp | Self::Tcp => Arg::Required("ADDR:PORT"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use waterwheel_dev::generator::GenParams;
 use waterwheel_dev::null::NullParams;
 use waterwheel_dev::pcap::PcapParams;
-use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, nearest};
+use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, TCP_KEYS, UDP_KEYS, nearest};
 
 use crate::args;
 use crate::failure::{Class, Failure};
@@ -89,6 +89,8 @@ fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
     match kind {
         Kind::AfXdp => AF_XDP_KEYS,
         Kind::Memif => MEMIF_KEYS,
+        Kind::Udp => UDP_KEYS,
+        Kind::Tcp => TCP_KEYS,
         Kind::Gen => GenParams::KEYS,
         Kind::Pcap => PcapParams::KEYS,
         Kind::Null => NullParams::KEYS,
@@ -112,12 +114,24 @@ An interface that carries your own connection to this machine should be steered,
 Memory shared with another process of this machine that speaks memif 2.0: this program, DPDK (net_memif), VPP, libmemif. One side \
 listens on the Unix socket SOCKET (role=server), the other one connects; either may come first, and come back. Needs no rights \
 but to the socket. Packets are copied into and out of the shared memory, and whatever the other side writes there is checked.
-  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1,queues=2"
+  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1"
         }
         Kind::Tap => {
             "\
 The tap interface NAME of the kernel, made if it is not there: what the host sends into it is received here, what is sent here \
 the host receives. Packets are copied by the kernel. Needs CAP_NET_ADMIN, or a tap that was made for this user."
+        }
+        Kind::Udp => {
+            "\
+A UDP socket bound to ADDR:PORT (port 0: the kernel chooses), by io_uring. A packet is the payload of a datagram, without Ethernet, IP \
+or UDP in front. What does not fit into a page (3839 bytes) is counted and dropped.
+  udp:0.0.0.0:4789    udp:127.0.0.1:0,peer=127.0.0.1:9000"
+        }
+        Kind::Tcp => {
+            "\
+A TCP connection to ADDR:PORT, or accepted there, by io_uring. A packet is a piece of the stream as it was received; a stream keeps no \
+boundaries. When the connection ends, a device that listens accepts the next one, and one that connected is lost (--on-device-loss).
+  tcp:127.0.0.1:9000    tcp:[::]:9000,listen"
         }
         Kind::Pcap => {
             "\

@@ -10,7 +10,8 @@ use waterwheel_dev::generator::{Gen, GenParams};
 use waterwheel_dev::memif::{Memif, MemifParams, Role};
 use waterwheel_dev::null::{Null, NullParams};
 use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
-use waterwheel_dev::spec::{Kind, Queues, Spec, af_xdp, memif};
+use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
+use waterwheel_dev::spec::{Kind, Queues, Spec, TcpSpec, UdpSpec, af_xdp, memif, tcp, udp};
 use waterwheel_dev::tap::Tap;
 use waterwheel_xdp::mm::{HugePages, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
@@ -57,6 +58,8 @@ enum Recipe {
     SendToAfXdp(AfXdpParams),
     Memif(Rc<Interface>),
     SendToMemif(Rc<Interface>),
+    Udp(String, UdpSpec),
+    Tcp(String, TcpSpec),
     Veth(Box<Veth>),
     Unplugged(String),
 }
@@ -165,6 +168,18 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                     all.push(Wanted { queue, posted, tx_pages, ..wanted(recipe) });
                 }
             }
+            Kind::Udp => {
+                let UdpSpec { local, peer, params } = udp(spec)?;
+                let params = SocketParams { receive: port.fate.is_some(), ..params };
+                let recipe = Recipe::Udp(spec.to_string(), UdpSpec { local, peer, params });
+                all.push(socket(&params, wanted(recipe)));
+            }
+            Kind::Tcp => {
+                let TcpSpec { address, listen, params } = tcp(spec)?;
+                let params = SocketParams { receive: port.fate.is_some(), ..params };
+                let recipe = Recipe::Tcp(spec.to_string(), TcpSpec { address, listen, params });
+                all.push(socket(&params, wanted(recipe)));
+            }
             Kind::Veth => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
                 let recipe = match ends.pop() {
@@ -176,6 +191,12 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
         }
     }
     Ok(all)
+}
+
+/// The pages that a socket may have.
+fn socket(params: &SocketParams, wanted: Wanted) -> Wanted {
+    let ring = params.ring.into();
+    Wanted { posted: if params.receive { ring } else { 0 }, tx_pages: ring, ..wanted }
 }
 
 /// The two ends of a `veth:` that is named twice; they are taken from the back.
@@ -288,11 +309,37 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
             let device = interface.next_queue(zone)?;
             Opened { mode: device.mode(), ..plain(Box::new(SendOnly::new(device, "sends only"))) }
         }
+        Recipe::Udp(name, spec) => {
+            let zone = zone.clone();
+            let UdpSpec { local, peer, params } = spec;
+            socket_device(params, move || Ok(Udp::open(&zone, local, peer, &params)?.named(&name)))?
+        }
+        Recipe::Tcp(name, TcpSpec { address, listen, params }) => {
+            let zone = zone.clone();
+            let open = if listen { Tcp::listen } else { Tcp::connect };
+            socket_device(params, move || Ok(open(&zone, address, &params)?.named(&name)))?
+        }
         Recipe::Veth(end) => plain(end),
         Recipe::Unplugged(name) => {
             let (near, far) = veth(&name, "the other end", VETH_RING);
             plain(Box::new(Plugged::new(near, far)))
         }
+    })
+}
+
+/// A socket, which may be lost and opened again.
+fn socket_device<D: Device + 'static>(
+    params: SocketParams,
+    mut open: impl FnMut() -> Result<D, DevError> + Send + 'static,
+) -> Result<Opened, Failure> {
+    let device = open().map_err(failure)?;
+    let mode = device.mode();
+    let opened = |device| Opened { device, mode, dma: None, reviver: None };
+    Ok(if params.receive {
+        opened(Box::new(device) as Box<dyn Device>).again(open)
+    } else {
+        opened(Box::new(SendOnly::polled(device, "sends only")))
+            .again(move || Ok(SendOnly::polled(open()?, "sends only")))
     })
 }
 
@@ -320,8 +367,12 @@ impl DmaMap for Umem {
 impl Wanted {
     /// Whether packets come from it.
     pub(super) fn receives(&self) -> bool {
-        use Recipe::{Null, SendToAfXdp, SendToMemif, SendToTap, Unplugged, Write};
-        !matches!(self.recipe, Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_))
+        use Recipe::{Null, SendToAfXdp, SendToMemif, SendToTap, Tcp, Udp, Unplugged, Write};
+        match &self.recipe {
+            Udp(_, UdpSpec { params, .. }) | Tcp(_, TcpSpec { params, .. }) => params.receive,
+            Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_) => false,
+            _ => true,
+        }
     }
 
     /// A source that loses nothing by waiting until its target has room.

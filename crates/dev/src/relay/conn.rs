@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use waterwheel_xdp::mm::Holder;
 
-use super::choice::Choice;
+use crate::uring::Choice;
 use crate::uring::{Op, Part};
 
 /// Names a flow to the ring: the connection's place, how often the place was used before, and which way the flow goes.

@@ -8,7 +8,6 @@
 //! Start reading at `worker.rs`, then `flow.rs`: [`Relay`] only starts the threads and asks them to end.
 
 mod accept;
-mod choice;
 mod conn;
 mod flow;
 mod params;
@@ -30,7 +29,8 @@ use crate::error::{DevError, ErrorClass};
 use crate::uring::{Features, Ring, RingParams};
 use worker::Worker;
 
-pub use params::{RelayParams, Send};
+pub use crate::uring::Send;
+pub use params::RelayParams;
 pub use stats::RelayStats;
 
 /// Descriptors that are not sockets of connections.

@@ -4,19 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::{DevError, ErrorClass};
-use crate::uring::Without;
-
-/// How to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Send {
-    /// Without a copy where the kernel does not copy after all; it is asked again now and then.
-    #[default]
-    Auto,
-    /// The kernel copies.
-    Plain,
-    /// Without a copy, whatever the kernel says.
-    Zc,
-}
+use crate::uring::{Send, Without};
 
 /// Parameters of a [`Relay`](super::Relay). Blocks are the pages that packets lie in: `4096 << order` bytes.
 #[derive(Debug, Clone)]

@@ -18,13 +18,12 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use waterwheel_xdp::PagePool;
 
-use super::choice::Choice;
 use super::conn::{Conns, Flow, Key, State, UP};
 use super::flow::{cancel_receive, unstall};
 use super::params::{FILL_MIN, RelayParams};
 use super::shared::Shared;
 use super::stats::RelayStats;
-use crate::uring::{Event, Op, Part, Ring};
+use crate::uring::{Choice, Event, Op, Part, Ring};
 
 /// Keys of the requests that belong to no connection.
 pub(super) const LISTENER: u64 = (1 << 56) - 1;

@@ -49,6 +49,11 @@ impl Buffers {
         self.count
     }
 
+    /// The same in pages of 4 KiB.
+    pub(super) fn pages(&self) -> usize {
+        self.posted.iter().flatten().map(|posted| 1 << posted.order()).sum()
+    }
+
     /// Places in the ring.
     pub(super) fn capacity(&self) -> usize {
         self.posted.len()

@@ -7,11 +7,14 @@
 //! After `io_uring_enter(2)`, `io_uring_register(2)` and Linux `include/uapi/linux/io_uring.h`.
 
 mod buffers;
+mod choice;
 mod features;
 mod ring;
 mod slots;
 mod sys;
 
+pub(crate) use choice::Choice;
+pub use choice::Send;
 pub use features::{Features, Without};
 pub use ring::{Event, Op, Receive, Ring, RingParams, RingStats};
 pub use slots::{PARTS, Part};

@@ -14,7 +14,7 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 use waterwheel_xdp::mm::RegionId;
-use waterwheel_xdp::{Account, Direction, Page, PagePool, Posted, Zone};
+use waterwheel_xdp::{Account, Direction, Homes, Page, PagePool, Posted, Zone};
 
 use super::buffers::Buffers;
 use super::features::{Features, Without};
@@ -116,6 +116,10 @@ pub struct Ring {
     home: Vec<Page>,
     stats: RingStats,
 }
+
+// SAFETY: the pointers in the slots are to the slots themselves and to pages that they hold; nobody else follows them but the kernel. A ring that was opened for one thread
+// is refused by the kernel on another.
+unsafe impl Send for Ring {}
 
 /// Kinds of requests, in the upper byte of their user data. Those with a slot have its index below, the others their key.
 mod kind {
@@ -336,8 +340,37 @@ impl Ring {
     /// # Errors
     /// The kernel refuses to go on (EBADF, ENOMEM...). The end of the time, and a signal, are none.
     pub fn turn(&mut self, pool: &mut PagePool, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.advance(timeout, events)?;
+        pool.put_bulk(&mut self.home);
+        self.home.clear(); // pages of other pools go home by their drop
+        Ok(())
+    }
+
+    /// As [`turn`](Self::turn), for one who sends pages of several pools.
+    ///
+    /// # Errors
+    /// As `turn`.
+    pub fn poll(&mut self, homes: &mut Homes<'_>, timeout: Duration, events: &mut Vec<Event>) -> io::Result<()> {
+        let done = self.advance(Some(timeout), events);
+        homes.put_bulk(self.home.drain(..));
+        done
+    }
+
+    /// Submits what was asked for, if there is any, and leaves what happens by it for the next turn.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.uring.submission().is_empty() {
+            return Ok(());
+        }
         self.stats.enters += 1;
-        let wanted = usize::from(self.completions.is_empty());
+        went_on(self.uring.submit())
+    }
+
+    fn advance(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.stats.enters += 1;
+        let wanted = usize::from(self.completions.is_empty() && timeout != Some(Duration::ZERO));
         let waited = match timeout {
             None => self.uring.submit_and_wait(wanted),
             Some(timeout) => {
@@ -345,19 +378,13 @@ impl Ring {
                 self.uring.submitter().submit_with_args(wanted, &SubmitArgs::new().timespec(&time))
             }
         };
-        match waited.map_err(|error| error.raw_os_error()) {
-            // EBUSY, EAGAIN: completions must be taken before more can be submitted.
-            Ok(_) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
-            Err(error) => return Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
-        }
+        went_on(waited)?;
         self.collect();
         let mut completions = std::mem::take(&mut self.completions);
         for (user_data, result, flags) in completions.drain(..) {
             self.complete(user_data, result, flags, events);
         }
         self.completions = completions;
-        pool.put_bulk(&mut self.home);
-        self.home.clear(); // pages of other pools go home by their drop
         Ok(())
     }
 
@@ -470,12 +497,17 @@ impl Ring {
     /// The end: cancels what is under way, waits up to `patience` for the kernel to let go, and takes every page back. Pages that the network still has then, or that could still be
     /// written, are quarantined: tells how many, in pages of 4 KiB. Events that are still to come are lost.
     pub fn close(&mut self, pool: &mut PagePool, patience: Duration) -> usize {
+        self.end(&mut Homes::new(std::slice::from_mut(pool)), patience)
+    }
+
+    /// As [`close`](Self::close), for one who has pages of several pools.
+    pub fn end(&mut self, homes: &mut Homes<'_>, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
         let mut events = Vec::new();
         self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), user_data(kind::CANCEL, 0));
         while self.pending > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.turn(pool, Some(left), &mut events).is_err() {
+            if left.is_zero() || self.poll(homes, left, &mut events).is_err() {
                 break;
             }
             events.clear(); // sockets are closed, pages go home by their drop
@@ -484,9 +516,9 @@ impl Ring {
             && self.uring.submitter().unregister_buf_ring(GROUP).is_ok()
         {
             // SAFETY: nothing but sends is under way, and the ring is not registered any more.
-            unsafe { buffers.reclaim(|page| pool.put(page)) };
+            unsafe { buffers.reclaim(|page| homes.put(page)) };
         }
-        let lost = self.buffers.take().map_or(0, |buffers| buffers.len() << pool.order());
+        let lost = self.buffers.take().map_or(0, |buffers| buffers.pages());
         lost + self.slots.abandon()
     }
 }
@@ -496,6 +528,15 @@ impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the ring's descriptor lives as long as the ring.
         unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
+    }
+}
+
+/// What a call to the kernel says, where only what keeps the ring from going on is an error.
+fn went_on(entered: io::Result<usize>) -> io::Result<()> {
+    match entered.map_err(|error| error.raw_os_error()) {
+        // EBUSY, EAGAIN: completions must be taken before more can be submitted.
+        Ok(_) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+        Err(error) => Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use arrayvec::ArrayVec;
 use rustix::net::SocketAddrAny;
-use waterwheel_xdp::{Account, Page, Posted};
+use waterwheel_xdp::{Account, MAX_FRAGS, Page, Posted};
 
-/// Pages that one send takes at most.
-pub const PARTS: usize = 16;
+/// Pages that one send takes at most: those of a packet.
+pub const PARTS: usize = 1 + MAX_FRAGS;
 
 /// Bytes in a page: what was received, and is to be sent.
 #[derive(Debug)]
@@ -99,7 +99,9 @@ impl Slots {
     }
 
     pub(super) fn account(&self, account: &mut Account) {
-        for part in self.all.iter().flat_map(|slot| &slot.parts) {
+        let zone = account.zone().id();
+        let parts = self.all.iter().flat_map(|slot| &slot.parts);
+        for part in parts.filter(|part| part.posted.region_id() == zone) {
             account.held_by_device(part.posted.number(), part.posted.order());
         }
     }

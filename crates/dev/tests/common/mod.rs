@@ -51,6 +51,11 @@ impl Bench {
         traffic
     }
 
+    /// One `tx`, which takes what it has room for.
+    pub(crate) fn offer(&mut self, device: &mut impl Device, frames: &mut Vec<XdpFrame>) -> Traffic {
+        device.tx(&mut self.pools[0], frames, &mut self.drops)
+    }
+
     pub(crate) fn complete(&mut self, device: &mut impl Device) -> usize {
         device.complete(&mut Homes::new(&mut self.pools))
     }

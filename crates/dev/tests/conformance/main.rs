@@ -2,6 +2,7 @@
 
 mod interfaces;
 mod memif;
+mod socket;
 #[path = "../../src/af_xdp/testing.rs"]
 mod testing;
 

@@ -22,7 +22,8 @@ impl Rig for Interfaces {
         let open = |params: &MemifParams| Memif::open(zone, params).unwrap_or_else(|error| panic!("{error}")).remove(0);
         let (mut server, mut client) = (open(&params.clone().server()), open(&params));
         while !(server.is_connected() && client.is_connected()) {
-            drop((server.health(), client.health()));
+            server.health();
+            client.health();
         }
         let (device, peer) = if self.server { (server, client) } else { (client, server) };
         Pair { device: Box::new(device), peer: Box::new(DevicePeer::new(Box::new(peer), zone)) }

@@ -3,7 +3,17 @@
 //! A zero-copy send costs more than a plain one when the kernel copies after all, as it does where a packet is received on the same machine (loopback, veth) and for devices that
 //! cannot gather. Its notification says so. So the first send is a trial; while trials are copied there are plain sends between them, twice as many each time.
 
-use super::params::Send;
+/// How to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Send {
+    /// Without a copy where the kernel does not copy after all; it is asked again now and then.
+    #[default]
+    Auto,
+    /// The kernel copies.
+    Plain,
+    /// Without a copy, whatever the kernel says.
+    Zc,
+}
 
 /// Less than this costs more to hold than to copy.
 const ZC_MIN: usize = 16 << 10;
@@ -11,9 +21,9 @@ const ZC_MIN: usize = 16 << 10;
 const PLAIN_MIN: u32 = 64;
 const PLAIN_MAX: u32 = 1 << 16;
 
-/// What is known of one direction of one connection.
+/// What is known of one direction of one connection, or of one socket.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     send: Send,
     /// The last trial went without a copy.
     trusted: bool,
@@ -27,12 +37,12 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn new(send: Send) -> Self {
+    pub(crate) fn new(send: Send) -> Self {
         Self { send, trusted: false, asked: false, plain: 0, penalty: 0, refused: false }
     }
 
     /// Whether to send `bytes` bytes without a copy.
-    pub(super) fn zc(&mut self, bytes: usize) -> bool {
+    pub(crate) fn zc(&mut self, bytes: usize) -> bool {
         if std::mem::take(&mut self.refused) {
             return false;
         }
@@ -54,13 +64,13 @@ impl Choice {
     }
 
     /// The kernel has refused to send without a copy.
-    pub(super) fn refused(&mut self) {
+    pub(crate) fn refused(&mut self) {
         self.answered(true);
         self.refused = true;
     }
 
     /// A notification has come.
-    pub(super) fn answered(&mut self, copied: bool) {
+    pub(crate) fn answered(&mut self, copied: bool) {
         (self.asked, self.trusted) = (false, !copied);
         if copied {
             self.penalty = (self.penalty * 2).clamp(PLAIN_MIN, PLAIN_MAX);
@@ -71,7 +81,7 @@ impl Choice {
     }
 
     /// What the next connection begins with.
-    pub(super) fn inherited(self) -> Self {
+    pub(crate) fn inherited(self) -> Self {
         Self { asked: false, refused: false, ..self }
     }
 }

@@ -1,0 +1,263 @@
+//! `udp`: datagrams.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use waterwheel_xdp::{
+    Account, Capabilities, Device, DropReason, Drops, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait, XdpBuff,
+    XdpFrame, Zone,
+};
+
+use super::base::{Base, DRAIN, TX, parts};
+use super::{SocketParams, refused};
+use crate::error::DevError;
+use crate::uring::{Choice, Event, Part};
+
+/// The most payload of an IPv4 datagram: 65535 less the headers of IP and UDP.
+const MAX_DATAGRAM: usize = 65507;
+/// What the socket's buffer should hold; the kernel may allow less (`net.core.rmem_max`).
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// A UDP socket: a packet is the payload of a datagram, without any header.
+///
+/// With a peer it sends to it, and receives from it alone. Without one it receives from everybody and sends to nobody. A datagram must fit into a page behind its headroom,
+/// with a byte to spare; others are counted as `rx_too_long`. Empty ones are counted as `rx_empty`, as there is no packet in them.
+///
+/// Nothing tells whether a datagram arrives. That nobody has the peer's port is told by ICMP now and then: it is counted as `refused`, and no failure.
+#[derive(Debug)]
+pub struct Udp {
+    name: String,
+    socket: UdpSocket,
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
+    base: Base,
+    choice: Choice,
+    /// Datagrams with the kernel.
+    sending: usize,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    too_long: u64,
+    empty: u64,
+    refused: u64,
+    rx_errors: u64,
+    tx_errors: u64,
+}
+
+impl Udp {
+    /// Binds `local` (port 0: the kernel chooses), and sends to `peer`.
+    ///
+    /// # Errors
+    /// Config: a parameter is out of its range. Permission: the port, or io_uring, is not for this user. Device: the address is taken or is none of this machine's, the peer cannot be
+    /// reached from it; the kernel has no io_uring.
+    pub fn open(
+        zone: &Zone,
+        local: SocketAddr,
+        peer: Option<SocketAddr>,
+        params: &SocketParams,
+    ) -> Result<Self, DevError> {
+        let name = format!("udp:{local}");
+        let base = Base::open(zone, params, false)?; // each datagram by itself
+        let way_out = ": choose another port, or end who has it (ss -lunp)";
+        let bound = |error: &io::Error| refused(&name, "bind", &local, error, way_out);
+        let socket = UdpSocket::bind(local).map_err(|error| bound(&error))?;
+        let local = socket.local_addr().map_err(|error| bound(&error))?;
+        if let Some(peer) = peer {
+            socket.connect(peer).map_err(|error| refused(&name, "send to", &peer, &error, ""))?;
+        }
+        // Less is what there was before.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER);
+        let (choice, counts) = (Choice::new(params.send), Counts::default());
+        Ok(Self { name, socket, local, peer, base, choice, sending: 0, counts })
+    }
+
+    /// The same device with another name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where it is bound.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sees to what has happened. Tells how many pages of datagrams went home.
+    fn look(&mut self, homes: &mut Homes<'_>, timeout: Duration) -> usize {
+        let mut events = self.base.poll(homes, timeout);
+        let home = events.drain(..).map(|event| self.handle(event, homes)).sum();
+        self.base.handled(events);
+        home
+    }
+
+    fn handle(&mut self, event: Event, homes: &mut Homes<'_>) -> usize {
+        match event {
+            Event::Received { part, .. } => self.received(part, homes),
+            Event::Ended { result, .. } => match self.base.receive_ended(result) {
+                Ok(0) => self.counts.empty += 1, // no end: a datagram without bytes
+                Ok(_) => {}
+                Err(error) => self.refused(error, true),
+            },
+            Event::Sent { result, pages, held, rest, .. } => {
+                let home = pages - held - rest.len();
+                if !rest.is_empty() {
+                    self.choice.answered(true);
+                    self.base.ring.send(self.socket.as_fd(), TX, rest.into_iter(), false);
+                } else if held == 0 {
+                    self.sending -= 1;
+                }
+                if let Err(error) = result {
+                    self.choice.answered(true);
+                    self.refused(error, false);
+                }
+                return home;
+            }
+            Event::Released { pages, copied, .. } => {
+                self.sending -= 1;
+                self.choice.answered(copied);
+                return pages;
+            }
+            Event::Accepted { .. } | Event::Connected { .. } | Event::Ready { .. } => {}
+        }
+        0
+    }
+
+    /// Nobody says whether a datagram was cut; one that has filled its page to the end may have been.
+    fn received(&mut self, part: Part, homes: &mut Homes<'_>) {
+        if part.offset as usize + part.len as usize == part.page.size() {
+            self.counts.too_long += 1;
+            return homes.put(part.page);
+        }
+        self.base.received.push_back(part);
+    }
+
+    fn refused(&mut self, error: Errno, receiving: bool) {
+        match error {
+            Errno::CONNREFUSED => self.counts.refused += 1,
+            Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::FAULT if receiving => {
+                self.base.failure = Some(format!("{}: cannot receive: {error}", self.name));
+            }
+            _ if receiving => self.counts.rx_errors += 1,
+            _ => self.counts.tx_errors += 1,
+        }
+    }
+
+    /// What is under way may still be sent for a short time.
+    fn end(&mut self, homes: &mut Homes<'_>) {
+        let deadline = Instant::now() + DRAIN;
+        while self.sending > 0 && self.base.failure.is_none() && Instant::now() < deadline {
+            self.look(homes, DRAIN / 10);
+        }
+        self.base.end(homes);
+        self.sending = 0;
+    }
+}
+
+impl Device for Udp {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            rx: self.base.params.receive,
+            tx: self.peer.is_some(),
+            max_frame: MAX_DATAGRAM,
+            max_frags: MAX_FRAGS,
+            ..Capabilities::default()
+        }
+    }
+
+    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
+        self.look(homes, Duration::ZERO)
+    }
+
+    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
+        let count = self.base.hand_out(batch, budget);
+        self.base.receive(self.socket.as_fd(), pool);
+        count
+    }
+
+    fn tx(&mut self, _: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+        let mut traffic = Traffic::default();
+        if self.peer.is_none() {
+            drops.add(DropReason::NotSupported, frames.len() as u64);
+            frames.clear();
+            return traffic;
+        }
+        let room = self.tx_room().min(frames.len());
+        for frame in frames.drain(..room) {
+            let bytes = frame.total_len();
+            if bytes > MAX_DATAGRAM {
+                drops.add(DropReason::FrameTooLong, 1);
+                continue;
+            }
+            traffic.add(bytes);
+            let zc = self.choice.zc(bytes);
+            self.base.ring.send(self.socket.as_fd(), TX, parts(frame), zc);
+            self.sending += 1;
+        }
+        traffic
+    }
+
+    fn tx_room(&mut self) -> usize {
+        usize::from(self.base.params.ring) - self.sending
+    }
+
+    fn flush(&mut self) {
+        self.base.submit();
+    }
+
+    fn wait(&self) -> Wait {
+        self.base.wait()
+    }
+
+    fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
+        add(self.base.ring.as_fd());
+    }
+
+    fn health(&mut self) -> Health {
+        self.base.failure.clone().map_or(Health::Up, Health::Failed)
+    }
+
+    fn mode(&self) -> String {
+        let peer = self.peer.map_or("receives only".to_owned(), |peer| format!("peer {peer}"));
+        format!("bound to {}, {peer}, {}", self.local, self.base.ring.features())
+    }
+
+    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        count("rx_too_long", self.counts.too_long);
+        count("rx_empty", self.counts.empty);
+        count("rx_errors", self.counts.rx_errors);
+        count("tx_errors", self.counts.tx_errors);
+        count("refused", self.counts.refused);
+        self.base.counters(count);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.base.pages()
+    }
+
+    fn account(&self, account: &mut Account) {
+        self.base.account(account);
+    }
+
+    fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.end(homes);
+    }
+}
+
+impl Drop for Udp {
+    /// As [`shutdown`](Device::shutdown), for who did not.
+    fn drop(&mut self) {
+        if !self.base.has_ended() {
+            self.end(&mut Homes::new(&mut []));
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Sockets as devices over loopback: every payload, every end, and every page after it.
+#![cfg(feature = "uring")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use common::{Bench, whole};
+use waterwheel_dev::ErrorClass;
+use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
+use waterwheel_dev::uring::{Send, Without};
+use waterwheel_xdp::{Device, DropReason, Health, XdpBuff, XdpFrame};
+
+/// Nothing takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn local() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// All features, and each plain path.
+fn ways() -> Vec<SocketParams> {
+    let without = [
+        Without::default(),
+        Without { multishot: true, ..Without::default() },
+        Without { bundle: true, ..Without::default() },
+        Without { buffer_ring: true, ..Without::default() },
+        Without { send_zc: true, ..Without::default() },
+        Without { fixed: true, ..Without::default() },
+    ];
+    let sends = [Send::Auto, Send::Plain, Send::Zc];
+    let with = |without| sends.map(|send| SocketParams { without, send, ..SocketParams::default() });
+    without.into_iter().flat_map(with).collect()
+}
+
+/// A device, and a socket of the standard library that is its peer.
+fn udp(bench: &Bench, params: &SocketParams) -> (Udp, UdpSocket) {
+    let peer = UdpSocket::bind(local()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let device = Udp::open(bench.zone(), local(), Some(peer.local_addr().unwrap()), params).unwrap();
+    peer.connect(device.local_address()).unwrap();
+    (device, peer)
+}
+
+/// A round of a worker.
+fn round(bench: &mut Bench, device: &mut impl Device) -> Vec<XdpBuff> {
+    bench.complete(device);
+    let packets = bench.receive(device, 64);
+    device.flush();
+    packets
+}
+
+/// Rounds until `done` is, by the payloads that have come.
+fn rounds(
+    bench: &mut Bench,
+    device: &mut impl Device,
+    mut done: impl FnMut(&mut dyn Device, &[Vec<u8>]) -> bool,
+) -> Vec<Vec<u8>> {
+    let (mut came, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    loop {
+        let packets = round(bench, device);
+        came.extend(packets.iter().map(whole));
+        bench.recycle(packets);
+        if done(device, &came) {
+            return came;
+        }
+        assert!(Instant::now() < deadline, "{} packets have come; {}", came.len(), counters(device));
+    }
+}
+
+fn counters(device: &dyn Device) -> String {
+    let mut text = String::new();
+    device.counters(&mut |name, n| text.push_str(&format!("{name} {n}, ")));
+    text
+}
+
+fn counter(device: &dyn Device, wanted: &str) -> u64 {
+    let mut found = None;
+    device.counters(&mut |name, n| found = found.or((name == wanted).then_some(n)));
+    found.unwrap()
+}
+
+/// A payload that says which one it is.
+fn payload(number: usize) -> Vec<u8> {
+    let len = 1 + number * 379 % 3000;
+    (0..len).map(|place| (number * 31 + place * 7) as u8).collect()
+}
+
+fn frames(bench: &mut Bench, numbers: std::ops::Range<usize>) -> Vec<XdpFrame> {
+    numbers.map(|number| bench.frame(&payload(number))).collect()
+}
+
+#[test]
+fn datagrams_go_both_ways_whole_and_in_order() {
+    for params in ways() {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &params);
+        rounds(&mut bench, &mut device, |_, _| true);
+        for burst in 0..20 {
+            let numbers = burst * 10..burst * 10 + 10;
+            numbers.clone().for_each(|number| assert_eq!(peer.send(&payload(number)).unwrap(), payload(number).len()));
+            let came = rounds(&mut bench, &mut device, |_, came| came.len() == 10);
+            assert_eq!(came, numbers.clone().map(payload).collect::<Vec<_>>(), "{params:?}");
+            let frames = frames(&mut bench, numbers.clone());
+            assert_eq!(bench.send(&mut device, frames).packets, 10);
+            for number in numbers {
+                let mut bytes = vec![0; 4096];
+                let len = peer.recv(&mut bytes).unwrap();
+                assert_eq!(bytes[..len], payload(number), "{params:?}");
+            }
+        }
+        assert_eq!(counter(&device, "bad_completions"), 0);
+        let sent_without_a_copy = params.send == Send::Zc && !params.without.send_zc;
+        rounds(&mut bench, &mut device, |device, _| !sent_without_a_copy || counter(device, "zc_sent") == 200);
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn a_packet_of_several_parts_is_one_datagram() {
+    for send in [Send::Plain, Send::Zc] {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &SocketParams { send, ..SocketParams::default() });
+        let bytes = (0..30_000_u32).map(|n| (n / 7) as u8).collect::<Vec<_>>();
+        let frame = bench.frame(&bytes);
+        assert!(frame.has_frags());
+        bench.send(&mut device, vec![frame]);
+        let mut came = vec![0; 65536];
+        let len = peer.recv(&mut came).unwrap();
+        assert!(came[..len] == bytes, "{len}");
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn what_is_too_long_or_empty_is_counted() {
+    let mut bench = Bench::new();
+    let (mut device, peer) = udp(&bench, &SocketParams::default());
+    rounds(&mut bench, &mut device, |_, _| true);
+    for bytes in [&[1; 3839][..], &[], &[2; 3840], &[3; 9000], b"after"] {
+        peer.send(bytes).unwrap();
+    }
+    let came = rounds(&mut bench, &mut device, |_, came| came.len() == 2);
+    assert_eq!(came, [vec![1; 3839], b"after".to_vec()]);
+    assert_eq!((counter(&device, "rx_too_long"), counter(&device, "rx_empty")), (2, 1));
+    bench.finish(device);
+}
+
+#[test]
+fn what_finds_no_room_stays_and_goes_later() {
+    let mut bench = Bench::new();
+    let (mut device, peer) = udp(&bench, &SocketParams { ring: 8, ..SocketParams::default() });
+    assert_eq!(device.tx_room(), 8);
+    let mut all = frames(&mut bench, 0..20);
+    for sent in [8, 16, 20] {
+        bench.offer(&mut device, &mut all);
+        assert_eq!(all.len(), 20 - sent, "there is room for eight");
+        device.flush();
+        bench.complete(&mut device);
+    }
+    for number in 0..20 {
+        let mut bytes = vec![0; 4096];
+        let len = peer.recv(&mut bytes).unwrap();
+        assert_eq!(bytes[..len], payload(number));
+    }
+    bench.finish(device);
+}
+
+#[test]
+fn a_pool_without_pages_stops_receiving_and_goes_on() {
+    for params in ways() {
+        let mut bench = Bench::with_pages(512);
+        let (mut device, peer) = udp(&bench, &SocketParams { ring: 512, ..params });
+        let mut held = Vec::new();
+        for number in 0.. {
+            peer.send(&payload(number)).unwrap();
+            held.extend(round(&mut bench, &mut device));
+            if held.len() >= 400 {
+                break;
+            }
+        }
+        // The pool is all but empty; more comes than it has pages.
+        let deadline = Instant::now() + PATIENCE;
+        while counter(&device, "rx_starved") == 0 && device.in_flight() > 0 {
+            peer.send(b"more").unwrap();
+            held.extend(round(&mut bench, &mut device));
+            assert!(Instant::now() < deadline, "{}", counters(&device));
+        }
+        bench.recycle(held);
+        rounds(&mut bench, &mut device, |_, came| {
+            came.len() > 8 || {
+                peer.send(b"again").unwrap();
+                false
+            }
+        });
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn a_peer_that_is_gone_is_counted_and_may_come_back() {
+    let mut bench = Bench::new();
+    let (mut device, peer) = udp(&bench, &SocketParams::default());
+    let address = peer.local_addr().unwrap();
+    drop(peer);
+    let deadline = Instant::now() + PATIENCE;
+    while counter(&device, "refused") == 0 {
+        let frame = bench.frame(b"is anybody there");
+        bench.send(&mut device, vec![frame]);
+        let came = round(&mut bench, &mut device);
+        bench.recycle(came);
+        assert!(Instant::now() < deadline, "{}", counters(&device));
+    }
+    assert_eq!(device.health(), Health::Up);
+    let peer = UdpSocket::bind(address).unwrap();
+    peer.connect(device.local_address()).unwrap();
+    rounds(&mut bench, &mut device, |_, came| !came.is_empty() || peer.send(b"here").is_err());
+    bench.finish(device);
+}
+
+#[test]
+fn without_a_peer_it_only_receives() {
+    let mut bench = Bench::new();
+    let mut device = Udp::open(bench.zone(), local(), None, &SocketParams::default()).unwrap();
+    assert!(!device.capabilities().tx);
+    for number in 0..3 {
+        let somebody = UdpSocket::bind(local()).unwrap();
+        somebody.send_to(&payload(number), device.local_address()).unwrap();
+    }
+    let came = rounds(&mut bench, &mut device, |_, came| came.len() == 3);
+    assert_eq!(came, [payload(0), payload(1), payload(2)]);
+    let frame = bench.frame(b"to nobody");
+    assert_eq!(bench.send(&mut device, vec![frame]).packets, 0);
+    assert_eq!(bench.drops(DropReason::NotSupported), 1);
+    bench.finish(device);
+}
+
+#[test]
+fn it_stops_while_busy_with_every_page() {
+    for params in ways() {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &params);
+        rounds(&mut bench, &mut device, |_, _| true);
+        (0..50).for_each(|number| assert!(peer.send(&payload(number)).is_ok()));
+        let frames = frames(&mut bench, 0..50);
+        bench.send(&mut device, frames);
+        let held = round(&mut bench, &mut device);
+        bench.recycle(held);
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn addresses_that_are_taken_or_not_ours_are_named() {
+    let bench = Bench::new();
+    let (taken, listener) = (UdpSocket::bind(local()).unwrap(), TcpListener::bind(local()).unwrap());
+    let params = SocketParams::default();
+    let foreign = "192.0.2.1:1".parse().unwrap(); // RFC 5737
+    let udp = |address| Udp::open(bench.zone(), address, None, &params).map(drop).unwrap_err();
+    let listen = |address| Tcp::listen(bench.zone(), address, &params).map(drop).unwrap_err();
+    for (error, expected) in [
+        (udp(taken.local_addr().unwrap()), "choose another port"),
+        (udp(foreign), "no interface of this machine"),
+        (listen(listener.local_addr().unwrap()), "choose another port"),
+        (listen(foreign), "no interface of this machine"),
+        (
+            Tcp::connect(bench.zone(), taken.local_addr().unwrap(), &params).map(drop).unwrap_err(),
+            "start the other side first",
+        ),
+    ] {
+        assert!(error.message().contains(expected) && error.class() == ErrorClass::Device, "{error}");
+    }
+    let error = Udp::open(bench.zone(), local(), None, &SocketParams { ring: 3, ..params }).map(drop).unwrap_err();
+    assert_eq!((error.class(), error.message()), (ErrorClass::Config, "ring=3: want a power of two from 2 to 4096"));
+}
+
+/// A device that is connected, and its peer.
+fn tcp(bench: &Bench, params: &SocketParams) -> (Tcp, TcpStream) {
+    let listener = TcpListener::bind(local()).unwrap();
+    let device = Tcp::connect(bench.zone(), listener.local_addr().unwrap(), params).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    (device, peer)
+}
+
+/// The payloads of these numbers, behind each other.
+fn stream(numbers: std::ops::Range<usize>) -> Vec<u8> {
+    numbers.flat_map(payload).collect()
+}
+
+#[test]
+fn a_stream_goes_both_ways_byte_by_byte() {
+    for params in ways() {
+        let mut bench = Bench::new();
+        let (mut device, mut peer) = tcp(&bench, &params);
+        for burst in 0..10 {
+            let numbers = burst * 50..burst * 50 + 50;
+            let bytes = stream(numbers.clone());
+            peer.write_all(&bytes).unwrap();
+            let came =
+                rounds(&mut bench, &mut device, |_, came| came.iter().map(Vec::len).sum::<usize>() >= bytes.len());
+            assert!(came.concat() == bytes, "{params:?}");
+            let mut frames = frames(&mut bench, numbers);
+            let (mut back, mut read) = (vec![0; bytes.len()], 0);
+            peer.set_nonblocking(true).unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while read < back.len() {
+                bench.offer(&mut device, &mut frames);
+                rounds(&mut bench, &mut device, |_, _| true);
+                read += peer.read(&mut back[read..]).unwrap_or(0);
+                assert!(Instant::now() < deadline, "{params:?}: {read} of {}; {}", back.len(), counters(&device));
+            }
+            peer.set_nonblocking(false).unwrap();
+            assert!(back == bytes, "{params:?}");
+        }
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_us_up_and_loses_nothing() {
+    for send in [Send::Plain, Send::Zc] {
+        let mut bench = Bench::new();
+        let (mut device, mut peer) = tcp(&bench, &SocketParams { ring: 16, send, ..SocketParams::default() });
+        let (mut sent, mut idle, mut waiting) = (0, 0, Vec::new());
+        while idle < 1000 {
+            if waiting.is_empty() {
+                waiting = frames(&mut bench, sent..sent + 1);
+                sent += 1;
+            }
+            bench.offer(&mut device, &mut waiting);
+            idle = if waiting.is_empty() { 0 } else { idle + 1 };
+            rounds(&mut bench, &mut device, |_, _| true);
+        }
+        let bytes = stream(0..sent);
+        let mut came = vec![0; bytes.len()];
+        let reader = std::thread::spawn(move || {
+            peer.read_exact(&mut came).unwrap();
+            (peer, came)
+        });
+        let deadline = Instant::now() + PATIENCE;
+        while !reader.is_finished() {
+            bench.offer(&mut device, &mut waiting);
+            rounds(&mut bench, &mut device, |_, _| true);
+            assert!(Instant::now() < deadline, "{}", counters(&device));
+        }
+        let (_peer, came) = reader.join().unwrap();
+        assert!(came == bytes);
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn it_stops_while_its_peer_does_not_read() {
+    for params in ways() {
+        let mut bench = Bench::new();
+        let (mut device, _peer) = tcp(&bench, &SocketParams { ring: 64, ..params });
+        let (mut waiting, mut idle) = (Vec::new(), 0);
+        while idle < 1000 {
+            if waiting.is_empty() {
+                waiting = frames(&mut bench, 0..10);
+            }
+            let before = waiting.len();
+            bench.offer(&mut device, &mut waiting);
+            idle = if waiting.len() < before { 0 } else { idle + 1 };
+            rounds(&mut bench, &mut device, |_, _| true);
+        }
+        drop(waiting);
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn a_connection_that_ends_is_a_failure_after_its_last_bytes() {
+    for reset in [false, true] {
+        let mut bench = Bench::new();
+        let (mut device, mut peer) = tcp(&bench, &SocketParams::default());
+        peer.write_all(b"the last words").unwrap();
+        let came = rounds(&mut bench, &mut device, |_, came| !came.is_empty());
+        assert_eq!(came.concat(), b"the last words");
+        let frames = frames(&mut bench, 0..100);
+        bench.send(&mut device, frames);
+        if reset {
+            rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+        }
+        drop(peer);
+        rounds(
+            &mut bench,
+            &mut device,
+            |device, _| matches!(device.health(), Health::Failed(why) if why.contains("is over")),
+        );
+        let frames = vec![bench.frame(b"too late")];
+        assert_eq!(bench.send(&mut device, frames).packets, 0);
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn who_listens_takes_one_after_the_other() {
+    for params in ways() {
+        let mut bench = Bench::new();
+        let mut device = Tcp::listen(bench.zone(), local(), &params).unwrap();
+        let nobody = vec![bench.frame(b"to nobody")];
+        assert_eq!((device.tx_room(), bench.send(&mut device, nobody).packets), (0, 0));
+        assert_eq!(bench.drops(DropReason::DeviceDown), 1);
+        for number in 0..5 {
+            let mut peer = TcpStream::connect(device.address()).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            peer.write_all(&payload(number)).unwrap();
+            let came = rounds(&mut bench, &mut device, |_, came| came.concat().len() >= payload(number).len());
+            assert_eq!(came.concat(), payload(number));
+            let frames = frames(&mut bench, number..number + 1);
+            bench.send(&mut device, frames);
+            let mut back = vec![0; payload(number).len()];
+            peer.read_exact(&mut back).unwrap();
+            assert_eq!(back, payload(number));
+            if number % 2 == 0 {
+                rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+            }
+            drop(peer);
+        }
+        rounds(&mut bench, &mut device, |device, _| counter(device, "connected") == 0);
+        assert_eq!((device.health(), counter(&device, "connections")), (Health::Up, 5));
+        assert_eq!((counter(&device, "reset"), counter(&device, "closed")), (3, 2));
+        bench.finish(device);
+    }
+}
