@@ -85,7 +85,7 @@ fn what_cannot_be_is_said_in_one_line() {
         ("relay ::1:80 127.0.0.1:1".to_owned(), 2, "in brackets"),
         (format!("relay {} 127.0.0.1:1", taken.0), 5, "the port is in use"),
         ("relay 192.0.2.7:0 127.0.0.1:1".to_owned(), 5, "no interface of this machine"),
-        ("relay 127.0.0.1:0 127.0.0.1:1 --pages 8192 --max-connections 1024".to_owned(), 3, "allow at most 512"),
+        ("relay 127.0.0.1:0 127.0.0.1:1 --pages 8192 --max-connections 1024".to_owned(), 3, "allow at most 896"),
         ("relay 127.0.0.1:0 127.0.0.1:1 --max-connections 10M".to_owned(), 3, "use 1 to 1 000 000"),
         ("relay 127.0.0.1:0 127.0.0.1:1 --cap 0".to_owned(), 2, "must be 1 or more"),
     ] {

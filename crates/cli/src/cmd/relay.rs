@@ -72,7 +72,7 @@ fn params(args: &args::Relay) -> RelayParams {
 }
 
 fn zone(args: &args::Relay, params: &RelayParams) -> Result<Zone, Failure> {
-    let pages = args.pages.map_or(params.pages_needed(), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
+    let pages = args.pages.map_or(params.pages_wanted(), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
     let huge_pages = match args.huge_pages {
         args::HugePages::Try => HugePages::Try,
         args::HugePages::Require => HugePages::Require,

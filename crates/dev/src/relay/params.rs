@@ -19,7 +19,7 @@ pub struct RelayParams {
     pub max_connections: usize,
     /// Order of the blocks: 2 is 16 KiB.
     pub order: u8,
-    /// Blocks that each direction of a connection may hold, when there are plenty: it then stops receiving, and may have received some more by that time (up to 256 blocks of each worker,
+    /// Blocks that each direction of a connection may hold, when there are plenty: it then stops receiving, and may have received some more by that time (up to 64 blocks of each worker,
     /// all connections together, when many bytes come at once).
     pub cap: usize,
     /// Blocks that each worker's pool keeps at home, at most; `None`: all that it ever had. Fewer go back to the zone, as in pools that are not sized to their limit.
@@ -37,6 +37,8 @@ pub struct RelayParams {
 /// Blocks that wait for what is received, of each worker: at least, and at most, when many connections receive at once.
 pub(super) const FILL_MIN: usize = 16;
 pub(super) const FILL_MAX: usize = 64;
+/// Blocks of each worker that connections which are busy may hold, up to their caps, where memory is not what is short.
+const BUSY: usize = 2048;
 
 impl RelayParams {
     /// A relay from `listen` to `connect`, the rest by default: one worker, 1024 connections, blocks of 16 KiB.
@@ -69,6 +71,11 @@ impl RelayParams {
     /// Pages of 4 KiB that the zone must have.
     pub fn pages_needed(&self) -> usize {
         (self.workers * self.blocks_needed()) << self.order
+    }
+
+    /// Pages of 4 KiB with which many connections can be busy at a time.
+    pub fn pages_wanted(&self) -> usize {
+        self.pages_needed() + ((self.workers * BUSY) << self.order)
     }
 
     /// Connections that `pages` pages of 4 KiB suffice for.
