@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use waterwheel_mm::cpu;
 
 /// All connections are there within this time.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// A slow reader takes so many bytes at once, and then sleeps.
 const SLOW: usize = 16 << 10;
 const NAP: Duration = Duration::from_millis(5);
