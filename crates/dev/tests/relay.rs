@@ -273,7 +273,8 @@ fn however_many_have_stalled_there_is_a_page_for_who_has_not() {
             params.without.buffer_ring = buffer_ring;
         });
         let reserve = 2 * 48;
-        let limit = (rig.zone.region().pages() - reserve) as u64;
+        // Each of those that stall may have its own page of the reserve, and no other's.
+        let limit = (rig.zone.region().pages() - reserve + 40) as u64;
         let stalled = (0..40).map(|_| rig.pair()).collect::<Vec<_>>();
         thread::scope(|scope| {
             stalled.iter().for_each(|(client, _)| drop(scope.spawn(|| fill(client))));
@@ -281,7 +282,7 @@ fn however_many_have_stalled_there_is_a_page_for_who_has_not() {
         let stats = rig.until("all have stalled", |stats| stats.stalled == 40);
         assert!(stats.held > limit / 4 && stats.held <= limit, "{limit} {stats:?}");
         both_ways(&rig, 2_000_000);
-        assert!(rig.relay.stats().held_max <= limit + 1, "{limit} {:?}", rig.relay.stats());
+        assert!(rig.relay.stats().held_max <= limit + 2, "{limit} {:?}", rig.relay.stats());
         rig.end();
     }
 }
