@@ -6,7 +6,7 @@ use std::fmt::Display;
 use waterwheel::dev::generator::{Gen, GenParams};
 use waterwheel::dev::null::NullParams;
 use waterwheel::dev::pcap::PcapParams;
-use waterwheel::dev::spec::{Kind, Spec, af_xdp};
+use waterwheel::dev::spec::{Kind, Spec, af_xdp, memif, tcp, udp};
 
 /// A refusal is one line, and says something.
 fn one_line<T>(result: Result<T, impl Display>) -> Option<T> {
@@ -43,6 +43,9 @@ fuzz_target!(|input: &[u8]| {
                 assert!(!params.iface.is_empty(), "{spec}");
             }
         }
+        Kind::Memif => drop(one_line(memif(&spec))),
+        Kind::Udp => drop(one_line(udp(&spec))),
+        Kind::Tcp => drop(one_line(tcp(&spec))),
         Kind::Tap | Kind::Veth => {
             one_line(spec.apply(&[], |_, _| Ok::<_, String>(())));
         }
