@@ -3,7 +3,6 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::process::Output;
 
 use common::{Running, Scratch, run, waterwheel};
@@ -145,13 +144,11 @@ fn a_signal_ends_it_with_what_is_finished() {
     // Far more runs than the test waits for.
     let mut command = waterwheel("bench --quick --json --runs 1000000 baseline page_bench01");
     let mut running = Running::start(&mut command);
-    let mut out = BufReader::new(running.0.stdout.take().expect("piped"));
-    let mut machine = String::new();
-    out.read_line(&mut machine).expect("the machine");
+    let mut lines = running.lines();
+    let machine = lines.next().expect("the machine");
     running.signal(Signal::INT);
     assert_eq!(running.wait().code(), Some(0), "as every verb that is stopped");
-    let rest: Vec<String> = out.lines().map(|line| line.expect("UTF-8")).collect();
-    let events = objects(&(machine + &rest.join("\n")));
+    let events = objects(&(machine + "\n" + &lines.rest()));
     assert_eq!(events[0]["event"], "machine");
     assert!(
         events.last().is_some_and(|note| note["text"].as_str().is_some_and(|text| text.starts_with("interrupted")))

@@ -2,9 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
-
-use common::{Running, events, run, waterwheel};
+use common::{Lines, Running, events, run, waterwheel};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -53,14 +51,13 @@ fn text_has_lines_for_holders_before_the_account() {
 /// What standard error says of the holders when it is asked.
 fn asked(arguments: &str, answer: &str) {
     let mut running = Running::start(&mut waterwheel(arguments));
-    let mut lines = BufReader::new(running.0.stderr.take().expect("piped")).lines();
-    let first = lines.next().expect("a notice").expect("UTF-8"); // it runs
+    let mut lines = Lines::of(running.0.stderr.take().expect("piped"));
+    let first = lines.next().expect("a notice"); // it runs
     assert!(first.contains("of memory"), "{first}");
     running.signal(Signal::USR1);
-    let line = lines.next().expect("an answer").expect("UTF-8");
+    let line = lines.next().expect("an answer");
     assert!(line.contains(answer), "{line}");
     running.signal(Signal::INT);
-    drop(lines);
     assert!(running.wait().success());
 }
 

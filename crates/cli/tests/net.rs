@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Running, parsed, waterwheel};
+use common::{Lines, Running, parsed, waterwheel};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -73,12 +73,10 @@ impl Net {
     }
 
     /// The binary in the middle, when it has begun to count.
-    fn start(&self, line: &str) -> (Running, BufReader<std::process::ChildStdout>) {
+    fn start(&self, line: &str) -> (Running, Lines) {
         let mut running = Running::start(&mut self.waterwheel(&format!("{line} --json --interval 50ms")));
-        let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
-        let mut first = String::new();
-        lines.read_line(&mut first).expect("an interval");
-        if first.is_empty() {
+        let mut lines = running.lines();
+        if lines.next().is_none() {
             let mut errors = String::new();
             running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
             panic!("{line}: {errors}");
@@ -110,12 +108,11 @@ impl Drop for Net {
 }
 
 /// Ends a run by SIGINT, and gives its total.
-fn total(mut running: Running, mut lines: impl std::io::Read) -> Value {
+fn total(mut running: Running, lines: Lines) -> Value {
     running.signal(Signal::INT);
-    let mut text = Vec::new();
-    lines.read_to_end(&mut text).expect("the rest");
+    let text = lines.rest();
     assert_eq!(running.wait().code(), Some(0));
-    parsed(&text).pop().expect("a total")
+    parsed(text.as_bytes()).pop().expect("a total")
 }
 
 #[test]
@@ -160,16 +157,15 @@ fn an_interface_that_goes_ends_a_run_that_has_no_other() {
         return;
     }
     let net = Net::new();
-    let (mut running, mut lines) = net.start("forward afxdp:left afxdp:right --on-device-loss exit");
+    let (mut running, lines) = net.start("forward afxdp:left afxdp:right --on-device-loss exit");
     assert_eq!(net.pings(), 5);
     net.ip(&format!("-n {}m link del left", net.name));
-    let mut text = Vec::new();
-    lines.read_to_end(&mut text).expect("the rest");
+    let text = lines.rest();
     let mut errors = String::new();
     running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
     assert_eq!(running.wait().code(), Some(5), "{errors}");
     assert!(errors.contains("afxdp:left:0"), "it says which device: {errors}");
-    parsed(&text);
+    parsed(text.as_bytes());
     assert!(!net.has_program("right"));
 }
 
@@ -221,15 +217,14 @@ fn who_ends_while_an_interface_is_away_says_so() {
         return;
     }
     let net = Net::new();
-    let (mut running, mut lines) = net.start("forward afxdp:left afxdp:right --duration 3s");
+    let (mut running, lines) = net.start("forward afxdp:left afxdp:right --duration 3s");
     net.ip(&format!("-n {}m link del left", net.name));
-    let mut text = Vec::new();
-    lines.read_to_end(&mut text).expect("the rest");
+    let text = lines.rest();
     let mut errors = String::new();
     running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
     assert_eq!(running.wait().code(), Some(5), "{errors}");
     assert!(errors.contains("left is gone; not back yet: "), "it says why: {errors}");
-    parsed(&text);
+    parsed(text.as_bytes());
 }
 
 #[test]
@@ -311,8 +306,7 @@ fn iperf3(net: &Net, args: &str) -> Value {
     let mut server = Command::new("iperf3");
     server.args("-s -1 -B 192.0.2.2 --forceflush".split(' '));
     let mut server = Running::start(&mut net.exec("b", &server));
-    let mut ready = BufReader::new(server.0.stdout.take().expect("piped")).lines();
-    assert!(ready.any(|line| line.is_ok_and(|line| line.contains("listening"))), "iperf3 listens");
+    assert!(server.lines().any(|line| line.contains("listening")), "iperf3 listens");
     let mut client = Command::new("iperf3");
     client.args(format!("-c 192.0.2.2 -J -t 1 {args}").split_whitespace());
     let output = net.exec("a", &client).output().expect("iperf3 runs");

@@ -2,39 +2,36 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Running, parsed, run, waterwheel};
+use common::{Lines, Running, parsed, run, waterwheel};
 use rustix::event::epoll;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::Value;
 
 /// A relay that has begun to listen, where, and what it prints from then on.
-fn start(command: &mut Command) -> (Running, SocketAddr, BufReader<ChildStdout>) {
+fn start(command: &mut Command) -> (Running, SocketAddr, Lines) {
     let mut relay = Running::start(command);
-    let mut lines = BufReader::new(relay.0.stdout.take().expect("piped"));
+    let mut lines = relay.lines();
     let start = next(&mut lines);
     assert_eq!(start["event"], "start", "{start}");
     let listen = start["listen"].as_str().expect("an address").parse().expect("an address");
     (relay, listen, lines)
 }
 
-fn next(lines: &mut impl std::io::BufRead) -> Value {
-    let mut line = String::new();
-    lines.read_line(&mut line).expect("a line");
-    serde_json::from_str(&line).expect("JSON")
+fn next(lines: &mut Lines) -> Value {
+    serde_json::from_str(&lines.next().expect("a line")).expect("JSON")
 }
 
 /// Ends it, and gives its total.
-fn total(mut relay: Running, mut lines: BufReader<ChildStdout>) -> Value {
+fn total(mut relay: Running, lines: Lines) -> Value {
     relay.signal(Signal::TERM);
-    let mut rest = Vec::new();
-    lines.read_to_end(&mut rest).expect("the rest");
+    let rest = lines.rest();
     assert_eq!(relay.wait().code(), Some(0));
-    parsed(&rest).pop().expect("a total")
+    parsed(rest.as_bytes()).pop().expect("a total")
 }
 
 #[test]
@@ -245,14 +242,9 @@ fn clients(listen: SocketAddr) {
 }
 
 /// The first line of a helper that begins with `word`, and the rest of it.
-fn line(child: &mut BufReader<ChildStdout>, word: &str) -> String {
-    loop {
-        let mut line = String::new();
-        assert!(child.read_line(&mut line).expect("UTF-8") > 0, "no line '{word}'");
-        if let Some(rest) = line.trim().strip_prefix(word) {
-            return rest.trim().to_owned();
-        }
-    }
+fn line(child: &mut Lines, word: &str) -> String {
+    let rest = child.find_map(|line| line.strip_prefix(word).map(|rest| rest.trim().to_owned()));
+    rest.unwrap_or_else(|| panic!("no line '{word}'"))
 }
 
 /// Resident memory of a process, in bytes.
@@ -274,7 +266,7 @@ fn ten_thousand_connections_of_which_a_tenth_stalls() {
     raise_descriptors();
     let namespace = Namespace::new();
     let mut server = Running(helper(&namespace, "server"));
-    let mut said = BufReader::new(server.0.stdout.take().expect("piped"));
+    let mut said = server.lines();
     let to = line(&mut said, "listens");
     let options = format!("--json --interval 100ms --workers 2 --order 1 --max-connections {CONNECTIONS}");
     let relay = waterwheel(&format!("relay 127.0.0.1:0 {to} {options}"));
@@ -282,7 +274,7 @@ fn ten_thousand_connections_of_which_a_tenth_stalls() {
     let (relay, listen, mut lines) = start(inside.args(relay.get_args()));
     let before = resident(relay.0.id());
     let mut clients = Running(helper(&namespace, &format!("clients {listen}")));
-    let mut said = BufReader::new(clients.0.stdout.take().expect("piped"));
+    let mut said = clients.lines();
     line(&mut said, "stalled");
     line(&mut said, "done");
     let after = resident(relay.0.id());

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -177,11 +177,10 @@ fn bad_files_and_values_have_their_codes() {
 fn a_signal_ends_a_run_cleanly() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut running = Running::start(&mut waterwheel("forward gen: null: --json --interval 50ms"));
-        let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
-        let mut text = String::new();
-        lines.read_line(&mut text).expect("an interval");
+        let mut lines = running.lines();
+        lines.next().expect("an interval");
         running.signal(signal);
-        lines.read_to_string(&mut text).expect("the rest");
+        let text = lines.rest();
         assert_eq!(running.wait().code(), Some(0), "{signal:?}");
         parsed(text.as_bytes());
     }
@@ -196,8 +195,7 @@ fn a_second_signal_forces_the_end() {
     let reader = std::fs::File::options().read(true).write(true).open(&fifo.0).expect("the fifo opens");
     let mut running =
         Running::start(&mut waterwheel(&format!("generate pcap:{} --json --interval 50ms", fifo.display())));
-    let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
-    lines.read_line(&mut String::new()).expect("an interval");
+    running.lines().next().expect("an interval");
     std::thread::sleep(Duration::from_millis(100));
     running.signal(Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
@@ -276,16 +274,15 @@ fn datagrams_are_forwarded_from_socket_to_socket() {
         "forward udp:127.0.0.1:{port} udp:127.0.0.1:0,peer=127.0.0.1:{peer} --one-way --count 3 --idle sleep --json --interval 50ms"
     );
     let mut running = Running::start(&mut waterwheel(&line));
-    let mut lines = BufReader::new(running.0.stdout.take().expect("piped"));
-    let mut text = String::new();
-    lines.read_line(&mut text).expect("an interval");
+    let mut lines = running.lines();
+    lines.next().expect("an interval");
     for payload in ["one", "two", "three"] {
         from.send_to(payload.as_bytes(), ("127.0.0.1", port)).expect("sent");
         let mut bytes = [0; 100];
         let len = to.recv(&mut bytes).expect("it comes");
         assert_eq!(&bytes[..len], payload.as_bytes());
     }
-    lines.read_to_string(&mut text).expect("the rest");
+    let text = lines.rest();
     assert_eq!(running.wait().code(), Some(0));
     let total = parsed(text.as_bytes()).pop().expect("a total");
     assert_eq!((&total["rx_packets"], &total["tx_packets"], &total["tx_bytes"]), (&3.into(), &3.into(), &11.into()));
@@ -314,13 +311,12 @@ fn two_processes_exchange_packets_through_shared_memory() {
     let socket = Scratch::new("memif");
     let server = format!("drop memif:{},role=server --json --interval 50ms", socket.display());
     let mut server = Running::start(&mut waterwheel(&server));
-    let mut lines = BufReader::new(server.0.stdout.take().expect("piped"));
-    let mut text = String::new();
-    lines.read_line(&mut text).expect("an interval");
+    let mut lines = server.lines();
+    lines.next().expect("an interval");
     let sent = events(&format!("generate memif:{} --count 1000", socket.display())).pop().expect("a total");
     assert_eq!(sent["tx_packets"], 1000, "{sent}");
     server.signal(Signal::INT);
-    lines.read_to_string(&mut text).expect("the rest");
+    let text = lines.rest();
     assert_eq!(server.wait().code(), Some(0));
     let received = parsed(text.as_bytes()).pop().expect("a total");
     assert_eq!(received["rx_packets"], 1000, "{received}");

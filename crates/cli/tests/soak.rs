@@ -1,13 +1,15 @@
 //! `waterwheel soak`: short runs, from the command line to the total.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Output, Stdio};
+mod common;
 
+use std::process::Output;
+
+use common::{Running, run, waterwheel};
+use rustix::process::Signal;
 use serde_json::Value;
 
 fn soak(line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_waterwheel"));
-    command.arg("soak").args(line.split_whitespace()).output().expect("the binary runs")
+    run(&format!("soak {line}"))
 }
 
 fn objects(output: &Output) -> Vec<Value> {
@@ -63,18 +65,13 @@ fn a_seed_that_was_not_given_is_printed_first() {
 
 #[test]
 fn sigint_ends_it_with_the_figures() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_waterwheel"))
-        .args("soak --threads 1 --interval 50ms --json".split(' '))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut running = Running::start(&mut waterwheel("soak --threads 1 --interval 50ms --json"));
+    let mut lines = running.lines();
     // With the first interval out, signals are handled and threads run.
-    assert!(lines.by_ref().flatten().any(|line| line.contains("\"interval\"")));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
-    let last = lines.map_while(Result::ok).last().expect("the total");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(lines.any(|line| line.contains("\"interval\"")));
+    running.signal(Signal::INT);
+    let last = lines.last().expect("the total");
+    assert_eq!(running.wait().code(), Some(0));
     let total: Value = serde_json::from_str(&last).expect("JSON");
     assert_eq!(total["event"], "total");
     assert_eq!(total["pages"]["free"], total["pages"]["total"]);

@@ -1,9 +1,11 @@
 #![allow(dead_code, reason = "not every test uses all of it")]
 //! What the tests of the binary share.
 
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -52,6 +54,11 @@ impl Running {
         Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs"))
     }
 
+    /// The lines of its standard output, from here on.
+    pub(crate) fn lines(&mut self) -> Lines {
+        Lines::of(self.0.stdout.take().expect("piped"))
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, signal).expect("the process is there");
@@ -74,6 +81,36 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// What a process prints, taken from it as it comes: one whose pipe is full waits, and misses what it should have told of.
+pub(crate) struct Lines(Receiver<String>);
+
+impl Lines {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines() {
+                // With nobody to hear it the pipe is emptied all the same.
+                let _ = sender.send(line.expect("UTF-8"));
+            }
+        });
+        Self(lines)
+    }
+
+    /// The rest, when the process has ended.
+    pub(crate) fn rest(self) -> String {
+        self.0.iter().map(|line| line + "\n").collect()
+    }
+}
+
+impl Iterator for Lines {
+    type Item = String;
+
+    /// The next line; none when the process has ended.
+    fn next(&mut self) -> Option<String> {
+        self.0.recv().ok()
     }
 }
 
