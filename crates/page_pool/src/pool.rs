@@ -382,10 +382,9 @@ impl PagePool {
     }
 
     #[cold]
-    fn put_other(&mut self, mut page: Page) {
-        if let Some((next, _)) = page.unchain() {
-            let mut rest = Some(next);
-            self.put(page);
+    fn put_other(&mut self, page: Page) {
+        if page.leads_chain() {
+            let mut rest = Some(page);
             while let Some(mut page) = rest {
                 rest = page.unchain().map(|(next, _)| next);
                 self.put(page);

@@ -2,6 +2,7 @@
 
 use super::child::Talk;
 use super::kernel::Namespace;
+use crate::programs::usage;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -123,9 +124,8 @@ impl Process {
 fn tree(pid: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default(); // it may end meanwhile
-        sum += read("schedstat").split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
-        let children = read("children");
+        sum += usage::nanoseconds(&task.path());
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default(); // it may end meanwhile
         sum += children.split_whitespace().filter_map(|child| tree(child.parse().ok()?)).sum::<u64>();
     }
     Some(sum)

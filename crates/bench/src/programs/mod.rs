@@ -19,7 +19,7 @@ pub(crate) mod relay;
 mod rings;
 mod setup;
 mod station;
-mod usage;
+pub(crate) mod usage;
 pub(crate) mod xdp;
 
 use crate::harness::Program;

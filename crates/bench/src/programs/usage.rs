@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::{AddAssign, Sub};
+use std::path::Path;
 
 /// Nanoseconds of a tick of `/proc`: `USER_HZ` is 100 on all architectures that we run on (`include/asm-generic/param.h`).
 const TICK: f64 = 1e7;
@@ -48,6 +49,12 @@ impl Task {
         let text = fs::read_to_string(&self.0).map_err(|error| format!("{}: {error}", self.0))?;
         usage(&text).ok_or_else(|| format!("{}: not as proc_pid_stat(5) has it: {text}", self.0))
     }
+}
+
+/// CPU time of the task with that folder in `/proc`, user and system together; 0 if it has ended. Exact, where ticks are not (`schedstat`, the first field).
+pub(crate) fn nanoseconds(task: &Path) -> u64 {
+    let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+    text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
 
 /// Fields 14 and 15, counted from behind the name, which may hold anything.

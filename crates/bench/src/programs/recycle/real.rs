@@ -4,6 +4,7 @@ use crate::event::Side;
 use crate::harness::{Case, Clock, Group, Interrupted, Lap};
 use crate::programs::relay::load::Load;
 use crate::programs::relay::road::Road;
+use crate::programs::usage;
 use std::cell::RefCell;
 use std::fs;
 use std::net::SocketAddr;
@@ -213,9 +214,9 @@ fn cpu_time() -> Result<u64, String> {
     let tasks = fs::read_dir(TASKS).map_err(|error| format!("{TASKS}: {error}"))?;
     let mut sum = 0;
     for task in tasks.flatten() {
-        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default(); // it may end meanwhile
-        if read("comm").starts_with("relay-") {
-            sum += read("schedstat").split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+        let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default(); // it may end meanwhile
+        if comm.starts_with("relay-") {
+            sum += usage::nanoseconds(&task.path());
         }
     }
     Ok(sum)
