@@ -55,14 +55,6 @@ impl Sent {
     }
 }
 
-/// Marks a page that a device holds, if it is one of the zone whose pages are counted.
-#[cfg(feature = "tap")]
-pub(crate) fn mark(account: &mut Account, page: &waterwheel_xdp::Page) {
-    if page.region_id() == account.zone().id() {
-        account.held_by_device(page.number(), page.order());
-    }
-}
-
 /// Bytes behind the head room of a page of `pool`.
 #[cfg(any(feature = "gen", feature = "null"))]
 pub(crate) fn room(pool: &PagePool) -> usize {

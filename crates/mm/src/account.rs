@@ -4,7 +4,7 @@
 //! a page that nobody marks is out with a user, or, when there are no users any more or all of them have marked theirs, lost.
 
 use crate::meta::{FREE, QUARANTINED, RESTING};
-use crate::page::FrozenPage;
+use crate::page::{FrozenPage, Page, Posted};
 use crate::sync::Ordering::Relaxed;
 use crate::zone::Zone;
 
@@ -99,9 +99,22 @@ impl Account {
         }
     }
 
-    /// A device holds the block of `1 << order` pages at `number`.
-    pub fn held_by_device(&mut self, number: u32, order: u8) {
-        self.mark(number, order, Where::Device);
+    /// A device was given `page`. Pages of other zones are not counted.
+    pub fn posted(&mut self, page: &Posted) {
+        if page.region_id() == self.zone.id() {
+            self.mark(page.number(), page.order(), Where::Device);
+        }
+    }
+
+    /// A device has `page` in a queue, with what is chained behind it. Pages of other zones are not counted.
+    pub fn queued(&mut self, page: &Page) {
+        let first = (page.region_id(), page.number(), page.order());
+        let rest = page.chain().map(|part| (part.region_id(), part.number(), part.order()));
+        for (region, number, order) in std::iter::once(first).chain(rest) {
+            if region == self.zone.id() {
+                self.mark(number, order, Where::Device);
+            }
+        }
     }
 
     /// A user holds the block of `1 << order` pages at `number`. Of a shared page each holder may say so; a page that has one owner can be marked once.

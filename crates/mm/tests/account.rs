@@ -95,14 +95,14 @@ fn what_two_claim_is_a_conflict() {
     let block = zone.alloc(1).unwrap();
     let mut open = Account::open(&zone);
     open.frozen(&block);
-    open.held_by_device(block.number() + 1, 0);
+    open.held_by_user(block.number() + 1, 0);
     let found = open.close(Users::Gone);
     assert_eq!((found.frozen, found.conflicts, found.free), (2, 1, 14));
     drop(block);
     let mut open = Account::open(&zone);
-    open.held_by_device(3, 0); // it is free
-    open.held_by_device(16, 0); // there is no such page
-    open.held_by_device(u32::MAX, 2);
+    open.held_by_user(3, 0); // it is free
+    open.held_by_user(16, 0); // there is no such page
+    open.held_by_user(u32::MAX, 2);
     let found = open.close(Users::Gone);
     assert_eq!((found.conflicts, found.is_whole()), (1 + 1 + 4, false));
     assert_whole(&zone);
@@ -123,23 +123,32 @@ fn a_posted_page_that_is_lost_takes_nobody_with_it() {
 #[test]
 fn pages_of_other_zones_are_not_counted() {
     let (a, b) = (zone(4), zone(4));
-    let page = b.alloc(0).unwrap();
+    let frozen = b.alloc(0).unwrap();
+    // SAFETY: no device is told of it.
+    let posted = unsafe { Posted::new(b.alloc(0).unwrap().into_page()) };
+    let mut page = b.alloc(0).unwrap().into_page();
+    page.append(a.alloc(0).unwrap().into_page(), 0);
     let mut open = Account::open(&a);
-    open.frozen(&page);
-    assert!(open.close(Users::Gone).is_whole());
-    drop(page);
+    open.frozen(&frozen);
+    open.posted(&posted);
+    open.queued(&page);
+    let found = open.close(Users::Gone);
+    assert_eq!((found.held_by_devices, found.free, found.conflicts), (1, 3, 0), "of a chain each page for itself");
+    // SAFETY: as above.
+    drop((frozen, page, unsafe { posted.reclaim() }));
+    assert_whole(&a);
     assert_whole(&b);
 }
 
 #[test]
 fn the_parts_add_up_to_the_whole() {
     let zone = zone(64);
-    let (frozen, device) = (zone.alloc(2).unwrap(), zone.alloc(1).unwrap());
+    let (frozen, device) = (zone.alloc(2).unwrap(), zone.alloc(1).unwrap().into_page());
     let user = zone.alloc(0).unwrap().into_page();
     let shared = zone.alloc(3).unwrap().into_page().share();
     let mut open = Account::open(&zone);
     open.frozen(&frozen);
-    open.held_by_device(device.number(), device.order());
+    open.queued(&device);
     let found = open.close(Users::Alive);
     assert_eq!((found.frozen, found.held_by_devices, found.held_by_users, found.free), (4, 2, 9, 49));
     assert_eq!((found.total, found.conflicts), (64, 0));

@@ -152,10 +152,7 @@ impl Device for Rig {
     }
 
     fn account(&self, account: &mut Account) {
-        let zone = account.zone().id();
-        for page in self.sent.iter().map(|(frame, _)| frame.page()).filter(|page| page.region_id() == zone) {
-            account.held_by_device(page.number(), page.order());
-        }
+        self.sent.iter().for_each(|(frame, _)| frame.account(account));
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {

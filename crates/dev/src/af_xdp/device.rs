@@ -362,9 +362,7 @@ impl Device for AfXdp {
     }
 
     fn account(&self, account: &mut Account) {
-        if account.zone().id() == self.posts.region() {
-            self.posts.account(account);
-        }
+        self.posts.account(account);
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {

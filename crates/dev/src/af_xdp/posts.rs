@@ -224,9 +224,7 @@ impl Posts {
 
     pub(super) fn account(&self, account: &mut Account) {
         for table in [&self.rx, &self.tx] {
-            for posted in table.pages.iter().flatten() {
-                account.held_by_device(posted.number(), posted.order());
-            }
+            table.pages.iter().flatten().for_each(|page| account.posted(page));
         }
         if let Begun::Packet(packet) = &self.begun {
             packet.account(account);

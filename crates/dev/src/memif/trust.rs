@@ -91,9 +91,7 @@ impl Table {
     }
 
     fn account(&self, account: &mut Account) {
-        if self.zone.id() == account.zone().id() {
-            self.slots.iter().flatten().for_each(|page| account.held_by_device(page.number(), page.order()));
-        }
+        self.slots.iter().flatten().for_each(|page| account.posted(page));
     }
 }
 

@@ -134,7 +134,7 @@ impl Base {
 
     pub(super) fn account(&self, account: &mut Account) {
         self.ring.account(account);
-        self.received.iter().for_each(|part| mark(account, part));
+        self.received.iter().for_each(|part| account.queued(&part.page));
     }
 
     pub(super) fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
@@ -159,13 +159,6 @@ impl Base {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended
-    }
-}
-
-/// The page of a part, if it is one of the zone whose pages are counted.
-pub(super) fn mark(account: &mut Account, part: &Part) {
-    if part.page.region_id() == account.zone().id() {
-        account.held_by_device(part.page.number(), part.page.order());
     }
 }
 

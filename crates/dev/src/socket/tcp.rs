@@ -12,7 +12,7 @@ use waterwheel_xdp::{
     XdpFrame, Zone,
 };
 
-use super::base::{ACCEPT, Base, DRAIN, TX, mark, parts};
+use super::base::{ACCEPT, Base, DRAIN, TX, parts};
 use super::{SocketParams, refused};
 use crate::error::DevError;
 use crate::uring::{Choice, Event, Op, PARTS, Part};
@@ -352,7 +352,7 @@ impl Device for Tcp {
 
     fn account(&self, account: &mut Account) {
         self.base.account(account);
-        self.queue.iter().for_each(|part| mark(account, part));
+        self.queue.iter().for_each(|part| account.queued(&part.page));
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {

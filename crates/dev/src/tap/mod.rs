@@ -13,7 +13,7 @@ use waterwheel_xdp::{
 };
 
 use crate::error::{DevError, ErrorClass};
-use crate::sent::{Sent, mark};
+use crate::sent::Sent;
 
 /// Empty pages that are taken from the pool at once.
 const SPARE: usize = 32;
@@ -229,9 +229,7 @@ impl Device for Tap {
 
     fn account(&self, account: &mut Account) {
         self.sent.account(account);
-        for page in &self.spare {
-            mark(account, page);
-        }
+        self.spare.iter().for_each(|page| account.queued(page));
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {

@@ -122,9 +122,7 @@ impl Buffers {
     }
 
     pub(super) fn account(&self, account: &mut Account) {
-        for posted in self.posted.iter().flatten() {
-            account.held_by_device(posted.number(), posted.order());
-        }
+        self.posted.iter().flatten().for_each(|page| account.posted(page));
     }
 }
 

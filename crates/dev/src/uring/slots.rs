@@ -99,11 +99,7 @@ impl Slots {
     }
 
     pub(super) fn account(&self, account: &mut Account) {
-        let zone = account.zone().id();
-        let parts = self.all.iter().flat_map(|slot| &slot.parts);
-        for part in parts.filter(|part| part.posted.region_id() == zone) {
-            account.held_by_device(part.posted.number(), part.posted.order());
-        }
+        self.all.iter().flat_map(|slot| &slot.parts).for_each(|part| account.posted(&part.posted));
     }
 
     /// Gives everything up that the kernel still has: the zone quarantines it. Tells how many pages of 4 KiB.

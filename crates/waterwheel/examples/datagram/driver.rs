@@ -117,10 +117,7 @@ impl Device for Datagram {
     }
 
     fn account(&self, account: &mut Account) {
-        let zone = account.zone().id();
-        for page in self.spare.iter().filter(|page| page.region_id() == zone) {
-            account.held_by_device(page.number(), page.order());
-        }
+        self.spare.iter().for_each(|page| account.queued(page));
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {

@@ -192,12 +192,7 @@ impl XdpBuff {
 
     /// Marks the pages of all parts as held by a device, those that are of the zone whose pages are counted.
     pub fn account(&self, account: &mut Account) {
-        let zone = account.zone().id();
-        let pages = once((self.page.region_id(), self.page.number(), self.page.order()));
-        let frags = self.page.chain().map(|part| (part.region_id(), part.number(), part.order()));
-        for (_, number, order) in pages.chain(frags).filter(|(region, ..)| *region == zone) {
-            account.held_by_device(number, order);
-        }
+        account.queued(&self.page);
     }
 }
 

@@ -265,7 +265,7 @@ impl Device for Sink {
         self.held.len()
     }
     fn account(&self, account: &mut Account) {
-        self.held.iter().for_each(|frame| account.held_by_device(frame.page().number(), frame.page().order()));
+        self.held.iter().for_each(|frame| frame.account(account));
     }
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
         self.late();

@@ -99,7 +99,7 @@ impl Device for Port {
     }
 
     fn account(&self, account: &mut Account) {
-        self.held.iter().for_each(|frame| account.held_by_device(frame.page().number(), frame.page().order()));
+        self.held.iter().for_each(|frame| frame.account(account));
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
