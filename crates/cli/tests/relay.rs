@@ -5,7 +5,7 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Lines, Running, parsed, run, waterwheel};
 use rustix::event::epoll;
@@ -107,6 +107,29 @@ fn a_killed_relay_leaves_nothing() {
     assert!(!matches!(accepted.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
     drop(client);
     let (relay, _, lines) = start(&mut waterwheel(&format!("relay {listen} {to} --json --interval 1h")));
+    total(relay, lines);
+}
+
+#[test]
+fn who_finds_one_worker_full_is_taken_by_the_other() {
+    // More than a listener's queue holds.
+    const EACH: usize = 1030;
+    raise_descriptors();
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let options = format!("--workers 2 --max-connections {} --order 1 --json --interval 20ms", 2 * EACH);
+    let (relay, listen, mut lines) = start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} {options}")));
+    let open = |count| (0..count).map(|_| TcpStream::connect(listen).expect("connected")).collect::<Vec<_>>();
+    // While nothing is accepted all of the queue comes to wait, and is then taken by whoever wakes first; who comes while it is busy must not wait for it.
+    relay.signal(Signal::STOP);
+    let first = open(1000);
+    relay.signal(Signal::CONT);
+    let second = open(2 * EACH - first.len());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while next(&mut lines)["accepted"] != 2 * EACH {
+        assert!(Instant::now() < deadline, "some are not accepted");
+    }
+    drop((first, second));
     total(relay, lines);
 }
 

@@ -11,10 +11,12 @@ use super::worker::{LISTENER, Why, Worker};
 
 /// Connections that wait until they are accepted; the kernel may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 1024;
+/// Connections that one worker accepts before it looks at its others again; meanwhile another worker may.
+const AT_ONCE: usize = 16;
 
 /// Listens on `address`.
 pub(super) fn listen(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let socket = tcp(address)?;
+    let socket = tcp(address, SocketFlags::NONBLOCK)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -24,47 +26,46 @@ pub(super) fn listen(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn tcp(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
+fn tcp(address: &SocketAddr, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | flags, Some(ipproto::TCP))
 }
 
 impl Worker {
-    /// Goes on accepting, as long as there may be more connections.
+    /// Goes on listening, as long as there may be more connections.
+    ///
+    /// All workers watch the listener, and whoever comes first accepts. Requests to accept would be woken one at a time (the ring polls for them with `EPOLLEXCLUSIVE`): a worker that is
+    /// woken and has no room any more, or has cancelled, leaves a connection of which no other hears.
+    pub(super) fn listen_on(&mut self) {
+        if self.listening.is_none() && self.may_accept() {
+            let events = u32::from(libc::POLLIN.unsigned_abs());
+            self.listening = Some(self.ring.watch(self.listener.as_fd(), LISTENER, events));
+        }
+    }
+
+    fn may_accept(&self) -> bool {
+        self.ending.is_none() && !self.accept_later && self.conns.len() < self.max_connections
+    }
+
+    /// Accepts some of those who wait, if another worker has not.
     pub(super) fn accept(&mut self) {
-        if self.ending.is_some() || self.accept_later {
-            return;
-        }
-        let room = self.max_connections.saturating_sub(self.conns.len());
-        // One request for many may take in as many as wait.
-        let many = room > BACKLOG as usize;
-        match self.accepting {
-            None if room > 0 => {
-                self.accepting = Some((self.ring.accept(self.listener.as_fd(), LISTENER, many), many));
+        self.listening = None;
+        for _ in 0..AT_ONCE {
+            if !self.may_accept() {
+                return;
             }
-            Some((op, true)) if !many => self.ring.cancel(op),
-            _ => {}
-        }
-    }
-
-    /// A connection was accepted, or none.
-    pub(super) fn accepted(&mut self, socket: Result<OwnedFd, Errno>) {
-        match socket {
-            Ok(_) if self.ending.is_some() => {} // closed
-            Ok(client) => {
-                if let Err(error) = self.begin(client) {
-                    self.failed_to_accept(error);
-                }
+            let begun = match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(client) => self.begin(client),
+                Err(Errno::AGAIN) => return,
+                // It was gone before it was accepted.
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if begun.is_err() {
+                self.stats.accept_errors += 1;
+                self.accept_later = true;
             }
-            // It was gone before it was accepted.
-            Err(Errno::CANCELED | Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
-            Err(error) => self.failed_to_accept(error),
         }
-    }
-
-    fn failed_to_accept(&mut self, _: Errno) {
-        self.stats.accept_errors += 1;
-        self.accept_later = true;
     }
 
     /// Begins a connection: its other half is asked for.
@@ -73,7 +74,7 @@ impl Worker {
             Ok(Some(peer)) => SocketAddr::try_from(peer)?,
             _ => return Ok(()), // gone already
         };
-        let server = tcp(&self.params.connect)?;
+        let server = tcp(&self.params.connect, SocketFlags::empty())?;
         for socket in [&client, &server] {
             sockopt::set_tcp_nodelay(socket, true)?; // what comes is passed on
         }

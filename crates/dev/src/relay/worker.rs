@@ -49,8 +49,8 @@ pub(super) struct Worker {
     pub(super) max_connections: usize,
     pub(super) conns: Conns,
     pub(super) stats: RelayStats,
-    /// The request to accept, and whether for many.
-    pub(super) accepting: Option<(Op, bool)>,
+    /// The watch over the listener.
+    pub(super) listening: Option<Op>,
     /// Accepting failed: not before the next tick.
     pub(super) accept_later: bool,
     pub(super) ending: Option<Instant>,
@@ -93,7 +93,7 @@ impl Worker {
             max_connections: params.max_connections.div_ceil(params.workers),
             conns: Conns::default(),
             stats: RelayStats::default(),
-            accepting: None,
+            listening: None,
             accept_later: false,
             ending: None,
             now: Instant::now(),
@@ -125,7 +125,7 @@ impl Worker {
                 }
                 self.settle();
             }
-            self.accept();
+            self.listen_on();
             self.publish(index);
             if self.ending.is_some() && self.conns.len() == 0 {
                 break Ok(());
@@ -154,18 +154,14 @@ impl Worker {
     /// Does what an event asks for.
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Accepted { socket, more, .. } => {
-                if !more {
-                    self.accepting = None;
-                }
-                self.accepted(socket);
-            }
+            Event::Accepted { .. } => {} // not asked for
             Event::Connected { key, result } => self.connected(Key::of(key), result),
             Event::Received { key, part } => self.received(Key::of(key), part),
             Event::Ended { key, result } => self.receive_ended(Key::of(key), result),
             Event::Sent { key, result, held, rest, .. } => self.sent(Key::of(key), result, held, rest),
             Event::Released { key, pages, copied } => self.released(Key::of(key), pages, copied),
             Event::Ready { key: STOP, .. } => self.stop(),
+            Event::Ready { key: LISTENER, .. } => self.accept(),
             Event::Ready { key, result } => self.ready(Key::of(key), result),
         }
     }
@@ -365,7 +361,7 @@ impl Worker {
     /// Nothing is taken in any more; what is under way may still be sent.
     fn stop(&mut self) {
         self.ending = Some(self.now + self.params.drain);
-        if let Some((op, _)) = self.accepting {
+        if let Some(op) = self.listening {
             self.ring.cancel(op);
         }
         for key in self.conns.keys() {

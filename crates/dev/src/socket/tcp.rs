@@ -134,7 +134,7 @@ impl Tcp {
     fn accept(&mut self) {
         let idle = self.connection.is_none() && self.base.receiving.is_none() && self.sending.is_none();
         if let Some(listener) = self.listener.as_ref().filter(|_| idle && !self.accepting) {
-            self.base.ring.accept(listener.as_fd(), ACCEPT, false);
+            self.base.ring.accept(listener.as_fd(), ACCEPT);
             self.accepting = true;
         }
     }

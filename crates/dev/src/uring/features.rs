@@ -36,8 +36,6 @@ pub struct Features {
     pub fixed: bool,
     /// Completions are made when we ask for them.
     pub defer_taskrun: bool,
-    /// One request accepts until it is cancelled (Linux 5.19).
-    pub multishot_accept: bool,
 }
 
 impl Features {
@@ -47,8 +45,8 @@ impl Features {
         // A kernel that cannot be asked (before 5.6) has none of these.
         let asked = ring.submitter().register_probe(&mut probe).is_ok();
         let has = |code| asked && probe.is_supported(code);
-        // There is no flag for these two; they came with an operation that has one.
-        let (linux_5_19, linux_6_0) = (has(opcode::Socket::CODE), has(opcode::SendZc::CODE));
+        // There is no flag for it; it came with an operation that has one.
+        let linux_6_0 = has(opcode::SendZc::CODE);
         // The report of use came with Linux 6.2, whose mark is that of 6.3 (registered rings by index): asked for by trial, see `Ring::sent`.
         let bundle = ring.params().is_feature_recvsend_bundle() && release() >= (6, 16);
         Self {
@@ -58,7 +56,6 @@ impl Features {
             send_zc: has(opcode::SendMsgZc::CODE) && !without.send_zc,
             fixed: false,
             defer_taskrun,
-            multishot_accept: linux_5_19,
         }
     }
 

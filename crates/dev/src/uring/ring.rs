@@ -68,8 +68,8 @@ pub enum Receive {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum Event {
-    /// A connection was accepted, or (not `more`) why there are no more.
-    Accepted { key: u64, socket: Result<OwnedFd, Errno>, more: bool },
+    /// A connection was accepted, or not.
+    Accepted { key: u64, socket: Result<OwnedFd, Errno> },
     /// A connection was made, or not.
     Connected { key: u64, result: Result<(), Errno> },
     /// Bytes have come.
@@ -292,16 +292,13 @@ impl Ring {
         self.push(entry, user_data(kind::SLOT, index.into()))
     }
 
-    /// Accepts one connection; until cancelled if `many` and the kernel can.
-    pub fn accept(&mut self, listener: BorrowedFd<'_>, key: u64, many: bool) -> Op {
-        let fd = Fd(listener.as_raw_fd());
-        let flags = libc::SOCK_CLOEXEC;
-        let entry = if many && self.features.multishot_accept {
-            opcode::AcceptMulti::new(fd).flags(flags).build()
-        } else {
-            opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(flags).build()
-        };
-        self.push(entry, user_data(kind::ACCEPT, key))
+    /// Accepts one connection.
+    ///
+    /// Not for a listener that several rings accept from: of their requests one is woken for each connection, and if that is cancelled no other hears of it. [Watch](Self::watch) that.
+    pub fn accept(&mut self, listener: BorrowedFd<'_>, key: u64) -> Op {
+        let (fd, none) = (Fd(listener.as_raw_fd()), std::ptr::null_mut());
+        let entry = opcode::Accept::new(fd, none, std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC);
+        self.push(entry.build(), user_data(kind::ACCEPT, key))
     }
 
     /// Connects `socket` to `address`.
@@ -402,7 +399,7 @@ impl Ring {
             kind::ACCEPT => {
                 // SAFETY: the completion of an accept gives a new descriptor.
                 let socket = outcome.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) });
-                events.push(Event::Accepted { key: value, socket, more });
+                events.push(Event::Accepted { key: value, socket });
             }
             kind::RECEIVE => {
                 if let (Some(id), Some(buffers)) = (cqueue::buffer_select(flags), &mut self.buffers) {
