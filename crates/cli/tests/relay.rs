@@ -124,15 +124,15 @@ fn a_killed_relay_leaves_nothing() {
 
 #[test]
 fn who_finds_one_worker_full_is_taken_by_the_other() {
-    // More than a listener's queue holds.
     const EACH: usize = 1030;
     raise_descriptors();
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    rustix::net::listen(&server, 4096).expect("a longer queue");
     let to = server.local_addr().expect("an address");
     let options = format!("--workers 2 --max-connections {} --order 1 --json --interval 20ms", 2 * EACH);
     let (relay, listen, mut lines) = start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} {options}")));
     let open = |count| (0..count).map(|_| TcpStream::connect(listen).expect("connected")).collect::<Vec<_>>();
-    // While nothing is accepted all of the queue comes to wait, and is then taken by whoever wakes first; who comes while it is busy must not wait for it.
+    // A worker that finds many waiting becomes full while others come: those must not wait for it.
     relay.signal(Signal::STOP);
     let first = open(1000);
     relay.signal(Signal::CONT);

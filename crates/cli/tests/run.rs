@@ -271,21 +271,21 @@ fn datagrams_are_forwarded_from_socket_to_socket() {
     let port = bind().local_addr().expect("an address").port();
     let peer = to.local_addr().expect("an address").port();
     let line = format!(
-        "forward udp:127.0.0.1:{port} udp:127.0.0.1:0,peer=127.0.0.1:{peer} --one-way --count 3 --idle sleep --json --interval 50ms"
+        "forward udp:127.0.0.1:{port},mtu=9000 udp:127.0.0.1:0,peer=127.0.0.1:{peer} --one-way --count 3 --idle sleep --json --interval 50ms"
     );
     let mut running = Running::start(&mut waterwheel(&line));
     let mut lines = running.lines();
     lines.next().expect("an interval");
-    for payload in ["one", "two", "three"] {
+    for payload in ["one", "two", "three of those that a page cannot hold".repeat(230).as_str()] {
         from.send_to(payload.as_bytes(), ("127.0.0.1", port)).expect("sent");
-        let mut bytes = [0; 100];
+        let mut bytes = [0; 10_000];
         let len = to.recv(&mut bytes).expect("it comes");
         assert_eq!(&bytes[..len], payload.as_bytes());
     }
     let text = lines.rest();
     assert_eq!(running.wait().code(), Some(0));
     let total = parsed(text.as_bytes()).pop().expect("a total");
-    assert_eq!((&total["rx_packets"], &total["tx_packets"], &total["tx_bytes"]), (&3.into(), &3.into(), &11.into()));
+    assert_eq!((&total["rx_packets"], &total["tx_packets"], &total["tx_bytes"]), (&3.into(), &3.into(), &8746.into()));
 }
 
 #[test]

@@ -149,6 +149,31 @@ fn what_is_too_long_or_empty_is_counted() {
 }
 
 #[test]
+fn longer_datagrams_come_into_blocks_of_pages() {
+    let orders = [0, 1, 3839, 3840, 9000, 65279, 65280].map(Udp::order_for);
+    assert_eq!(orders, [None, Some(0), Some(0), Some(1), Some(2), Some(4), None]);
+    for params in ways() {
+        let mut bench = Bench::with_blocks(4096, 2);
+        let (mut device, peer) = udp(&bench, &params);
+        rounds(&mut bench, &mut device, |_, _| true);
+        let lengths = [3840, 9000, 16128, 1, 16127];
+        let mut sent = lengths.map(|len| (0..len).map(|n| n as u8).collect::<Vec<u8>>()).to_vec();
+        sent.iter().for_each(|bytes| assert_eq!(peer.send(bytes).unwrap(), bytes.len()));
+        sent.remove(2); // it fills its block: it may have been cut
+        let came = rounds(&mut bench, &mut device, |_, came| came.len() == sent.len());
+        assert!(came == sent && counter(&device, "rx_too_long") == 1, "{params:?}");
+        let frames = sent.iter().map(|bytes| bench.frame(bytes)).collect();
+        bench.send(&mut device, frames);
+        for expected in &sent {
+            let mut bytes = vec![0; 1 << 16];
+            let len = peer.recv(&mut bytes).unwrap();
+            assert!(bytes[..len] == **expected, "{params:?}");
+        }
+        bench.finish(device);
+    }
+}
+
+#[test]
 fn what_finds_no_room_stays_and_goes_later() {
     let mut bench = Bench::new();
     let (mut device, peer) = udp(&bench, &SocketParams { ring: 8, ..SocketParams::default() });

@@ -99,7 +99,7 @@ impl Account {
         }
     }
 
-    /// A device was given `page`. Pages of other zones are not counted.
+    /// A device was given `page`, that one alone. Pages of other zones are not counted.
     pub fn posted(&mut self, page: &Posted) {
         if page.region_id() == self.zone.id() {
             self.mark(page.number(), page.order(), Where::Device);
@@ -117,7 +117,7 @@ impl Account {
         }
     }
 
-    /// A user holds the block of `1 << order` pages at `number`. Of a shared page each holder may say so; a page that has one owner can be marked once.
+    /// A user holds the block of `1 << order` pages at `number` of this zone. Of a shared page each holder may say so; a page that has one owner can be marked once.
     pub fn held_by_user(&mut self, number: u32, order: u8) {
         match self.found.get(number as usize) {
             Some(Where::Sharers) => {}

@@ -124,7 +124,8 @@ the host receives. Packets are copied by the kernel. Needs CAP_NET_ADMIN, or a t
         Kind::Udp => {
             "\
 A UDP socket bound to ADDR:PORT (port 0: the kernel chooses), by io_uring. A packet is the payload of a datagram, without Ethernet, IP \
-or UDP in front. What does not fit into a page (3839 bytes) is counted and dropped.
+or UDP in front. What does not fit is counted and dropped; with an mtu above \
+that of a page each datagram is given a block of 2 to 16 pages.
   udp:0.0.0.0:4789    udp:127.0.0.1:0,peer=127.0.0.1:9000"
         }
         Kind::Tcp => {

@@ -22,7 +22,7 @@ pub(super) struct Layout {
     pub(super) patient: Vec<bool>,
     /// Pages of the region.
     pub(super) pages: usize,
-    /// Pages that each device's pool may have.
+    /// Blocks that each device's pool may have.
     pub(super) limits: Vec<usize>,
     pub(super) notices: Vec<String>,
 }
@@ -60,16 +60,17 @@ impl Layout {
         let full = |device: usize| {
             let targets = self.wires.iter().filter(|(from, _)| *from == device).map(|(_, to)| wanted[*to].tx_pages);
             let receives = wanted[device].receives();
-            wanted[device].posted
+            let blocks = wanted[device].posted
                 + wanted[device].received
                 + targets.sum::<usize>()
-                + if receives { UNDER_WAY } else { 0 }
+                + if receives { UNDER_WAY } else { 0 };
+            blocks << wanted[device].order
         };
         let full = (0..wanted.len()).map(full).collect::<Vec<_>>();
         let all = full.iter().sum::<usize>().max(1);
         self.pages = plan.pages.map_or(all.next_multiple_of(512), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
-        let least =
-            wanted.iter().map(|wanted| wanted.posted + if wanted.receives() { AT_LEAST } else { 0 }).sum::<usize>();
+        let least = |wanted: &Wanted| (wanted.posted + if wanted.receives() { AT_LEAST } else { 0 }) << wanted.order;
+        let least = wanted.iter().map(least).sum::<usize>();
         if self.pages < least {
             let pages = self.pages;
             let message = format!(
@@ -78,7 +79,8 @@ impl Layout {
             return Err(Failure::new(Class::Config, message));
         }
         // No pool can take what another one needs.
-        self.limits = full.iter().map(|full| scaled(self.pages, *full, all)).collect();
+        let limit = |(full, wanted): (&usize, &Wanted)| scaled(self.pages, *full, all) >> wanted.order;
+        self.limits = full.iter().zip(wanted).map(limit).collect();
         Ok(())
     }
 }

@@ -69,12 +69,14 @@ impl Engine {
         fabric.idle(plan.idle.into());
         let mut ports = Vec::new();
         for (queue, wanted) in wanted.into_iter().enumerate() {
+            let order = wanted.order;
             let device = open::device(&zone, wanted)?;
             if !device.mode.is_empty() {
                 notices.push(format!("{}: {}", device.device.name(), device.mode));
             }
             let name = device.device.name().to_owned();
-            let params = PoolParams { limit: layout.limits[queue], dma: device.dma, name, ..PoolParams::default() };
+            let params =
+                PoolParams { order, limit: layout.limits[queue], dma: device.dma, name, ..PoolParams::default() };
             let pool = PagePool::new(&zone, params).map_err(|error| Failure::new(Class::Config, error))?;
             let worker = layout.worker_of[queue];
             let port = fabric.add(worker, device.device, pool).map_err(|error| Failure::new(Class::Config, error))?;

@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     pub(super) received: usize,
     /// Pages of others that it may have in its transmit rings.
     pub(super) tx_pages: usize,
+    /// Its pool's blocks have `1 << order` pages; `posted` and `received` count blocks.
+    pub(super) order: u8,
     recipe: Recipe,
 }
 
@@ -111,7 +113,7 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
     let mut all = Vec::new();
     let mut ends = plugged(plan);
     for (index, port) in plan.ports.iter().enumerate() {
-        let wanted = |recipe| Wanted { port: index, queue: 0, posted: 0, received: 0, tx_pages: 0, recipe };
+        let wanted = |recipe| Wanted { port: index, queue: 0, posted: 0, received: 0, tx_pages: 0, order: 0, recipe };
         let spec = &port.spec;
         match spec.kind {
             Kind::AfXdp => {
@@ -169,10 +171,10 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 }
             }
             Kind::Udp => {
-                let UdpSpec { local, peer, params } = udp(spec)?;
-                let params = SocketParams { receive: port.fate.is_some(), ..params };
-                let recipe = Recipe::Udp(spec.to_string(), UdpSpec { local, peer, params });
-                all.push(socket(&params, wanted(recipe)));
+                let mut udp = udp(spec)?;
+                udp.params.receive = port.fate.is_some();
+                let (params, order) = (udp.params, udp.order);
+                all.push(socket(&params, Wanted { order, ..wanted(Recipe::Udp(spec.to_string(), udp)) }));
             }
             Kind::Tcp => {
                 let TcpSpec { address, listen, params } = tcp(spec)?;
@@ -311,7 +313,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
         }
         Recipe::Udp(name, spec) => {
             let zone = zone.clone();
-            let UdpSpec { local, peer, params } = spec;
+            let UdpSpec { local, peer, params, .. } = spec;
             socket_device(params, move || Ok(Udp::open(&zone, local, peer, &params)?.named(&name)))?
         }
         Recipe::Tcp(name, TcpSpec { address, listen, params }) => {
@@ -400,8 +402,15 @@ pub(super) mod tests {
     pub(in crate::engine) fn queues(counts: &[usize]) -> Vec<Wanted> {
         let port = |(port, count): (usize, &usize)| {
             let recipe = || Recipe::Tap(String::new());
-            let wanted =
-                move |queue| Wanted { port, queue, posted: 1000, received: 1000, tx_pages: 1000, recipe: recipe() };
+            let wanted = move |queue| Wanted {
+                port,
+                queue,
+                posted: 1000,
+                received: 1000,
+                tx_pages: 1000,
+                order: 0,
+                recipe: recipe(),
+            };
             (0..*count).map(wanted).collect::<Vec<_>>()
         };
         counts.iter().enumerate().flat_map(port).collect()

@@ -11,7 +11,7 @@ use super::worker::{LISTENER, Why, Worker};
 
 /// Connections that wait until they are accepted; the kernel may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 1024;
-/// Connections that one worker accepts before it looks at its others again; meanwhile another worker may.
+/// Connections that one worker accepts before it looks at its others again; meanwhile another worker may accept.
 const AT_ONCE: usize = 16;
 
 /// Listens on `address`.
@@ -35,7 +35,7 @@ impl Worker {
     /// Goes on listening, as long as there may be more connections.
     ///
     /// All workers watch the listener, and whoever comes first accepts. Requests to accept would be woken one at a time (the ring polls for them with `EPOLLEXCLUSIVE`): a worker that is
-    /// woken and has no room any more, or has cancelled, leaves a connection of which no other hears.
+    /// woken and has no room any more leaves a connection of which no other hears.
     pub(super) fn listen_on(&mut self) {
         if self.listening.is_none() && self.may_accept() {
             let events = u32::from(libc::POLLIN.unsigned_abs());
@@ -48,8 +48,9 @@ impl Worker {
     }
 
     /// Accepts some of those who wait, if another worker has not.
-    pub(super) fn accept(&mut self) {
+    pub(super) fn accept(&mut self, watched: Result<u32, Errno>) {
         self.listening = None;
+        self.accept_later |= watched.is_err(); // else this could go round and round
         for _ in 0..AT_ONCE {
             if !self.may_accept() {
                 return;
@@ -57,8 +58,8 @@ impl Worker {
             let begun = match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
                 Ok(client) => self.begin(client),
                 Err(Errno::AGAIN) => return,
-                // It was gone before it was accepted.
-                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => Ok(()),
+                // It was gone before it was accepted, or a signal came.
+                Err(Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => Ok(()),
                 Err(error) => Err(error),
             };
             if begun.is_err() {

@@ -161,7 +161,7 @@ impl Worker {
             Event::Sent { key, result, held, rest, .. } => self.sent(Key::of(key), result, held, rest),
             Event::Released { key, pages, copied } => self.released(Key::of(key), pages, copied),
             Event::Ready { key: STOP, .. } => self.stop(),
-            Event::Ready { key: LISTENER, .. } => self.accept(),
+            Event::Ready { key: LISTENER, result } => self.accept(result),
             Event::Ready { key, result } => self.ready(Key::of(key), result),
         }
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use waterwheel_xdp::{
-    Account, Capabilities, Device, DropReason, Drops, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait, XdpBuff,
-    XdpFrame, Zone,
+    Account, Capabilities, Device, DropReason, Drops, HEADROOM, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait,
+    XdpBuff, XdpFrame, Zone, mm::PAGE_SIZE,
 };
 
 use super::base::{Base, DRAIN, TX, parts};
@@ -23,8 +23,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A UDP socket: a packet is the payload of a datagram, without any header.
 ///
-/// With a peer it sends to it, and receives from it alone. Without one it receives from everybody and sends to nobody. A datagram must fit into a page behind its headroom,
-/// with a byte to spare; others are counted as `rx_too_long`. Empty ones are counted as `rx_empty`, as there is no packet in them.
+/// With a peer it sends to it, and receives from it alone. Without one it receives from everybody and sends to nobody. A datagram must fit into a page of the pool behind its
+/// headroom, with a byte to spare ([`Udp::order_for`]); others are counted as `rx_too_long`. Empty ones are counted as `rx_empty`, as there is no packet in them.
 ///
 /// Nothing tells whether a datagram arrives. That nobody has the peer's port is told by ICMP now and then: it is counted as `refused`, and no failure.
 #[derive(Debug)]
@@ -81,6 +81,15 @@ impl Udp {
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
+    }
+
+    /// The longest datagram that can be received, in bytes: a packet's place in its page is counted in 16 bits.
+    pub const LONGEST: usize = (1 << 16) - HEADROOM - 1;
+
+    /// The order of a pool into whose pages datagrams of so many bytes can be received, if there may be such.
+    pub fn order_for(bytes: usize) -> Option<u8> {
+        let pages = (HEADROOM + bytes + 1).div_ceil(PAGE_SIZE).next_power_of_two();
+        (1..=Self::LONGEST).contains(&bytes).then_some(pages.ilog2() as u8)
     }
 
     /// Where it is bound.

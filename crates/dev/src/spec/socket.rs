@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use super::{Problem, Spec, SpecError};
-use crate::socket::SocketParams;
+use crate::socket::{SocketParams, Udp};
 use crate::uring::Send;
 
 /// The keys of `udp:`, each with a line of help.
 pub const UDP_KEYS: &[(&str, &str)] = &[
     ("peer", "ADDR:PORT to send to, and to receive from alone (default: receive from everybody, send nothing)"),
+    ("mtu", "what the longest datagram to receive may carry, up to 65279 bytes (default 3839: a page)"),
     RING,
     SEND,
 ];
@@ -28,6 +29,8 @@ pub struct UdpSpec {
     pub local: SocketAddr,
     /// Where to send.
     pub peer: Option<SocketAddr>,
+    /// log2 of the pages in a block of the pool to receive into, so that the longest datagram fits.
+    pub order: u8,
     /// The rest.
     pub params: SocketParams,
 }
@@ -48,10 +51,15 @@ pub struct TcpSpec {
 /// # Errors
 /// No address; a key that does not exist, or a value that it cannot have.
 pub fn udp(spec: &Spec) -> Result<UdpSpec, SpecError> {
-    let (mut peer, mut params) = (None, SocketParams::default());
+    let (mut peer, mut order, mut params) = (None, 0, SocketParams::default());
     spec.apply(UDP_KEYS, |key, value| match key {
         "peer" => {
             peer = Some(to(address(value).map_err(|why| format!("peer={value}: {why}"))?, "peer")?);
+            Ok(())
+        }
+        "mtu" => {
+            let fits = value.parse().ok().and_then(Udp::order_for);
+            order = fits.ok_or_else(|| format!("mtu={value}: want 1 to {}", Udp::LONGEST))?;
             Ok(())
         }
         _ => set(&mut params, key, value),
@@ -61,7 +69,7 @@ pub fn udp(spec: &Spec) -> Result<UdpSpec, SpecError> {
         Some(peer) if peer.is_ipv6() != local.is_ipv6() => {
             Err(wrong(spec, format!("{local} is bound and {peer} is the peer: use two of IPv4, or two of IPv6")))
         }
-        _ => Ok(UdpSpec { local, peer, params }),
+        _ => Ok(UdpSpec { local, peer, order, params }),
     }
 }
 
@@ -151,9 +159,10 @@ mod tests {
 
     #[test]
     fn keys_become_parameters() {
-        let spec = "udp:127.0.0.1:0,peer=127.0.0.1:9,ring=64,send=plain".parse::<Spec>().expect("a spec");
+        let spec = "udp:127.0.0.1:0,peer=127.0.0.1:9,ring=64,send=plain,mtu=9000".parse::<Spec>().expect("a spec");
         let params = SocketParams { ring: 64, send: Send::Plain, ..SocketParams::default() };
-        let expected = UdpSpec { local: ([127, 0, 0, 1], 0).into(), peer: Some(([127, 0, 0, 1], 9).into()), params };
+        let expected =
+            UdpSpec { local: ([127, 0, 0, 1], 0).into(), peer: Some(([127, 0, 0, 1], 9).into()), order: 2, params };
         assert_eq!(udp(&spec), Ok(expected));
         let spec = "tcp:[::1]:80,listen".parse::<Spec>().expect("a spec");
         let params = SocketParams::default();
@@ -170,6 +179,9 @@ mod tests {
             ("udp:127.0.0.1:1,peer=127.0.0.1:0", "has port 0"),
             ("udp:127.0.0.1:1,peer=[::1]:2", "use two of IPv4, or two of IPv6"),
             ("udp:127.0.0.1:1,ring=100", "ring=100: want a power of two"),
+            ("udp:127.0.0.1:1,mtu=0", "mtu=0: want 1 to 65279"),
+            ("udp:127.0.0.1:1,mtu=65280", "mtu=65280: want 1 to 65279"),
+            ("udp:127.0.0.1:1,mtu=9k", "mtu=9k: want 1 to 65279"),
             ("udp:127.0.0.1:1,listen", "unknown key 'listen'"),
             ("tcp:127.0.0.1:1,send=fast", "send=fast: want auto, plain or zc"),
             ("tcp:127.0.0.1:1,listen=yes", "'listen' has no value"),

@@ -45,7 +45,7 @@ impl Features {
         // A kernel that cannot be asked (before 5.6) has none of these.
         let asked = ring.submitter().register_probe(&mut probe).is_ok();
         let has = |code| asked && probe.is_supported(code);
-        // There is no flag for it; it came with an operation that has one.
+        // Multishot receive has no flag; it came with an operation that can be asked for.
         let linux_6_0 = has(opcode::SendZc::CODE);
         // The report of use came with Linux 6.2, whose mark is that of 6.3 (registered rings by index): asked for by trial, see `Ring::sent`.
         let bundle = ring.params().is_feature_recvsend_bundle() && release() >= (6, 16);

@@ -294,10 +294,10 @@ impl Ring {
 
     /// Accepts one connection.
     ///
-    /// Not for a listener that several rings accept from: of their requests one is woken for each connection, and if that is cancelled no other hears of it. [Watch](Self::watch) that.
+    /// Not for a listener that several rings accept from: each connection wakes one of their requests, and if that one is cancelled no other hears of it. [Watch](Self::watch) such a listener.
     pub fn accept(&mut self, listener: BorrowedFd<'_>, key: u64) -> Op {
-        let (fd, none) = (Fd(listener.as_raw_fd()), std::ptr::null_mut());
-        let entry = opcode::Accept::new(fd, none, std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC);
+        let (fd, address, len) = (Fd(listener.as_raw_fd()), std::ptr::null_mut(), std::ptr::null_mut());
+        let entry = opcode::Accept::new(fd, address, len).flags(libc::SOCK_CLOEXEC);
         self.push(entry.build(), user_data(kind::ACCEPT, key))
     }
 

@@ -19,8 +19,14 @@ impl Bench {
     }
 
     pub(crate) fn with_pages(pages: usize) -> Self {
+        Self::with_blocks(pages, 0)
+    }
+
+    /// Whose pool has blocks of `1 << order` pages.
+    pub(crate) fn with_blocks(pages: usize, order: u8) -> Self {
         let zone = Zone::new(&ZoneParams::pages(pages)).unwrap();
-        let pools = vec![PagePool::new(&zone, PoolParams { limit: pages, ..PoolParams::default() }).unwrap()];
+        let params = PoolParams { order, limit: pages >> order, ..PoolParams::default() };
+        let pools = vec![PagePool::new(&zone, params).unwrap()];
         Self { zone, pools, drops: Drops::default() }
     }
 
@@ -79,7 +85,7 @@ impl Bench {
         device.account(&mut account);
         let account = account.close(Users::Gone);
         assert_eq!((account.leaked, account.conflicts), (0, 0), "{account:?}");
-        assert_eq!(account.held_by_devices, device.in_flight(), "{account:?}");
+        assert_eq!(account.held_by_devices, device.in_flight() << self.pools[0].order(), "{account:?}");
         device.shutdown(&mut Homes::new(&mut self.pools));
         assert_eq!(device.in_flight(), 0);
         let mut account = Account::open(&self.zone);
