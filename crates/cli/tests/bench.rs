@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use common::{Running, Scratch, run, waterwheel};
 use rustix::process::Signal;
@@ -84,7 +85,16 @@ fn json_begins_with_the_machine_and_has_its_keys() {
 
 #[test]
 fn packets_between_interfaces_are_counted_where_they_arrive_or_the_reason_is_said() {
-    let events = objects(&text(&run("bench --quick --runs 1 --peers --json af_xdp_forward/interrupts")));
+    let can = rustix::process::geteuid().is_root() && std::thread::available_parallelism().map_or(1, usize::from) > 1;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // On a busy machine nothing may arrive in the short time of a quick run: that is no figure then.
+    let events = loop {
+        let events = objects(&text(&run("bench --quick --runs 1 --peers --json af_xdp_forward/interrupts")));
+        let has_row = events.iter().any(|event| event["event"] == "row" && event["impl"] == "forward");
+        if has_row == can || Instant::now() > deadline {
+            break events;
+        }
+    };
     let of = |kind: &str, name: &str| -> Vec<&Value> {
         events.iter().filter(|event| event["event"] == kind && event["impl"] == name).collect()
     };
@@ -103,9 +113,8 @@ fn packets_between_interfaces_are_counted_where_they_arrive_or_the_reason_is_sai
         }
     }
     // Ours lacks nothing as root; what the peer is measured against is then ours.
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let (ours, peers) = (of("row", "forward").len(), of("row", "dpdk-testpmd").len());
-    assert_eq!(ours, usize::from(rustix::process::geteuid().is_root() && cpus > 1), "{events:?}");
+    assert_eq!(ours, usize::from(can), "{events:?}");
     assert!(ours + peers > 0 || events.iter().any(|event| event["event"] == "absent"), "{events:?}");
     assert_eq!(of("ratio", "forward").len(), ours * peers, "{events:?}");
 }

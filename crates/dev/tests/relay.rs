@@ -220,7 +220,7 @@ fn a_reset_resets_the_other_side() {
 
 /// Sends until the relay takes no more for a while. Tells how many bytes.
 fn fill(mut to: &TcpStream) -> usize {
-    to.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    to.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let (bytes, mut sent) = (pattern(3, 1 << 16), 0);
     while let Ok(n) = to.write(&bytes[sent % bytes.len()..]) {
         sent += n;
@@ -251,7 +251,7 @@ fn who_stalls_holds_no_more_than_the_cap_and_slows_nobody() {
     both_ways(&rig, 5_000_000);
     let after = rig.until("the other one is done", |stats| stats.finished == 1);
     assert!(after.held <= before.held && after.held_max < 16 * (4 + 32) + 256, "{before:?} {after:?}");
-    assert_eq!(after.stalled, 16);
+    rig.until("the others are as they were", |stats| stats.stalled == 16);
     // When they are read again everything arrives.
     for (client, server) in stalled {
         client.shutdown(Shutdown::Write).unwrap();

@@ -35,8 +35,11 @@ fn a_failed_device_gives_its_pages_back_and_the_rest_goes_on() {
             peer.send(10);
             good_state.packets.load(Ordering::Relaxed) > before + 1000
         });
-        let now = control.snapshot();
-        assert_eq!(now.workers[0].ports[usize::from(bad.0)].health, Health::Failed("unplugged".to_owned()));
+        until(|| {
+            let now = control.snapshot();
+            let port = now.workers[0].ports.get(usize::from(bad.0));
+            port.is_some_and(|port| port.health == Health::Failed("unplugged".to_owned()))
+        });
         control.stop();
         sum(vec![thread.join().unwrap()])
     });

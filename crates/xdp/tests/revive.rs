@@ -46,7 +46,12 @@ impl Drop for Stop {
 }
 
 fn port(control: &Control, port: usize) -> PortStats {
-    control.snapshot().workers[0].ports[port].clone()
+    let mut found = None;
+    until(|| {
+        found = control.snapshot().workers[0].ports.get(port).cloned();
+        found.is_some() // none before it has answered for the first time
+    });
+    found.unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -110,7 +110,27 @@ impl Iterator for Lines {
 
     /// The next line; none when the process has ended.
     fn next(&mut self) -> Option<String> {
-        self.0.recv().ok()
+        match self.0.recv_timeout(Duration::from_secs(60)) {
+            Err(RecvTimeoutError::Timeout) => panic!("it says nothing"),
+            line => line.ok(),
+        }
+    }
+}
+
+/// The next line, an object.
+pub(crate) fn next(lines: &mut Lines) -> Value {
+    serde_json::from_str(&lines.next().expect("a line")).expect("JSON")
+}
+
+/// The first interval of which this is true.
+pub(crate) fn until(lines: &mut Lines, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let interval = next(lines);
+        if holds(&interval) {
+            return interval;
+        }
+        assert!(Instant::now() < deadline, "{what}: {interval}");
     }
 }
 

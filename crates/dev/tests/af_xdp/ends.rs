@@ -1,6 +1,6 @@
 //! How devices begin and end, and who has their pages then.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::af_xdp::link::Link;
@@ -31,15 +31,18 @@ fn an_interface_that_goes_is_reported_and_the_rest_goes_on() {
             worker.run(&mut reflect);
             worker
         });
-        std::thread::sleep(Duration::from_millis(300));
+        let failed = Health::Failed(words.to_owned());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while control.snapshot().workers[0].ports.get(1).is_none_or(|port| port.health != failed) {
+            assert!(Instant::now() < deadline, "{words}");
+        }
         // The first one still works: what it gets it sends back.
         far.send(&frame(70, 2));
         assert_eq!(far.recv().unwrap(), frame(70, 2));
         control.stop();
         let mut worker = thread.join().unwrap();
         let stats = worker.stats();
-        assert_eq!(stats.ports[1].health, Health::Failed(words.to_owned()));
-        assert_eq!(stats.ports[0].health, Health::Up);
+        assert_eq!((&stats.ports[0].health, &stats.ports[1].health), (&Health::Up, &failed));
         assert_eq!(stats.ports[1].in_flight, 0, "its pages are back");
         assert_eq!(counter(&stats, 1, "quarantined_pages"), 0);
         let mut open = Account::open(&zone);

@@ -149,13 +149,15 @@ fn a_sleeping_worker_wakes_up_for_every_packet() {
         worker.close()
     });
     std::thread::sleep(Duration::from_millis(50));
-    let start = Instant::now();
-    for seed in 0..50 {
-        far.send(&frame(100, seed));
-        assert_eq!(far2.recv().unwrap(), frame(100, seed));
-    }
-    // A worker that is not woken looks every 100 ms.
-    assert!(start.elapsed() < Duration::from_secs(2), "50 packets took {:?}", start.elapsed());
+    let soon = |seed: &u8| {
+        let start = Instant::now();
+        far.send(&frame(100, *seed));
+        assert_eq!(far2.recv().unwrap(), frame(100, *seed));
+        // A worker that is not woken looks every 100 ms.
+        start.elapsed() < Duration::from_millis(90)
+    };
+    let woken = (0..50).filter(soon).count();
+    assert!(woken > 25, "{woken} of 50");
     control.stop();
     let stats = thread.join().unwrap();
     assert!(stats.sleeps > 0, "{stats:?}");

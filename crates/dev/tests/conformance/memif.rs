@@ -1,5 +1,7 @@
 //! memif, both roles: two interfaces of one process at one socket.
 
+use std::time::{Duration, Instant};
+
 use waterwheel_dev::memif::{Memif, MemifParams};
 use waterwheel_xdp::conformance::{DevicePeer, Pair, Profile, Rig, conform};
 use waterwheel_xdp::{Device, Zone};
@@ -21,7 +23,9 @@ impl Rig for Interfaces {
         let params = MemifParams { ring: 256, ..MemifParams::new(&self.socket.0) };
         let open = |params: &MemifParams| Memif::open(zone, params).unwrap_or_else(|error| panic!("{error}")).remove(0);
         let (mut server, mut client) = (open(&params.clone().server()), open(&params));
+        let deadline = Instant::now() + Duration::from_secs(10);
         while !(server.is_connected() && client.is_connected()) {
+            assert!(Instant::now() < deadline, "they do not connect");
             server.health();
             client.health();
         }

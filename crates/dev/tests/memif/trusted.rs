@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Bench, whole};
 use crate::script::Peer;
 use crate::support::{Folder, connect, counter, packet, receive, until};
-use crate::testpmd::{Testpmd, load};
+use crate::testpmd::{Testpmd, load, load_until_it_forwards};
 use waterwheel_dev::memif::message::Message;
 use waterwheel_dev::memif::{Memif, MemifParams, Trust};
 use waterwheel_xdp::mm::ZoneParams;
@@ -190,7 +190,7 @@ fn testpmd_is_killed_with_our_pages() {
             drop(client.health());
             client.is_connected()
         });
-        assert!(load(&mut bench, &mut client, &mut number, Duration::from_millis(300)) > 1000, "it forwards");
+        load_until_it_forwards(&mut bench, &mut client, &mut number);
         drop(testpmd);
         load(&mut bench, &mut client, &mut number, Duration::from_millis(50));
         until("the pages are home", || {

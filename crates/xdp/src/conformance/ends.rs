@@ -76,9 +76,11 @@ pub(super) fn reset_while_busy(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
                     return Err(format!("the profile has it survive, and it failed: {why}"));
                 }
                 (Cut::Survived, _) if rounds == 10 => break,
-                _ => {}
+                (Cut::Survived, _) => {}
+                (Cut::Failed, health) => {
+                    ensure!(Instant::now() < deadline, "it is of no more use, and its health is {health:?}");
+                }
             }
-            ensure!(Instant::now() < deadline, "it is of no more use, and its health is {:?}", bed.device().health());
         }
         bed.stop("after the other end vanished")?;
         drop(held);
