@@ -12,7 +12,7 @@ use common::Bench;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapSink, PcapTrace, PcapWriter};
-use waterwheel_xdp::{Device, DropReason, Health, Wait, XdpFrame};
+use waterwheel_xdp::{Device, DropReason, Health, Wait, XdpBuff, XdpFrame};
 
 /// A path that is free, and whose file goes away in the end.
 struct TempPath(PathBuf);
@@ -294,6 +294,52 @@ fn a_file_cut_anywhere_gives_what_came_before_and_then_its_reason() {
             bench.finish(reader);
         }
     }
+}
+
+/// A block of pcapng, with these two lengths.
+fn block(kind: u32, body: &[u8], lengths: [u32; 2]) -> Vec<u8> {
+    let mut block = [kind.to_le_bytes(), lengths[0].to_le_bytes()].concat();
+    block.extend(body);
+    block.extend(lengths[1].to_le_bytes());
+    block
+}
+
+#[test]
+fn blocks_that_tell_nothing_about_packets_are_passed_over() {
+    const PROCESS: u32 = 0x8000_0001;
+    let mut bench = Bench::new();
+    let input = packets(3);
+    let file = pcapng(&input);
+    // Behind the section header and the interface.
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let place = word(4) + word(word(4) + 4);
+    let with = |blocks: &[u8]| TempPath::with(&[&file[..place], blocks, &file[place..]].concat());
+
+    let long = vec![7; 3 << 20];
+    let good = [(PROCESS, &[0; 4][..]), (5, b""), (0xBAD, &[9; 100]), (0x0001_0000, &long)]
+        .map(|(kind, body)| block(kind, body, [body.len() as u32 + 12; 2]));
+    let from = with(&good.concat());
+    let mut reader = open(&from, "");
+    let came = bench.receive(&mut reader, 64);
+    assert!(came.iter().map(XdpBuff::data).eq(input.iter().map(|(.., data)| &data[..])));
+    bench.recycle(came);
+    bench.finish(reader);
+
+    for lengths in [[0; 2], [10; 2], [11; 2], [16, 20], [15; 2]] {
+        for kind in [PROCESS, 0xBAD] {
+            let from = with(&block(kind, &[0; 4], lengths));
+            let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
+            assert!(error.message().contains("the record is damaged"), "{kind:#x} {lengths:?}: {error}");
+        }
+    }
+    let from = TempPath::with(&[&file[..place], &block(PROCESS, &[0; 4], [1000; 2])].concat());
+    let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
+    assert!(error.message().contains("ends in the middle of a record"), "{error}");
+    let from = TempPath::with(
+        &[&file[..place], &block(PROCESS, &long, [u32::MAX; 2]), &long, &long, &long, &long, &long].concat(),
+    );
+    let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
+    assert!(error.message().contains("its length is absurd"), "{error}");
 }
 
 #[test]

@@ -17,6 +17,10 @@ const BUFFER: usize = 1 << 20;
 /// The longest record that is believed. Longer ones are damage, not data: captures snap packets at 256 KiB.
 const LONGEST_RECORD: usize = 16 << 20;
 
+/// Blocks of pcapng that tell about packets: section header, interface, simple packet, enhanced packet.
+const OF_PACKETS: [u32; 4] = [SECTION_HEADER, 1, 3, 6];
+const SECTION_HEADER: u32 = 0x0A0D_0D0A;
+
 /// A packet of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
@@ -46,6 +50,7 @@ pub(super) struct CaptureFile {
     /// Of the current section of a pcapng file; of a pcap file the only one.
     interfaces: Vec<Interface>,
     big_endian: bool,
+    pcapng: bool,
     peeked: Option<Record>,
     packets: u64,
 }
@@ -80,8 +85,15 @@ impl CaptureFile {
                     path.display()
                 ))
             })?;
-        let mut capture =
-            Self { path: path.to_owned(), reader, interfaces: Vec::new(), big_endian: false, peeked: None, packets: 0 };
+        let mut capture = Self {
+            path: path.to_owned(),
+            reader,
+            interfaces: Vec::new(),
+            big_endian: false,
+            pcapng: magic == SECTION_HEADER.to_le_bytes(),
+            peeked: None,
+            packets: 0,
+        };
         capture.peek().map_err(config)?;
         Ok(capture)
     }
@@ -90,6 +102,10 @@ impl CaptureFile {
     pub(super) fn peek(&mut self) -> Result<Option<Record>, String> {
         while self.peeked.is_none() {
             let available = self.reader.data().len();
+            if let Some(len) = self.other_block() {
+                self.pass_over(len, available)?;
+                continue;
+            }
             match self.reader.next() {
                 Ok((record, block)) => match understand(record, &block, &mut self.interfaces, &mut self.big_endian) {
                     Ok(Some(packet)) => self.peeked = Some(packet),
@@ -104,6 +120,34 @@ impl CaptureFile {
             }
         }
         Ok(self.peeked)
+    }
+
+    /// Length of the block that comes next, if it is one of pcapng's that tell nothing about packets.
+    fn other_block(&self) -> Option<usize> {
+        let kind = self.word(0).filter(|kind| self.pcapng && !OF_PACKETS.contains(kind));
+        kind.and_then(|_| self.word(4)).map(|len| len as usize)
+    }
+
+    /// Passes over a block of `len` bytes, if all of it is there. The parser is not shown it: in one of a kind that nobody asked for it believes a length that is none (pcap-parser 0.17,
+    /// process information).
+    fn pass_over(&mut self, len: usize, available: usize) -> Result<(), String> {
+        match len.checked_sub(4) {
+            Some(8..) if available < len && self.reader.reader_exhausted() => {
+                Err(self.problem("the file ends in the middle of a record"))
+            }
+            Some(8..) if available < len => self.read_more(available),
+            Some(end @ 8..) if self.word(end) == Some(len as u32) => {
+                self.reader.consume(len);
+                Ok(())
+            }
+            _ => Err(self.problem("the record is damaged")),
+        }
+    }
+
+    /// A word of the data that comes next, in the byte order of the section.
+    fn word(&self, at: usize) -> Option<u32> {
+        let bytes = *self.reader.data().get(at..)?.first_chunk()?;
+        Some(if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     }
 
     /// The bytes of the packet that [`CaptureFile::peek`] gave.
@@ -225,7 +269,7 @@ fn clock(interface: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Result<
 
 /// Whether the bytes are the beginning of pcap (microseconds, nanoseconds, or Kuznetzov's variant; either byte order) or pcapng.
 fn is_capture(magic: &[u8]) -> bool {
-    [0xA1B2_C3D4, 0xA1B2_3C4D, 0xA1B2_CD34, 0xD4C3_B2A1, 0x4D3C_B2A1, 0x0A0D_0D0A_u32]
+    [0xA1B2_C3D4, 0xA1B2_3C4D, 0xA1B2_CD34, 0xD4C3_B2A1, 0x4D3C_B2A1, SECTION_HEADER]
         .iter()
         .any(|known| known.to_le_bytes().starts_with(magic))
 }
