@@ -57,8 +57,9 @@ if ! advisories=$(cargo deny --locked check advisories 2>&1); then
 fi
 
 say "every crate can be packaged"
-# cargo keeps what it unpacked the last time under the same version, and would build against that.
-rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/waterwheel*
-cargo package --workspace --locked --allow-dirty
+# cargo keeps what it unpacked and built the last time under the same version, and would build against that.
+packages="${CARGO_TARGET_DIR:-target}/packages"
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/waterwheel* "$packages"
+cargo package --workspace --locked --allow-dirty --target-dir "$packages"
 
 say "ci.sh: all well"
