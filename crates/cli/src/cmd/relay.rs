@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use waterwheel_dev::relay::{Relay, RelayParams, RelayStats, Send};
-use waterwheel_xdp::Account;
-use waterwheel_xdp::Zone;
-use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
+use waterwheel_xdp::mm::Users;
+use waterwheel_xdp::{Account, Zone};
 
 use crate::args::{self, Sending};
 use crate::engine;
 use crate::failure::{Class, Failure};
 use crate::report::snapshot::{Counters, Holders, Pages, per_second};
-use crate::report::text::{account, held};
+use crate::report::text::{account, held, who_has_pages};
 use crate::report::{json, notice};
 use crate::signals::Signals;
 use crate::units::si;
@@ -24,7 +23,8 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     params.check().map_err(engine::failure)?;
     let mut signals =
         Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
-    let zone = zone(args, &params)?;
+    let pages = args.pages.map_or(params.pages_wanted(), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
+    let zone = engine::zone(pages, args.huge_pages, args.trace_pages)?;
     let relay = Relay::start(&zone, &params).map_err(engine::failure)?;
     let features = relay.features();
     if !features.buffer_ring || !features.multishot {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     let mut report = Report { json: args.json, started: Instant::now(), before: (RelayStats::default(), 0.0) };
     let shown = report.start(&relay, &params).and_then(|()| watch(args, &zone, &relay, &mut report, &mut signals));
     let seconds = report.started.elapsed().as_secs_f64();
-    let holders = holders(&zone); // before the connections end
+    let holders = Holders::of(&zone); // before the connections end
     let (stats, quarantined) = relay.finish().map_err(engine::failure)?;
     let pages = Account::open(&zone).close(Users::Gone);
     if pages.conflicts > 0 {
@@ -71,26 +71,6 @@ fn params(args: &args::Relay) -> RelayParams {
     }
 }
 
-fn zone(args: &args::Relay, params: &RelayParams) -> Result<Zone, Failure> {
-    let pages = args.pages.map_or(params.pages_wanted(), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
-    let huge_pages = match args.huge_pages {
-        args::HugePages::Try => HugePages::Try,
-        args::HugePages::Require => HugePages::Require,
-        args::HugePages::Never => HugePages::Never,
-    };
-    let zone = ZoneParams { huge_pages, ..ZoneParams::pages(pages) };
-    let zone = Zone::new(&zone).map_err(|error| Failure::new(Class::Config, error))?;
-    if let Some(sampling) = args.trace_pages {
-        zone.trace(sampling).map_err(|error| Failure::new(Class::Other, error))?;
-    }
-    Ok(zone)
-}
-
-/// Who has pages, if they are followed.
-fn holders(zone: &Zone) -> Option<Holders> {
-    zone.sampling().map(|sampling| Holders { sampling, held: zone.holders(None) })
-}
-
 /// How often to see whether it still runs, however long the interval of the reports is.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -103,10 +83,7 @@ fn watch(args: &args::Relay, zone: &Zone, relay: &Relay, report: &mut Report, si
     loop {
         signals.sleep_until(next.min(deadline).min(Instant::now() + LOOK));
         if signals.who_asked() {
-            match holders(zone) {
-                Some(holders) => held(&holders).iter().for_each(|line| notice(line)),
-                None => notice("who has pages is not known: start it with --trace-pages"),
-            }
+            who_has_pages(Holders::of(zone).as_ref()).iter().for_each(|line| notice(line));
         }
         let now = Instant::now();
         if signals.asked() || relay.is_finished() || now >= deadline {

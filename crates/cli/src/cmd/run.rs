@@ -6,7 +6,7 @@ use crate::config::Plan;
 use crate::engine::{Engine, Outcome};
 use crate::failure::{Class, Failure};
 use crate::preflight;
-use crate::report::text::{account, held};
+use crate::report::text::{account, who_has_pages};
 use crate::report::{Output, Reporter, Total, notice};
 use crate::signals::Signals;
 
@@ -51,14 +51,6 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 /// How often devices are looked at, however long the interval of the reports is.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The answer to SIGUSR1.
-fn who_has_pages(engine: &Engine, reporter: &mut Reporter) {
-    match engine.holders() {
-        Some(holders) => held(&holders).iter().for_each(|line| reporter.notice(line)),
-        None => reporter.notice("who has pages is not known: start it with --trace-pages"),
-    }
-}
-
 /// Shows intervals until there is a reason to end.
 fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {
     let started = engine.started();
@@ -73,7 +65,7 @@ fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mu
         }
         signals.sleep_until(next.min(look).min(deadline));
         if signals.who_asked() {
-            who_has_pages(engine, reporter);
+            who_has_pages(engine.holders().as_ref()).iter().for_each(|line| reporter.notice(line));
         }
         let now = Instant::now();
         if signals.asked() || engine.is_finished() || now >= deadline {

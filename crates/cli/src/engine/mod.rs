@@ -23,7 +23,7 @@ use crate::signals::Waker;
 use layout::Layout;
 use losses::Losses;
 
-pub(crate) use open::failure;
+pub(crate) use open::{failure, zone};
 pub(crate) use stats::pages;
 
 /// Workers that move packets.
@@ -62,7 +62,7 @@ impl Engine {
         let wanted = open::understand(plan)?;
         let layout = Layout::new(plan, &wanted)?;
         let mut notices = layout.notices.clone();
-        let zone = open::zone(plan, &layout)?;
+        let zone = zone(layout.pages, plan.huge_pages, plan.trace_pages)?;
         notices.push(format!("{} MiB of memory in {}", zone.region().len() >> 20, zone.region().backing()));
 
         let mut fabric = Fabric::new(layout.workers);
@@ -140,7 +140,7 @@ impl Engine {
 
     /// Who has pages now, where they are followed.
     pub(crate) fn holders(&self) -> Option<Holders> {
-        self.zone.sampling().map(|sampling| Holders { sampling, held: self.zone.holders(None) })
+        Holders::of(&self.zone)
     }
 
     /// What the operator should hear, in the order it happened; each is said once.

@@ -13,11 +13,10 @@ use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
 use waterwheel_dev::spec::{Kind, Queues, Spec, TcpSpec, UdpSpec, af_xdp, memif, tcp, udp};
 use waterwheel_dev::tap::Tap;
-use waterwheel_xdp::mm::{HugePages, ZoneParams};
+use waterwheel_xdp::mm::{HugePages, Sampling, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
 use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 
-use super::layout::Layout;
 use super::sink::{Plugged, SendOnly};
 use crate::args;
 use crate::config::{Plan, Port};
@@ -253,15 +252,18 @@ fn send_only(params: &mut AfXdpParams, link: &Link, spec: &Spec) -> Result<(), F
 }
 
 /// The memory for all devices.
-pub(super) fn zone(plan: &Plan, layout: &Layout) -> Result<Zone, Failure> {
-    let huge_pages = match plan.huge_pages {
+///
+/// # Errors
+/// It cannot be had.
+pub(crate) fn zone(pages: usize, huge_pages: args::HugePages, trace: Option<Sampling>) -> Result<Zone, Failure> {
+    let huge_pages = match huge_pages {
         args::HugePages::Try => HugePages::Try,
         args::HugePages::Require => HugePages::Require,
         args::HugePages::Never => HugePages::Never,
     };
-    let params = ZoneParams { pages: layout.pages, huge_pages, ..ZoneParams::default() };
-    let zone = Zone::new(&params).map_err(|error| Failure::new(Class::Config, error))?;
-    if let Some(sampling) = plan.trace_pages {
+    let zone = Zone::new(&ZoneParams { huge_pages, ..ZoneParams::pages(pages) })
+        .map_err(|error| Failure::new(Class::Config, error))?;
+    if let Some(sampling) = trace {
         zone.trace(sampling).map_err(|error| Failure::new(Class::Other, error))?;
     }
     Ok(zone)

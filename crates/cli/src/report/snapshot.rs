@@ -1,7 +1,7 @@
 //! What the packet loop has done so far: the numbers that every way of reporting shows.
 
 use serde::Serialize;
-use waterwheel_xdp::mm::{Held, Sampling};
+use waterwheel_xdp::mm::{Held, Sampling, Zone};
 
 /// All counters at one moment, counted from the start of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -142,6 +142,13 @@ pub(crate) struct Pages {
 pub(crate) struct Holders {
     pub(crate) sampling: Sampling,
     pub(crate) held: Vec<Held>,
+}
+
+impl Holders {
+    /// Of the pages of `zone`, if they are followed.
+    pub(crate) fn of(zone: &Zone) -> Option<Self> {
+        zone.sampling().map(|sampling| Self { sampling, held: zone.holders(None) })
+    }
 }
 
 /// The whole run.

@@ -83,6 +83,11 @@ pub(crate) fn held(holders: &Holders) -> Vec<String> {
     lines
 }
 
+/// The same, as the answer to SIGUSR1.
+pub(crate) fn who_has_pages(holders: Option<&Holders>) -> Vec<String> {
+    holders.map_or_else(|| vec!["who has pages is not known: start it with --trace-pages".to_owned()], held)
+}
+
 /// The page account in one line: what is not free is named.
 pub(crate) fn account(pages: &Pages) -> String {
     let Pages { total, free, frozen, held_by_devices, held_by_users, quarantined, leaked } = *pages;

@@ -180,8 +180,7 @@ fn open(
     let limit = (zone.region().pages() >> params.order) / params.workers;
     let pool = PoolParams { order: params.order, limit, high: params.high, ..PoolParams::default() };
     let pool = PagePool::new(zone, pool).map_err(|error| DevError::new(ErrorClass::Config, error.to_string()))?;
-    let traced = zone.sampling().is_some();
-    Ok(Worker::new(ring, pool, listener, shared, params, traced))
+    Ok(Worker::new(ring, pool, listener, shared, params))
 }
 
 fn raise_descriptor_limit(connections: usize) -> Result<(), DevError> {

@@ -69,8 +69,6 @@ pub(super) struct Worker {
     /// Blocks that a flow may hold.
     pub(super) share: usize,
     pub(super) tight: bool,
-    /// Pages are followed: each is told which socket queue has it.
-    traced: bool,
     /// The pool has refused a page in this turn.
     pub(super) dry: bool,
 }
@@ -82,7 +80,6 @@ impl Worker {
         listener: Arc<OwnedFd>,
         shared: Arc<Shared>,
         params: &RelayParams,
-        traced: bool,
     ) -> Self {
         Self {
             ring,
@@ -106,7 +103,6 @@ impl Worker {
             share: params.cap,
             tight: false,
             dry: false,
-            traced,
         }
     }
 
@@ -174,7 +170,7 @@ impl Worker {
         conn.moved = self.now;
         let bytes = if key.way == UP { &mut self.stats.bytes_up } else { &mut self.stats.bytes_down };
         *bytes += u64::from(part.len);
-        if self.traced {
+        if self.pool.sampling().is_some() {
             part.page.note_holder(conn.traced_as(key.way));
         }
         conn.flows[key.way].queue.push_back(part);
