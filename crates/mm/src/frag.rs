@@ -50,7 +50,7 @@ impl FragPage {
     pub fn account(&self, account: &mut Account) {
         let rest = Chain::behind(&self.word).map(|part| part.0);
         for word in std::iter::once(self.word).chain(rest) {
-            if crate::RegionId::of(word.address()) == account.zone().id() {
+            if crate::zone::id_of(word) == account.zone().id() {
                 account.held_by_user(crate::zone::number_of(word.address()), word.order());
             }
         }
@@ -100,7 +100,7 @@ impl PageFrag {
 
     /// Names the region that it lies in.
     pub fn region_id(&self) -> crate::RegionId {
-        crate::RegionId::of(self.word.address())
+        crate::zone::id_of(self.word)
     }
 }
 
