@@ -103,8 +103,9 @@ fn what_two_claim_is_a_conflict() {
     open.held_by_user(3, 0); // it is free
     open.held_by_user(16, 0); // there is no such page
     open.held_by_user(u32::MAX, 2);
+    [31, 32, 63, 64, 255].into_iter().for_each(|order| open.held_by_user(16, order)); // nor are there such blocks
     let found = open.close(Users::Gone);
-    assert_eq!((found.conflicts, found.is_whole()), (1 + 1 + 4, false));
+    assert_eq!((found.conflicts, found.is_whole()), (1 + 1 + 1 + 5, false));
     assert_whole(&zone);
 }
 
