@@ -131,6 +131,31 @@ fn a_bundle_is_every_byte_in_its_order_as_often_as_the_ring_wraps() {
 }
 
 #[test]
+fn numbers_that_would_lead_out_of_a_page_are_refused() {
+    let mut rig = Rig::new();
+    for (offset, len) in [(0, 4097), (4096, 1), (4097, 0), (57_600, 64), (usize::MAX, 2), (1 << 32, 64), (0, 1 << 32)] {
+        let page = rig.pool.alloc(Direction::Rx).unwrap();
+        let part = std::panic::catch_unwind(|| Part::new(page, offset, len));
+        assert!(part.is_err(), "{len} bytes at {offset}");
+    }
+    for (headroom, buffers) in [(4096, 8), (4097, 8), (8192, 8), (u32::MAX, 8), (0, 3), (0, 0)] {
+        let params = RingParams { headroom, buffers, ..RingParams::default() };
+        let refused = Ring::open(&rig.zone, &params).expect_err("the kernel would be told of bytes behind the page");
+        assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::INVAL.raw_os_error()));
+    }
+    rig.end();
+}
+
+#[test]
+fn a_key_does_not_reach_into_the_kind_of_its_request() {
+    let mut rig = Rig::new();
+    let (from, _to) = pair();
+    let long = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rig.ring.watch(from.as_fd(), 1 << 56, 1)));
+    assert!(long.is_err());
+    rig.end();
+}
+
+#[test]
 fn what_is_left_of_a_cut_send_is_not_lost() {
     const LEN: usize = PARTS * 4096;
     for zc in [false, true] {
@@ -139,7 +164,7 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         // There is less room between them than is to be sent.
         rustix::net::sockopt::set_socket_send_buffer_size(&from, 4096).unwrap();
         rustix::net::sockopt::set_socket_recv_buffer_size(&to, 4096).unwrap();
-        let page = |_| Part { page: rig.pool.alloc(Direction::Rx).unwrap(), offset: 0, len: 4096 };
+        let page = |_| Part::new(rig.pool.alloc(Direction::Rx).unwrap(), 0, 4096);
         let parts = (0..PARTS).map(page).collect::<Vec<_>>();
         let op = rig.ring.send(from.as_fd(), 7, parts.into_iter(), zc);
         assert_eq!(rig.until_idle(), 0);
@@ -151,8 +176,11 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         assert_eq!(pages, PARTS);
         match result {
             Ok(sent) => {
-                assert_eq!(rest.iter().map(|part| part.len).sum::<u32>(), LEN as u32 - sent);
-                assert!(rest.iter().all(|part| part.offset + part.len == 4096), "what is left is the end: {rest:?}");
+                assert_eq!(rest.iter().map(Part::len).sum::<usize>(), LEN - sent as usize);
+                assert!(
+                    rest.iter().all(|part| part.offset() + part.len() == 4096),
+                    "what is left is the end: {rest:?}"
+                );
             }
             // The network has the pages: whoever gets this must send nothing more.
             Err(error) => assert!(zc && held == PARTS && error == rustix::io::Errno::IO, "{error} {held}"),

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
-use waterwheel_xdp::mm::RegionId;
+use waterwheel_xdp::mm::{PAGE_SIZE, RegionId};
 use waterwheel_xdp::{Account, Direction, Homes, Page, PagePool, Posted, Zone};
 
 use super::buffers::Buffers;
@@ -35,7 +35,7 @@ pub struct RingParams {
     pub entries: u32,
     /// Places of the buffer ring: 2^n, up to 32768.
     pub buffers: u16,
-    /// What is received begins so many bytes into its page.
+    /// What is received begins so many bytes into its page: less than 4096.
     pub headroom: u32,
     /// One thread opens the ring and uses it: completions then wait until it asks.
     pub one_thread: bool,
@@ -131,7 +131,7 @@ mod kind {
 }
 
 fn user_data(kind: u64, value: u64) -> u64 {
-    debug_assert!(value < 1 << 56, "a key has 56 bits");
+    assert!(value < 1 << 56, "a key has 56 bits"); // else it would name another kind of request, and a length be taken for a descriptor
     kind << 56 | value
 }
 
@@ -139,8 +139,11 @@ impl Ring {
     /// Opens a ring for pages of `zone`.
     ///
     /// # Errors
-    /// ENOSYS: the kernel has no io_uring. EPERM: it is forbidden (`kernel.io_uring_disabled`, a container). EINVAL: it is older than Linux 5.11. ENOMEM: no memory.
+    /// ENOSYS: the kernel has no io_uring. EPERM: it is forbidden (`kernel.io_uring_disabled`, a container). EINVAL: it is older than Linux 5.11, or a number in `params` cannot be. ENOMEM: no memory.
     pub fn open(zone: &Zone, params: &RingParams) -> io::Result<Self> {
+        if !params.buffers.is_power_of_two() || params.headroom as usize >= PAGE_SIZE {
+            return Err(Errno::INVAL.into()); // the kernel would be told of bytes behind the page
+        }
         let defer = params.one_thread && !params.without.defer_taskrun;
         let (uring, defer) = build(params.entries, defer)?;
         if !uring.params().is_feature_ext_arg() {
