@@ -96,7 +96,8 @@ fn a_zero_copy_send_is_told_by_its_result_and_its_notification_in_any_order() {
     use Told::{Released, Sent};
     let notif = |copied| (if copied { COPIED } else { 0 }, NOTIF);
     // What the kernel says; what is told by then; how many were sent without a copy, and refused.
-    let cases: Vec<(Vec<(i32, u32)>, Vec<Told>, u64, u64)> = vec![
+    type Case = (Vec<(i32, u32)>, Vec<Told>, u64, u64);
+    let cases: Vec<Case> = vec![
         (vec![(300, MORE), notif(false)], vec![Sent(Ok(300), 3, 0), Released(3, false)], 1, 0),
         (vec![(300, MORE), notif(true)], vec![Sent(Ok(300), 3, 0), Released(3, true)], 1, 0),
         (vec![(300, MORE)], vec![Sent(Ok(300), 3, 0)], 0, 0),
