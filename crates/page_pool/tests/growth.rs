@@ -87,8 +87,12 @@ fn what_has_ended_takes_no_memory() {
     // The pages of fifty pools are let go after these, by a thread that has a lane to each.
     let (send, receive) = channel::<Vec<Page>>();
     let (say, done) = channel();
-    let holder =
-        thread::spawn(move || receive.into_iter().for_each(|pages| say.send(drop(pages)).expect("it is heard")));
+    let holder = thread::spawn(move || {
+        for pages in receive {
+            drop(pages);
+            say.send(()).expect("it is heard");
+        }
+    });
     let mut pages = Vec::new();
     levels_off("pools that go before a thread lets their page go", || {
         pages.extend(named(&zone).alloc(RX));
