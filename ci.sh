@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold beside the tests, for people and for CI alike. Needs Rust only; cargo-deny, a nightly toolchain and a C++ compiler are
-# installed if they are missing.
+# Everything that has to hold beside the tests, for people and for CI alike. Needs Rust only; cargo-deny, cargo-public-api, a nightly toolchain and a C++ compiler
+# are installed if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
@@ -41,6 +41,9 @@ say "fuzzing: each target for 30 seconds, and two canaries that must be found"
 cargo fmt --manifest-path fuzz/Cargo.toml --check
 RUSTFLAGS="--cfg fuzzing" cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/fuzz-clippy" --all-targets --locked -- -D warnings
 fuzz/run.sh 30
+
+say "public surface: every item as it was reviewed"
+docs/public-api.sh
 
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
