@@ -3,12 +3,14 @@
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     hint::spin_loop,
-    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Condvar, Mutex},
+    thread,
 };
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Condvar, Mutex},
+    thread,
 };
