@@ -4,9 +4,9 @@ use crate::buff::XdpFrame;
 use crate::device::Traffic;
 use crate::drops::Drops;
 use crate::event::Event;
-use crate::sleeper::{Sees, Sleeper};
+use crate::sleeper::{Roll, Sees, Sleeper};
 use crate::stats::{Actions, WorkerStats, add_to};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, thread};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use waterwheel_page_pool::mm::Consumer;
@@ -26,7 +26,7 @@ struct Shared {
     /// Workers that may still receive something.
     active: AtomicUsize,
     /// Workers that have stopped receiving for good.
-    quiet: AtomicUsize,
+    quiet: Roll,
     workers: Vec<Slot>,
 }
 
@@ -44,6 +44,8 @@ struct Slot {
 
 /// No limit.
 const ENDLESS: u64 = u64::MAX;
+/// How long a snapshot waits for a worker. (Under shuttle that would depend on the machine.)
+const LONGEST_ANSWER: Duration = Duration::from_millis(if cfg!(shuttle) { 1 << 32 } else { 100 });
 /// Nothing will be published any more.
 const LAST: u64 = u64::MAX;
 
@@ -64,7 +66,7 @@ impl Control {
             credits: AtomicU64::new(ENDLESS),
             wanted: AtomicU64::new(ENDLESS),
             active: AtomicUsize::new(workers),
-            quiet: AtomicUsize::new(0),
+            quiet: Roll::new(),
             workers: (0..workers).map(|_| slot()).collect::<Result<_, _>>()?,
         })))
     }
@@ -96,7 +98,7 @@ impl Control {
     /// Whether the workers are to end: stopped, or the limit is reached, or no source has anything left.
     pub fn is_stopped(&self) -> bool {
         self.0.stop.load(Ordering::Relaxed)
-            || self.0.active.load(Ordering::Acquire) == 0
+            || self.0.active.load(Ordering::Relaxed) == 0
             || self.0.wanted.load(Ordering::Relaxed) == 0
     }
 
@@ -130,18 +132,18 @@ impl Control {
 
     /// A worker has no source left that could give anything.
     pub(crate) fn retire(&self) {
-        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.active.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.wake_all();
         }
     }
 
     /// A worker has stopped receiving: it will hand nothing over any more.
     pub(crate) fn quiet(&self) {
-        self.0.quiet.fetch_add(1, Ordering::AcqRel);
+        self.0.quiet.answer();
     }
 
     pub(crate) fn all_quiet(&self) -> bool {
-        self.0.quiet.load(Ordering::Acquire) >= self.0.workers.len()
+        self.0.quiet.all(self.0.workers.len())
     }
 
     /// Wakes a worker if it sleeps. The caller has put something where the worker will look. False: it has left, and will not.
@@ -217,10 +219,10 @@ impl Control {
             slot.wanted.store(true, Ordering::Relaxed);
             self.wake(worker);
         }
-        let deadline = Instant::now() + Duration::from_millis(100);
+        let deadline = Instant::now() + LONGEST_ANSWER;
         let workers = std::iter::zip(&self.0.workers, before).map(|(slot, before)| {
             while generation(slot) == before && before != LAST && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_micros(200));
+                thread::sleep(Duration::from_micros(200));
             }
             slot.published.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
         });

@@ -245,13 +245,6 @@ impl Worker {
         }
         work
     }
-
-    /// Looks at the devices' health: a failed one gives its pages back and is left alone, until another one takes its place.
-    pub(crate) fn check_health(&mut self) {
-        for port in &mut self.ports {
-            port.tend(&mut self.pools, &self.waker);
-        }
-    }
 }
 
 /// What has more fragments than a device takes does not get there.

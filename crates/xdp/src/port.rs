@@ -104,8 +104,8 @@ impl Port {
         self.leaving.as_ref().is_some_and(Task::is_done) || self.revival.as_ref().is_some_and(Revival::has_news)
     }
 
-    /// Looks at its device: a failed one gives its pages back and is left alone, until there is another.
-    pub(crate) fn tend(&mut self, pools: &mut [PagePool], waker: &Waker) {
+    /// Looks at its device: a failed one gives its pages back and is left alone, until there is another. Tells whether there is one: it has to be polled before one can wait for it.
+    pub(crate) fn tend(&mut self, pools: &mut [PagePool], waker: &Waker) -> bool {
         if self.up {
             self.health = self.device.health();
             if let Health::Failed(cause) = &self.health {
@@ -115,10 +115,10 @@ impl Port {
                 }
                 self.part(pools, waker);
             }
-            return;
+            return false;
         }
         if let Some(leaving) = &mut self.leaving {
-            let Some(parted) = leaving.take() else { return };
+            let Some(parted) = leaving.take() else { return false };
             self.leaving = None;
             self.take_up_again(parted);
         }
@@ -127,6 +127,7 @@ impl Port {
             Some(Err(why)) => self.health = Health::Failed(why),
             None => {}
         }
+        self.up
     }
 
     /// Shuts the device down, on a thread of its own: it may take a second. Its pages come home from there.
@@ -247,6 +248,8 @@ fn shut_down(device: &mut dyn Device, homes: &mut Homes<'_>) -> Outcome<()> {
 struct StandIn {
     name: String,
     mode: String,
+    /// It may come back as what it was.
+    capabilities: Capabilities,
     counters: Vec<(&'static str, u64)>,
     lost: Vec<(&'static str, u64)>,
     unsent: Traffic,
@@ -259,7 +262,15 @@ impl StandIn {
         device.counters(&mut |name, n| add_to(&mut counters, name, n));
         device.lost(&mut |name, n| add_to(&mut lost, name, n));
         let (name, mode) = (device.name().to_owned(), device.mode());
-        Self { name, mode, counters, lost, unsent: device.unsent(), in_flight: device.in_flight() }
+        Self {
+            name,
+            mode,
+            capabilities: device.capabilities(),
+            counters,
+            lost,
+            unsent: device.unsent(),
+            in_flight: device.in_flight(),
+        }
     }
 }
 
@@ -268,7 +279,7 @@ impl Device for StandIn {
         &self.name
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: false, tx: false, ..Capabilities::default() }
+        self.capabilities
     }
     fn complete(&mut self, _: &mut Homes<'_>) -> usize {
         0

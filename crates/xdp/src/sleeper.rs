@@ -1,4 +1,4 @@
-//! Whether a worker sleeps, has left, or will look by itself: what those who put something in its way have to know.
+//! What workers tell each other of themselves. First of all whether one sleeps, has left, or will look by itself: what those have to know who put something in its way.
 //!
 //! Both sides write first and look then, with a fence between: so one of them sees what the other has written. Who puts something there and is told that the worker is awake may rely on
 //! it that the worker finds it before it sleeps, or before it leaves.
@@ -54,5 +54,100 @@ impl Sleeper {
             ASLEEP => Sees::OnceWoken,
             _ => Sees::Never,
         }
+    }
+}
+
+/// How many workers have come to a point behind which they do something no more.
+#[derive(Debug)]
+pub(crate) struct Roll(AtomicUsize);
+
+impl Roll {
+    pub(crate) fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// A worker has. What it did before is seen by who sees that all have.
+    pub(crate) fn answer(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether so many have.
+    pub(crate) fn all(&self, workers: usize) -> bool {
+        self.0.load(Ordering::Acquire) >= workers
+    }
+}
+
+/// Every interleaving that the memory model allows: `RUSTFLAGS="--cfg loom" cargo test --release -p waterwheel-xdp --lib`.
+#[cfg(all(loom, test))]
+mod model {
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// What one puts somewhere for another, in the weakest order that there is.
+    struct Place {
+        sleeper: Sleeper,
+        thing: AtomicUsize,
+        woken: AtomicUsize,
+    }
+
+    fn place() -> Arc<Place> {
+        Arc::new(Place { sleeper: Sleeper::new(), thing: AtomicUsize::new(0), woken: AtomicUsize::new(0) })
+    }
+
+    #[test]
+    fn who_is_handed_something_sees_it_or_is_woken() {
+        loom::model(|| {
+            let place = place();
+            let there = place.clone();
+            let other = thread::spawn(move || {
+                there.thing.store(1, Ordering::Relaxed);
+                if there.sleeper.ask() == Sees::OnceWoken {
+                    there.woken.store(1, Ordering::Relaxed);
+                }
+            });
+            place.sleeper.announce();
+            let saw = place.thing.load(Ordering::Relaxed) == 1;
+            other.join().unwrap();
+            assert!(saw || place.woken.load(Ordering::Relaxed) == 1, "it sleeps, and nobody wakes it");
+        });
+    }
+
+    #[test]
+    fn what_is_handed_to_one_who_leaves_is_taken_once() {
+        loom::model(|| {
+            let place = place();
+            let there = place.clone();
+            let other = thread::spawn(move || {
+                there.thing.store(1, Ordering::Relaxed);
+                match there.sleeper.ask() {
+                    Sees::Never => there.thing.swap(0, Ordering::AcqRel),
+                    _ => 0,
+                }
+            });
+            place.sleeper.leave();
+            let taken = place.thing.swap(0, Ordering::AcqRel);
+            assert_eq!(taken + other.join().unwrap(), 1, "nobody has it, or two have");
+        });
+    }
+
+    #[test]
+    fn who_sees_that_all_have_answered_sees_what_they_did_before() {
+        loom::model(|| {
+            let (place, roll) = (place(), Arc::new(Roll::new()));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (there, roll) = (place.clone(), roll.clone());
+                    thread::spawn(move || {
+                        there.thing.fetch_add(1, Ordering::Relaxed);
+                        roll.answer();
+                    })
+                })
+                .collect();
+            if roll.all(2) {
+                assert_eq!(place.thing.load(Ordering::Relaxed), 2);
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
     }
 }

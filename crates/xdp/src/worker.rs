@@ -111,8 +111,9 @@ impl Worker {
             } else {
                 empty_rounds += 1;
                 if self.idle.sleeps_after(empty_rounds) {
-                    self.look_around();
-                    self.sleep();
+                    if !self.look_around() {
+                        self.sleep();
+                    }
                 } else if self.stats.rounds.is_multiple_of(64) {
                     self.look_around();
                 }
@@ -254,14 +255,18 @@ impl Worker {
         }
     }
 
-    /// What is done now and then: devices that failed, sources that are exhausted.
-    fn look_around(&mut self) {
-        self.check_health();
+    /// What is done now and then: devices that failed, sources that are exhausted. Tells whether a device has come, which is to be polled.
+    fn look_around(&mut self) -> bool {
+        let mut new = false;
+        for port in &mut self.ports {
+            new |= port.tend(&mut self.pools, &self.waker);
+        }
         let works = |port: &Port| port.up && port.health == Health::Up || port.is_reviving();
         let source = |port: &Port| works(port) && port.device.capabilities().rx;
         if !self.ports.iter().any(source) {
             self.advance(Stage::Retired);
         }
+        new
     }
 
     /// Tells the others how far it has come.
