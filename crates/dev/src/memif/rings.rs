@@ -10,10 +10,10 @@
 //! So each side has one index, here `next`, and what is between it and the other side's index is ours to use: packets to take out, or buffers to fill. The other side's index is never
 //! believed further than the ring is long, and what it writes into descriptors is read once, checked, and used as it was read.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
+use super::closer::Foreign;
 use super::event;
 use super::fault::Fault;
 use super::memory::{Desc, Memory, Ring};
@@ -50,7 +50,7 @@ pub(super) const STRIDE: u32 = BUFFER + 64;
 pub(super) struct End {
     pub(super) ring: Ring,
     pub(super) memory: Arc<Memory>,
-    pub(super) event: Arc<OwnedFd>,
+    pub(super) event: Arc<Foreign>,
     pub(super) role: Role,
     pub(super) buffers: Buffers,
     /// Our index.
@@ -106,7 +106,7 @@ impl End {
         fence(Ordering::SeqCst); // between the index that was stored and the look at the flag
         let wakes = self.ring.flags().load(Ordering::Relaxed) & MASK_INT == 0;
         if wakes {
-            event::set(&self.event);
+            event::set(&*self.event);
         }
         wakes
     }
