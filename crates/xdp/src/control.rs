@@ -3,7 +3,7 @@
 use crate::device::Traffic;
 use crate::drops::Drops;
 use crate::event::Event;
-use crate::stats::{Actions, WorkerStats};
+use crate::stats::{Actions, WorkerStats, add_to};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -201,7 +201,15 @@ impl Snapshot {
         self.sum(|port| port.rx)
     }
 
-    /// Packets taken by the devices of all ports to be sent.
+    /// Packets that were lost on all ports before they could be received, by the names of [`PortStats::lost`](crate::PortStats::lost); together with [`drops`](Self::drops) all that was lost.
+    pub fn lost(&self) -> Vec<(&'static str, u64)> {
+        let mut sum = Vec::new();
+        let ports = self.workers.iter().flat_map(|worker| &worker.ports);
+        ports.flat_map(|port| &port.lost).for_each(|(name, n)| add_to(&mut sum, name, *n));
+        sum
+    }
+
+    /// Packets that the devices of all ports have sent.
     pub fn tx(&self) -> Traffic {
         self.sum(|port| port.tx)
     }

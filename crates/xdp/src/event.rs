@@ -1,6 +1,6 @@
 //! What a worker that has nothing to do waits for: another worker, or its devices.
 
-pub(crate) use imp::Event;
+pub(crate) use imp::{Event, is_readable};
 use std::time::Duration;
 
 /// A sleeping loop looks around at least this often: for devices that went away, and pages that came home.
@@ -43,6 +43,13 @@ mod imp {
             let _ = poll(&mut all, Some(&timeout)); // interrupted: the loop looks for itself
         }
     }
+
+    /// Whether one of the descriptors that `fds` adds is readable now.
+    pub(crate) fn is_readable<'a>(fds: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) -> bool {
+        let mut all = ArrayVec::<PollFd<'a>, MAX_FDS>::new();
+        fds(&mut |fd| drop(all.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN))));
+        !all.is_empty() && poll(&mut all, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// For shuttle. Devices have no descriptors here, and who would wait for the longest time waits until he is woken: a wake-up that was forgotten is a deadlock, which shuttle finds.
@@ -80,5 +87,9 @@ mod imp {
             let set = self.set.lock().expect("as above");
             drop(self.changed.wait_while(set, |set| !*set));
         }
+    }
+
+    pub(crate) fn is_readable<'a>(_: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) -> bool {
+        false
     }
 }

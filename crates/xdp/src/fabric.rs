@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::follow::{FollowDevice, FollowHost, Trail};
 use crate::idle::Idle;
 use crate::redirect::{BulkQueue, HANDOVER, Host, Route};
-use crate::revive::{Port, Revival, Revive};
+use crate::revive::{Port, Revival, Revive, takes_pages_of};
 use crate::stats::WorkerStats;
 use crate::worker::{BUDGET, Worker};
 use waterwheel_page_pool::PagePool;
@@ -25,6 +25,12 @@ pub enum FabricError {
     /// There is no such worker.
     #[error("there is no worker {0}")]
     NoWorker(usize),
+    /// The device receives into memory that it has [registered](crate::Capabilities::region), and the pool's pages lie elsewhere: it would never receive anything.
+    #[error("{device} has registered other memory than that of its pool: make both of one zone")]
+    OtherMemory {
+        /// The device's name.
+        device: String,
+    },
     /// The kernel gave no event descriptor.
     #[error("no event descriptor for a worker: {0}")]
     Event(#[from] std::io::Error),
@@ -73,9 +79,12 @@ impl Fabric {
         if seed.ports.len() == MAX_PORTS {
             return Err(FabricError::TooManyPorts);
         }
+        if !takes_pages_of(&*device, pool.zone().id()) {
+            return Err(FabricError::OtherMemory { device: device.name().to_owned() });
+        }
         let id = PortId(self.ports);
         self.ports += 1;
-        seed.ports.push(Port::new(id, FollowDevice::around(device, &pool)));
+        seed.ports.push(Port::new(id, FollowDevice::around(device, &pool), pool.zone().id()));
         seed.pools.push(pool);
         Ok(id)
     }

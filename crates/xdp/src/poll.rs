@@ -35,6 +35,9 @@ impl Worker {
             port.device.flush();
         }
         self.stats.rounds += 1;
+        if work == 0 {
+            std::iter::zip(&mut self.ports, &self.pools).for_each(|(port, pool)| port.note_starving(pool));
+        }
         work
     }
 
@@ -72,8 +75,9 @@ impl Worker {
             if target.up {
                 budget = budget.min(target.device.tx_room());
             } else if target.is_reviving() {
-                return 0; // who can wait loses nothing
+                budget = 0; // who can wait loses nothing
             }
+            self.ports[i].held_up = budget == 0;
         }
         self.control.take(budget)
     }

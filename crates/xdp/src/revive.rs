@@ -5,12 +5,15 @@
 
 use crate::action::PortId;
 use crate::buff::MAX_FRAGS;
-use crate::device::{Device, Health, Traffic};
+use crate::device::{Device, Health, Traffic, Wait};
+use crate::event::is_readable;
 use crate::homes::Homes;
+use crate::stats::add_to;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use waterwheel_page_pool::PagePool;
+use waterwheel_page_pool::mm::RegionId;
 
 /// The first pause before an attempt. It doubles until [`LONGEST_PAUSE`], and is short again once a device has stayed for so long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -69,8 +72,8 @@ impl Revival {
     }
 
     /// The next step. A device, or the error of an attempt, when there is one.
-    fn turn(&mut self) -> Option<Result<Box<dyn Device>, String>> {
-        let result = match std::mem::replace(&mut self.state, State::Idle) {
+    fn turn(&mut self, region: RegionId) -> Option<Result<Box<dyn Device>, String>> {
+        let result: Result<Box<dyn Device>, String> = match std::mem::replace(&mut self.state, State::Idle) {
             State::Waiting(then) if then <= Instant::now() => match self.attempt() {
                 Ok(attempt) => {
                     self.state = State::Trying(attempt);
@@ -86,6 +89,10 @@ impl Revival {
                 return None;
             }
         };
+        let result = result.and_then(|device| {
+            let fits = takes_pages_of(&*device, region);
+            fits.then_some(device).ok_or_else(|| "it has registered other memory than that of its pool".to_owned())
+        });
         if result.is_ok() {
             self.since = Instant::now();
         } else {
@@ -109,10 +116,17 @@ impl Revival {
     }
 }
 
+/// Whether a device can receive into pages of this region.
+pub(crate) fn takes_pages_of(device: &dyn Device, region: RegionId) -> bool {
+    device.capabilities().region.is_none_or(|own| own == region)
+}
+
 /// A device with what the loop knows of it. Its pool is in [`Worker::pools`](crate::Worker), at the same index.
 pub(crate) struct Port {
     pub(crate) id: PortId,
     pub(crate) device: Box<dyn Device>,
+    /// Where its pool's pages lie.
+    region: RegionId,
     /// It is neither failed nor shut down.
     pub(crate) up: bool,
     pub(crate) health: Health,
@@ -127,15 +141,31 @@ pub(crate) struct Port {
     /// Devices that it has had after the first.
     pub(crate) revivals: u64,
     /// What those before this one have counted.
-    pub(crate) past: Vec<(&'static str, u64)>,
+    past: Past,
+    /// The device that paces it had no room in the last round.
+    pub(crate) held_up: bool,
+    /// Since the idle round before the last one its pool had not every page that it was asked for.
+    pub(crate) starved: bool,
+    /// Requests that its pool had refused by then.
+    refused: u64,
+}
+
+/// What devices have counted that are gone.
+#[derive(Debug, Default)]
+struct Past {
+    counters: Vec<(&'static str, u64)>,
+    lost: Vec<(&'static str, u64)>,
+    unsent: Traffic,
 }
 
 impl Port {
-    pub(crate) fn new(id: PortId, device: Box<dyn Device>) -> Self {
+    /// A device with a pool of pages of this region.
+    pub(crate) fn new(id: PortId, device: Box<dyn Device>, region: RegionId) -> Self {
         let max_frags = device.capabilities().max_frags;
         Self {
             id,
             device,
+            region,
             up: true,
             health: Health::Up,
             max_frags: max_frags.min(MAX_FRAGS),
@@ -144,7 +174,10 @@ impl Port {
             tx: Traffic::default(),
             revival: None,
             revivals: 0,
-            past: Vec::new(),
+            past: Past::default(),
+            held_up: false,
+            starved: false,
+            refused: 0,
         }
     }
 
@@ -176,7 +209,7 @@ impl Port {
             return;
         }
         let Some(revival) = &mut self.revival else { return };
-        match revival.turn() {
+        match revival.turn(self.region) {
             Some(Ok(device)) => self.replace(device),
             Some(Err(error)) => {
                 let cause = &revival.cause;
@@ -187,11 +220,10 @@ impl Port {
     }
 
     fn replace(&mut self, device: Box<dyn Device>) {
-        let past = &mut self.past;
-        self.device.counters(&mut |name, n| match past.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum += n,
-            None => past.push((name, n)),
-        });
+        let Past { counters, lost, unsent } = &mut self.past;
+        self.device.counters(&mut |name, n| add_to(counters, name, n));
+        self.device.lost(&mut |name, n| add_to(lost, name, n));
+        unsent.merge(self.device.unsent());
         self.max_frags = device.capabilities().max_frags.min(MAX_FRAGS);
         self.device = device;
         self.health = Health::Up;
@@ -202,10 +234,43 @@ impl Port {
     /// The counters of its devices, those that are gone included, into `all`.
     pub(crate) fn counters(&self, all: &mut Vec<(&'static str, u64)>) {
         all.clear();
-        self.device.counters(&mut |name, n| {
-            let past = self.past.iter().find(|(known, _)| *known == name).map_or(0, |(_, n)| *n);
-            all.push((name, n + past));
-        });
+        all.extend_from_slice(&self.past.counters);
+        self.device.counters(&mut |name, n| add_to(all, name, n));
+    }
+
+    /// What its devices have lost, those that are gone included, into `all`.
+    pub(crate) fn lost(&self, all: &mut Vec<(&'static str, u64)>) {
+        all.clear();
+        all.extend_from_slice(&self.past.lost);
+        self.device.lost(&mut |name, n| add_to(all, name, n));
+    }
+
+    /// What its devices took and could then write.
+    pub(crate) fn sent(&self) -> Traffic {
+        let mut unsent = self.past.unsent;
+        unsent.merge(self.device.unsent());
+        self.tx.without(unsent)
+    }
+
+    /// After an idle round: whether that may be for want of pages.
+    pub(crate) fn note_starving(&mut self, pool: &PagePool) {
+        let refused = pool.stats().alloc_failed;
+        self.starved = std::mem::replace(&mut self.refused, refused) != refused;
+    }
+
+    /// It has packets, and no pages to receive them into.
+    pub(crate) fn lacks_pages(&self) -> bool {
+        self.starved && is_readable(|add| self.device.fds(add))
+    }
+
+    /// When its device will have something to do. One that lacks pages would be polled for ever to no avail.
+    pub(crate) fn wait(&self) -> Wait {
+        match self.device.wait() {
+            Wait::Now if self.starved => Wait::soon(),
+            Wait::Until(then) if self.starved && then <= Instant::now() => Wait::soon(),
+            Wait::Readable if self.lacks_pages() => Wait::soon(),
+            wait => wait,
+        }
     }
 
     /// The end: there will be no other device.
@@ -215,6 +280,9 @@ impl Port {
         }
         if std::mem::take(&mut self.up) {
             self.device.shutdown(homes);
+            if let Health::Failed(cause) = self.device.health() {
+                self.health = Health::Failed(cause); // what was still buffered could not be written
+            }
         }
     }
 }

@@ -97,11 +97,10 @@ impl Worker {
         !self.control.is_stopped()
     }
 
-    /// When there will be something to do: the soonest of its devices.
+    /// When there will be something to do: the soonest of its devices. A source whose target has no room waits for that, one whose pool has no pages for a moment.
     pub fn wait(&self) -> Wait {
         let pending = self.handovers.iter().any(|(_, ring)| !ring.is_empty());
-        let held_up = |port: &Port| port.paced_by.is_some_and(|target| self.ports[target].is_reviving());
-        let devices = self.ports.iter().filter(|port| port.up && !held_up(port)).map(|port| port.device.wait());
+        let devices = self.ports.iter().filter(|port| port.up).map(|port| self.wait_of(port));
         let revivals = self.ports.iter().filter_map(Port::next_look).map(Wait::Until);
         devices.chain(revivals).fold(if pending { Wait::Now } else { Wait::Never }, |a, b| match (a, b) {
             (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
@@ -112,9 +111,19 @@ impl Worker {
         })
     }
 
-    /// Gives `add` the descriptors of its devices.
+    fn wait_of(&self, port: &Port) -> Wait {
+        match port.paced_by.map(|target| &self.ports[target]) {
+            Some(target) if target.is_reviving() => Wait::Never,
+            Some(target) if target.up && port.held_up => target.device.wait_tx(),
+            _ => port.wait(),
+        }
+    }
+
+    /// Gives `add` the descriptors of its devices, but of those whose readability tells nothing now: a source whose target has no room, a device that has packets and no pages to receive them into.
     pub fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
-        self.ports.iter().filter(|port| port.up).for_each(|port| port.device.fds(add));
+        let paces = |i: usize| self.ports.iter().any(|port| port.held_up && port.paced_by == Some(i));
+        let asked = |(i, port): &(usize, &Port)| port.up && (paces(*i) || !port.held_up && !port.lacks_pages());
+        self.ports.iter().enumerate().filter(asked).for_each(|(_, port)| port.device.fds(add));
     }
 
     /// The handle that stops it.
@@ -125,7 +134,7 @@ impl Worker {
     /// What it has counted, and what its devices and pools have.
     pub fn stats(&self) -> WorkerStats {
         let mut stats = self.stats.clone();
-        self.fill_ports(&mut stats.ports);
+        self.fill(&mut stats);
         stats
     }
 
@@ -202,28 +211,33 @@ impl Worker {
 
     fn publish(&self) {
         self.control.publish(self.index, |published| {
-            let mut ports = std::mem::take(&mut published.ports);
-            self.fill_ports(&mut ports);
+            let ports = std::mem::take(&mut published.ports);
             *published = WorkerStats { ports, ..self.stats.clone() };
+            self.fill(published);
         });
     }
 
-    /// Writes the state of each port into `all`, whose buffers are used again.
-    fn fill_ports(&self, all: &mut Vec<PortStats>) {
+    /// Writes the state of each port into `stats`, whose buffers are used again, and what the devices could not send after all.
+    fn fill(&self, stats: &mut WorkerStats) {
+        let all = &mut stats.ports;
         if all.len() != self.ports.len() {
             *all = self.ports.iter().map(PortStats::of).collect();
         }
+        let mut unsent = 0;
         for (stats, (port, pool)) in all.iter_mut().zip(self.ports.iter().zip(&self.pools)) {
             if stats.revivals != port.revivals {
                 *stats = PortStats::of(port); // another device may have another name and mode
             }
             stats.health.clone_from(&port.health);
             stats.reviving = port.is_reviving();
-            (stats.rx, stats.tx) = (port.rx, port.tx);
+            (stats.rx, stats.tx) = (port.rx, port.sent());
+            unsent += port.tx.packets - stats.tx.packets;
             stats.in_flight = port.device.in_flight();
             port.counters(&mut stats.counters);
+            port.lost(&mut stats.lost);
             stats.pool = pool.stats();
         }
+        stats.drops.add(DropReason::Unsent, unsent);
     }
 }
 
@@ -237,6 +251,7 @@ impl PortStats {
             reviving: port.is_reviving(),
             revivals: port.revivals,
             rx: port.rx,
+            lost: Vec::new(),
             tx: port.tx,
             in_flight: 0,
             counters: Vec::new(),

@@ -119,7 +119,7 @@ impl Export {
 
         let mut lines = vec![(Message::AddRegion { index: 0, size }, Some(file))];
         if let Some(zone) = lent {
-            let file = zone.region().memfd().try_clone_to_owned().map_err(|_| Fault::System(Errno::MFILE))?;
+            let file = trust::memory_of(zone).try_clone_to_owned().map_err(|_| Fault::System(Errno::MFILE))?;
             let size = zone.region().len() as u64;
             lines.push((Message::AddRegion { index: trust::ZONE, size }, Some(Arc::new(file))));
         }
