@@ -23,8 +23,13 @@ fn start(command: &mut Command) -> (Running, SocketAddr, Lines) {
 }
 
 /// Ends it, and gives its total.
-fn total(mut relay: Running, lines: Lines) -> Value {
+fn total(relay: Running, lines: Lines) -> Value {
     relay.signal(Signal::TERM);
+    ended(relay, lines)
+}
+
+/// The total of one that was told to end.
+fn ended(mut relay: Running, lines: Lines) -> Value {
     let rest = lines.rest();
     assert_eq!(relay.wait().code(), Some(0));
     parsed(rest.as_bytes()).pop().expect("a total")
@@ -46,6 +51,114 @@ fn it_says_where_it_listens_and_accounts_for_every_page() {
     let text = run(&format!("relay 127.0.0.1:0 {to} --duration 50ms"));
     let text = String::from_utf8(text.stdout).expect("UTF-8");
     assert!(text.contains("  pages      ") && text.contains(" free\n"), "{text}");
+}
+
+#[test]
+fn what_it_has_taken_arrives_after_the_signal() {
+    const BYTES: usize = 600_000;
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&server, 16 << 10).expect("set");
+    let to = server.local_addr().expect("an address");
+    let (relay, listen, mut lines) =
+        start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} --json --interval 10ms --cap 64")));
+    let mut client = TcpStream::connect(listen).expect("it listens");
+    let (mut accepted, _) = server.accept().expect("it connects");
+    client.write_all(&[7; BYTES]).expect("sent");
+    // It has taken what it can when it does nothing any more.
+    let mut turns = Vec::new();
+    until(&mut lines, "it rests", |interval| {
+        turns.push(interval["enters"].as_u64());
+        interval["bytes_up"].as_u64() > Some(0) && turns.len() > 20 && turns[turns.len() - 20] == turns[turns.len() - 1]
+    });
+    relay.signal(Signal::INT);
+    let mut got = 0;
+    let mut bytes = [0; 8192];
+    while let Ok(n @ 1..) = accepted.read(&mut bytes) {
+        got += n as u64;
+    }
+    let total = ended(relay, lines);
+    assert_eq!(total["bytes_up"], got, "{total}");
+    // The rest it has told of, or it has never been asked to take it.
+    assert!(total["bytes_dropped"].as_u64().expect("a count") + got <= BYTES as u64, "{total}");
+}
+
+#[test]
+fn a_connection_that_ends_takes_none_with_it_that_begins_in_its_place() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&server, 4096).expect("set");
+    rustix::net::listen(&server, 0).expect("a short queue");
+    let to = server.local_addr().expect("an address");
+    let (relay, listen, mut lines) =
+        start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} --json --interval 10ms --send plain")));
+    // The first has a send under way, as its server reads nothing.
+    let mut first = TcpStream::connect(listen).expect("it listens");
+    let (first_accepted, _) = server.accept().expect("it connects");
+    first.set_write_timeout(Some(Duration::from_secs(1))).expect("set");
+    while first.write(&[1; 1 << 16]).is_ok() {}
+    until(&mut lines, "it is stalled", |interval| interval["stalled"] == 1);
+    // The server's queue is full: whoever connects has to wait.
+    let full = [(); 2].map(|()| connect_without_waiting(to));
+    // While the relay looks away the second begins, and the first ends on both sides.
+    relay.signal(Signal::STOP);
+    stopped(relay.0.id());
+    let mut second = TcpStream::connect(listen).expect("the kernel accepts");
+    for socket in [first, first_accepted] {
+        rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).expect("set");
+    }
+    relay.signal(Signal::CONT);
+    until(&mut lines, "the first is gone", |interval| interval["reset"] == 1 && interval["open"] == 1);
+    // Once there is room the second gets through.
+    drop(full);
+    second.write_all(b"hello").expect("sent");
+    loop {
+        let (accepted, _) = server.accept().expect("accepted");
+        let mut hello = Vec::new();
+        accepted.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
+        let _ = (&accepted).take(5).read_to_end(&mut hello);
+        if hello == b"hello" {
+            break;
+        }
+    }
+    let total = total(relay, lines);
+    assert_eq!((&total["accepted"], &total["reset"]), (&2.into(), &1.into()), "{total}");
+}
+
+fn connect_without_waiting(to: SocketAddr) -> rustix::fd::OwnedFd {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket");
+    let _ = connect(&socket, &to); // it is under way
+    socket
+}
+
+/// Waits until a process that was told to has stopped.
+fn stopped(pid: u32) {
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+        if stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn it_raises_its_limit_of_open_files_to_what_the_connections_need() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let limited = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{line}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_waterwheel")]);
+        shell
+    };
+    let line = format!("relay 127.0.0.1:0 {to} --json --interval 10ms --max-connections 100");
+    let (relay, listen, mut lines) = start(limited("ulimit -Sn 64").args(line.split_whitespace()));
+    let pairs = (0..100).map(|_| TcpStream::connect(listen).expect("it listens")).collect::<Vec<_>>();
+    let accepted = (0..100).map(|_| server.accept().expect("it connects")).collect::<Vec<_>>();
+    let interval = until(&mut lines, "all are accepted", |interval| interval["accepted"] == 100);
+    assert_eq!(interval["accept_errors"], 0, "{interval}");
+    drop((pairs, accepted));
+    total(relay, lines);
 }
 
 #[test]

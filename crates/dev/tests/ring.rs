@@ -48,7 +48,7 @@ impl Rig {
         let mut part = |_| {
             let mut page = self.pool.alloc(Direction::Tx).unwrap();
             page.as_mut_slice().fill(byte);
-            Part { page, offset: 0, len: 4096 }
+            Part::new(page, 0, 4096)
         };
         (0..count).map(&mut part).collect()
     }
@@ -171,6 +171,22 @@ fn a_bundle_is_every_byte_in_its_order_as_often_as_the_ring_wraps() {
 }
 
 #[test]
+fn numbers_that_would_lead_out_of_a_page_are_refused() {
+    let mut rig = Rig::new();
+    for (offset, len) in [(0, 4097), (4096, 1), (4097, 0), (57_600, 64), (usize::MAX, 2), (1 << 32, 64), (0, 1 << 32)] {
+        let page = rig.pool.alloc(Direction::Rx).unwrap();
+        let part = std::panic::catch_unwind(|| Part::new(page, offset, len));
+        assert!(part.is_err(), "{len} bytes at {offset}");
+    }
+    for buffers in [0, 3] {
+        let params = RingParams { buffers, ..RingParams::default() };
+        let refused = Ring::open(&rig.zone, &params).expect_err("no ring has so many places");
+        assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::INVAL.raw_os_error()));
+    }
+    rig.end();
+}
+
+#[test]
 fn what_is_left_of_a_cut_send_is_not_lost() {
     const LEN: usize = PARTS * 4096;
     for zc in [false, true] {
@@ -189,8 +205,11 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         assert_eq!(pages, PARTS);
         match result {
             Ok(sent) => {
-                assert_eq!(rest.iter().map(|part| part.len).sum::<u32>(), LEN as u32 - sent);
-                assert!(rest.iter().all(|part| part.offset + part.len == 4096), "what is left is the end: {rest:?}");
+                assert_eq!(rest.iter().map(Part::len).sum::<usize>(), LEN - sent as usize);
+                assert!(
+                    rest.iter().all(|part| part.offset() + part.len() == 4096),
+                    "what is left is the end: {rest:?}"
+                );
             }
             // The network has the pages: whoever gets this must send nothing more.
             Err(error) => assert!(zc && held == PARTS && error == rustix::io::Errno::IO, "{error} {held}"),

@@ -217,5 +217,6 @@ fn ends(stats: &RelayStats) -> Counters {
         ("stopped", stats.stopped),
         ("accept_errors", stats.accept_errors),
         ("bytes_dropped", stats.bytes_dropped),
+        ("bytes_unacknowledged", stats.bytes_unacknowledged),
     ])
 }

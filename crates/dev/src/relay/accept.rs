@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
-use super::conn::{Conn, Key, State};
-use super::worker::{LISTENER, Why, Worker};
+use super::conn::{Asked, Conn, Key, State};
+use super::end::Why;
+use super::worker::{LISTENER, Worker};
 
 /// Connections that wait until they are accepted; the kernel may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 1024;
@@ -39,7 +40,7 @@ impl Worker {
     pub(super) fn listen_on(&mut self) {
         if self.listening.is_none() && self.may_accept() {
             let events = u32::from(libc::POLLIN.unsigned_abs());
-            self.listening = Some(self.ring.watch(self.listener.as_fd(), LISTENER, events));
+            self.listening = Some(Asked::new(self.ring.watch(self.listener.as_fd(), LISTENER, events)));
         }
     }
 
@@ -49,7 +50,6 @@ impl Worker {
 
     /// Accepts some of those who wait, if another worker has not.
     pub(super) fn accept(&mut self, watched: Result<u32, Errno>) {
-        self.listening = None;
         self.accept_later |= watched.is_err(); // else this could go round and round
         for _ in 0..AT_ONCE {
             if !self.may_accept() {
@@ -93,10 +93,10 @@ impl Worker {
         conn.requests -= 1;
         match (conn.state, result) {
             (State::Connecting(_), Ok(())) => {
-                conn.state = State::Open;
+                conn.opened();
                 key.both().into_iter().for_each(|key| self.mark(key));
             }
-            (State::Connecting(_), Err(_)) => self.reset(key, Why::ConnectFailed),
+            (State::Connecting(_), Err(_)) => self.close(key, Why::ConnectFailed),
             _ => self.mark(key),
         }
     }

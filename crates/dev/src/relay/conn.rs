@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use waterwheel_xdp::mm::Holder;
 
-use crate::uring::Choice;
-use crate::uring::{Op, Part};
+use super::end::Why;
+use super::sys::{Told, acknowledged};
+use crate::uring::{Choice, Op, Part, Ring};
 
 /// Names a flow to the ring: the connection's place, how often the place was used before, and which way the flow goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +42,34 @@ impl Key {
 /// From who connected to where we connect.
 pub(super) const UP: usize = 0;
 
+/// A request whose last event has not come. It is forgotten when that comes, and asked to end once at most: what the ring does later is not its concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    op: Op,
+    cancelled: bool,
+}
+
+impl Asked {
+    pub(super) fn new(op: Op) -> Self {
+        Self { op, cancelled: false }
+    }
+
+    pub(super) fn cancel(&mut self, ring: &mut Ring) {
+        if !std::mem::replace(&mut self.cancelled, true) {
+            ring.cancel(self.op);
+        }
+    }
+}
+
 /// Bytes from one socket of a connection to the other.
 #[derive(Debug)]
 pub(super) struct Flow {
     /// Received, not sent yet.
     pub(super) queue: VecDeque<Part>,
     /// The request to receive, and whether it goes on after it has received.
-    pub(super) receiving: Option<(Op, bool)>,
-    /// It was asked to end.
-    pub(super) cancelled: bool,
+    pub(super) receiving: Option<(Asked, bool)>,
     /// The request to send, with so many pages.
-    pub(super) sending: Option<(Op, usize)>,
+    pub(super) sending: Option<(Asked, usize)>,
     /// Pages that were sent without a copy and are not acknowledged.
     pub(super) unacknowledged: usize,
     /// Too many pages are held: nothing is received until they are fewer.
@@ -59,7 +77,7 @@ pub(super) struct Flow {
     /// It has stalled, and held more than a page ever since: it receives page by page.
     pub(super) slow: bool,
     /// While it is: who tells when the peer is gone.
-    pub(super) watch: Option<Op>,
+    pub(super) watch: Option<Asked>,
     /// The peer hung up without an error: what it sent last is still to be received.
     pub(super) hung_up: bool,
     /// It waits for pages.
@@ -69,6 +87,17 @@ pub(super) struct Flow {
     /// The end of the stream was received, and passed on.
     pub(super) ended: bool,
     pub(super) shut: bool,
+    /// Bytes received, and of these how many are acknowledged: by whom they are for, as far as was asked.
+    pub(super) received: u64,
+    pub(super) passed: u64,
+    /// Bytes given to the socket since it was asked.
+    pub(super) unasked: u64,
+    /// It is in the list of those to ask.
+    pub(super) unsure: bool,
+    /// What its socket had acknowledged before the first byte: a SYN counts as one.
+    base: u64,
+    /// Who it is for is gone: nothing more will be passed on.
+    pub(super) gone: bool,
     pub(super) choice: Choice,
     /// Who is named as the holder of its pages, once one was asked for.
     holder: Option<Holder>,
@@ -79,7 +108,6 @@ impl Flow {
         Self {
             queue: VecDeque::new(),
             receiving: None,
-            cancelled: false,
             sending: None,
             unacknowledged: 0,
             stalled: false,
@@ -90,6 +118,12 @@ impl Flow {
             marked: false,
             ended: false,
             shut: false,
+            received: 0,
+            passed: 0,
+            unasked: 0,
+            unsure: false,
+            base: 0,
+            gone: false,
             choice,
             holder: None,
         }
@@ -104,6 +138,18 @@ impl Flow {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.sending.is_none()
     }
+
+    /// Everything that was received has arrived, or never will.
+    pub(super) fn is_settled(&self) -> bool {
+        self.gone || (self.receiving.is_none() && self.is_empty() && self.passed == self.received)
+    }
+
+    /// Asks for the end of what it receives by.
+    pub(super) fn cancel_receive(&mut self, ring: &mut Ring) {
+        if let Some((receiving, _)) = &mut self.receiving {
+            receiving.cancel(ring);
+        }
+    }
 }
 
 /// What a connection is doing.
@@ -111,8 +157,10 @@ impl Flow {
 pub(super) enum State {
     Connecting(Op),
     Open,
+    /// Nothing is received any more; what was received is sent until it is acknowledged, or until then.
+    Draining(Why, Option<Instant>),
     /// It ends when its last request has.
-    Closing,
+    Closing(Why),
 }
 
 /// One connection. Flow `way` receives from `sockets[way]` and sends to the other.
@@ -127,6 +175,8 @@ pub(super) struct Conn {
     pub(super) requests: usize,
     /// When bytes moved last.
     pub(super) moved: Instant,
+    /// It drains, and is or was looked at without waiting for a tick.
+    pub(super) looked_at: bool,
 }
 
 impl Conn {
@@ -138,7 +188,29 @@ impl Conn {
         now: Instant,
     ) -> Self {
         let flows = choices.map(|choice| Flow::new(choice.inherited()));
-        Self { sockets, peers, flows, state, requests: 1, moved: now }
+        Self { sockets, peers, flows, state, requests: 1, moved: now, looked_at: false }
+    }
+
+    /// Both sockets are connected: from now on their acknowledgements count.
+    pub(super) fn opened(&mut self) {
+        self.state = State::Open;
+        for way in [0, 1] {
+            self.flows[way].base = acknowledged(self.sockets[1 - way].as_fd()).map_or(0, |told| told.bytes);
+        }
+    }
+
+    /// Asks what the socket that flow `way` fills has to tell. The bytes are those that are acknowledged and were not when it was asked last.
+    pub(super) fn ask(&mut self, way: usize, now: Instant) -> Told {
+        let flow = &mut self.flows[way];
+        flow.unasked = 0;
+        let told = acknowledged(self.sockets[1 - way].as_fd()).unwrap_or_default();
+        // A FIN counts as one, too, once everything before it is acknowledged.
+        let passed = told.bytes.saturating_sub(flow.base).clamp(flow.passed, flow.received);
+        let bytes = passed - flow.passed;
+        if bytes > 0 {
+            (flow.passed, self.moved) = (passed, now);
+        }
+        Told { bytes, ..told }
     }
 
     /// How the socket queue that flow `way` fills is called, for reports of who holds pages.
@@ -199,6 +271,11 @@ impl Conns {
         *generation = (*generation + 1) & GENERATION;
         self.free.push(key.place);
         Some(conn)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_generation(&mut self, place: u32, generation: u32) {
+        self.places[place as usize].0 = generation;
     }
 
     /// The keys of all connections.

@@ -10,7 +10,7 @@
 
 use std::os::fd::AsFd;
 
-use super::conn::{Flow, Key};
+use super::conn::{Asked, Flow, Key, State};
 use super::params::{FILL_MAX, FILL_MIN};
 use super::stats::RelayStats;
 use super::worker::Worker;
@@ -60,15 +60,26 @@ impl Worker {
 
     /// Sees to a flow: sends what it has, passes its end on, and receives as far as it may.
     pub(super) fn settle_flow(&mut self, key: Key) {
+        self.send(key);
         let Some(conn) = self.conns.get(key) else { return };
-        let [from, to] = [&conn.sockets[key.way], &conn.sockets[1 - key.way]];
+        match conn.state {
+            State::Open if conn.flows.iter().all(|flow| flow.shut) => self.finish(key),
+            State::Open => self.receive(key),
+            _ => _ = self.settle_drain(key),
+        }
+    }
+
+    /// Sends what the flow has, and passes its end on.
+    fn send(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let to = &conn.sockets[1 - key.way];
         let flow = &mut conn.flows[key.way];
         if flow.sending.is_none() && !flow.queue.is_empty() {
             let count = flow.queue.len().min(PARTS);
             let bytes = flow.queue.iter().take(count).map(|part| part.len as usize).sum();
             let zc = flow.choice.zc(bytes);
             let op = self.ring.send(to.as_fd(), key.bits(), flow.queue.drain(..count), zc);
-            flow.sending = Some((op, count));
+            flow.sending = Some((Asked::new(op), count));
             conn.requests += 1;
             self.stats.sends += 1;
         }
@@ -77,29 +88,32 @@ impl Worker {
             let _ = rustix::net::shutdown(to, rustix::net::Shutdown::Write);
             flow.shut = true;
         }
-        if conn.flows.iter().all(|flow| flow.shut) {
-            return self.finish(key);
-        }
+    }
+
+    /// Receives, or stops receiving, as the pages are.
+    fn receive(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let from = &conn.sockets[key.way];
         let flow = &mut conn.flows[key.way];
         if flow.ended || flow.starved {
             return unstall(flow, &mut self.stats, &mut self.ring);
         }
         let pages = flow.pages();
-        if self.ending.is_some() || pages >= self.share {
-            if !flow.stalled && self.ending.is_none() {
+        if pages >= self.share {
+            if !flow.stalled {
                 (flow.stalled, flow.slow) = (true, true);
                 self.stats.stalls += 1;
                 self.stats.stalled += 1;
             }
-            cancel_receive(flow, &mut self.ring);
+            flow.cancel_receive(&mut self.ring);
             if flow.watch.is_none() && !flow.hung_up {
-                flow.watch = Some(self.ring.watch(from.as_fd(), key.bits(), 0));
+                flow.watch = Some(Asked::new(self.ring.watch(from.as_fd(), key.bits(), 0)));
                 conn.requests += 1;
             }
             return;
         }
         if self.tight && flow.receiving.is_some_and(|(_, many)| many) {
-            return cancel_receive(flow, &mut self.ring);
+            return flow.cancel_receive(&mut self.ring);
         }
         if flow.receiving.is_some() || (flow.stalled && pages > self.share / 2) {
             return;
@@ -110,7 +124,7 @@ impl Worker {
         let how = if many { Receive::Multi } else { Receive::Once };
         match self.ring.receive(from.as_fd(), key.bits(), how, &mut self.pool) {
             Some(op) => {
-                flow.receiving = Some((op, many));
+                flow.receiving = Some((Asked::new(op), many));
                 conn.requests += 1;
             }
             None => {
@@ -123,20 +137,12 @@ impl Worker {
     }
 }
 
-pub(super) fn cancel_receive(flow: &mut Flow, ring: &mut Ring) {
-    if let Some((op, _)) = flow.receiving
-        && !std::mem::replace(&mut flow.cancelled, true)
-    {
-        ring.cancel(op);
-    }
-}
-
 /// It may receive again, or need not.
 pub(super) fn unstall(flow: &mut Flow, stats: &mut RelayStats, ring: &mut Ring) {
     if std::mem::take(&mut flow.stalled) {
         stats.stalled -= 1;
     }
-    if let Some(watch) = flow.watch {
-        ring.cancel(watch);
+    if let Some(watch) = &mut flow.watch {
+        watch.cancel(ring);
     }
 }

@@ -5,14 +5,18 @@
 //!                                                                                        (acknowledged, reset, or copied)
 //! ```
 //!
-//! Start reading at `worker.rs`, then `flow.rs`: [`Relay`] only starts the threads and asks them to end.
+//! Start reading at `worker.rs`, then `flow.rs` and `end.rs`: [`Relay`] only starts the threads and asks them to end.
 
 mod accept;
 mod conn;
+mod end;
 mod flow;
 mod params;
 mod shared;
 mod stats;
+mod sys;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::net::SocketAddr;
@@ -174,13 +178,19 @@ fn open(
 ) -> Result<Worker, DevError> {
     // So many connections as there may be descriptors are each worker's own. Where it is not allowed they are all workers' together.
     let _ = crate::uring::own_descriptors(&[listener.as_fd(), shared.stop_fd()]);
+    let (ring, pool) = memory(zone, params)?;
+    Ok(Worker::new(ring, pool, listener, shared, params))
+}
+
+/// A worker's ring and pool.
+fn memory(zone: &Zone, params: &RelayParams) -> Result<(Ring, PagePool), DevError> {
     let fixed = params.send != Send::Plain;
     let ring = RingParams { fixed, buffers: params::FILL_MAX as u16, without: params.without, ..RingParams::default() };
     let ring = Ring::open(zone, &ring).map_err(|error| crate::uring::refused(&error))?;
     let limit = (zone.region().pages() >> params.order) / params.workers;
     let pool = PoolParams { order: params.order, limit, high: params.high, ..PoolParams::default() };
     let pool = PagePool::new(zone, pool).map_err(|error| DevError::new(ErrorClass::Config, error.to_string()))?;
-    Ok(Worker::new(ring, pool, listener, shared, params))
+    Ok((ring, pool))
 }
 
 fn raise_descriptor_limit(connections: usize) -> Result<(), DevError> {

@@ -9,9 +9,9 @@ pub struct RelayStats {
     pub open: u64,
     /// Connections that ended in order: both sides had said all they had to say.
     pub finished: u64,
-    /// Bytes from those who connected to where the relay connects.
+    /// Bytes passed on from those who connected to where the relay connects: what the other side's kernel has acknowledged, up to a second ago while connections are open.
     pub bytes_up: u64,
-    /// Bytes the other way.
+    /// Bytes passed on the other way.
     pub bytes_down: u64,
     /// Connections whose other half could not be made.
     pub connect_failed: u64,
@@ -29,8 +29,10 @@ pub struct RelayStats {
     pub stalled: u64,
     /// Times that a receive found no page.
     pub starved: u64,
-    /// Bytes that were received and could not be sent any more.
+    /// Bytes that came and were not passed on, of connections that were cut off: not read, not sent, or sent and not acknowledged.
     pub bytes_dropped: u64,
+    /// Bytes of connections that both sides had ended, left to the kernel when the relay ended: it goes on sending them, and whether they arrive is not known.
+    pub bytes_unacknowledged: u64,
     /// Sends.
     pub sends: u64,
     /// Zero-copy sends that the network has done with.
@@ -59,7 +61,9 @@ impl RelayStats {
     /// All counters, by stable names.
     pub fn each(&self, mut count: impl FnMut(&'static str, u64)) {
         let Self { accepted, open, finished, bytes_up, bytes_down, connect_failed, reset, idle_timeout, .. } = *self;
-        let Self { stopped, accept_errors, stalls, stalled, starved, bytes_dropped, sends, .. } = *self;
+        let Self {
+            stopped, accept_errors, stalls, stalled, starved, bytes_dropped, bytes_unacknowledged, sends, ..
+        } = *self;
         let Self {
             zc_sent,
             zc_copied,
@@ -87,6 +91,7 @@ impl RelayStats {
         count("stalled", stalled);
         count("starved", starved);
         count("bytes_dropped", bytes_dropped);
+        count("bytes_unacknowledged", bytes_unacknowledged);
         count("sends", sends);
         count("zc_sent", zc_sent);
         count("zc_copied", zc_copied);
@@ -116,6 +121,7 @@ impl RelayStats {
         self.stalled += other.stalled;
         self.starved += other.starved;
         self.bytes_dropped += other.bytes_dropped;
+        self.bytes_unacknowledged += other.bytes_unacknowledged;
         self.sends += other.sends;
         self.zc_sent += other.zc_sent;
         self.zc_copied += other.zc_copied;

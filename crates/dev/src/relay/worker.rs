@@ -13,33 +13,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use waterwheel_xdp::PagePool;
 
-use super::conn::{Conns, Flow, Key, State, UP};
-use super::flow::{cancel_receive, unstall};
+use super::conn::{Asked, Conns, Key, State};
+use super::end::{TICK, Why};
 use super::params::{FILL_MIN, RelayParams};
 use super::shared::Shared;
 use super::stats::RelayStats;
-use crate::uring::{Choice, Event, Op, Part, Ring};
+use crate::uring::{Choice, Event, Part, Ring};
 
 /// Keys of the requests that belong to no connection.
 pub(super) const LISTENER: u64 = (1 << 56) - 1;
 pub(super) const STOP: u64 = (1 << 56) - 2;
-/// How often to look at what has no event: idle connections, and accepting after an error.
-const TICK: Duration = Duration::from_millis(100);
-
-/// Why a connection is reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    ConnectFailed,
-    Reset,
-    IdleTimeout,
-    Stopped,
-}
-
 pub(super) struct Worker {
     pub(super) ring: Ring,
     pub(super) pool: PagePool,
@@ -50,7 +38,9 @@ pub(super) struct Worker {
     pub(super) conns: Conns,
     pub(super) stats: RelayStats,
     /// The watch over the listener.
-    pub(super) listening: Option<Op>,
+    pub(super) listening: Option<Asked>,
+    /// What that watch has said in this turn.
+    waiting: Option<Result<u32, Errno>>,
     /// Accepting failed: not before the next tick.
     pub(super) accept_later: bool,
     pub(super) ending: Option<Instant>,
@@ -61,6 +51,13 @@ pub(super) struct Worker {
     pub(super) marked: Vec<Key>,
     /// The same list, empty, kept for its memory.
     spare: Vec<Key>,
+    /// Connections that drain; those of them that began lately, with how many looks they have left before they have to wait for a tick.
+    pub(super) draining: usize,
+    pub(super) leaving: VecDeque<(Key, u8)>,
+    /// Flows whose sockets were given bytes that may not have arrived.
+    pub(super) unsure: Vec<Key>,
+    /// When they were asked.
+    pub(super) asked: Instant,
     /// Flows that wait for pages, in their order.
     pub(super) starved: VecDeque<Key>,
     /// Pages that should wait in the ring, and turns since they did not suffice.
@@ -91,12 +88,17 @@ impl Worker {
             conns: Conns::default(),
             stats: RelayStats::default(),
             listening: None,
+            waiting: None,
             accept_later: false,
             ending: None,
             now: Instant::now(),
             choices: [Choice::new(params.send); 2],
             marked: Vec::new(),
             spare: Vec::new(),
+            draining: 0,
+            leaving: VecDeque::new(),
+            unsure: Vec::new(),
+            asked: Instant::now(),
             starved: VecDeque::new(),
             target: FILL_MIN,
             calm: 0,
@@ -111,7 +113,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         self.ring.watch(shared.stop_fd(), STOP, u32::from(libc::POLLIN.unsigned_abs()));
         let mut events = Vec::new();
-        let mut tick = self.now + TICK;
+        let mut ticked = self.now;
         let result = loop {
             self.adapt();
             loop {
@@ -126,29 +128,41 @@ impl Worker {
             if self.ending.is_some() && self.conns.len() == 0 {
                 break Ok(());
             }
-            let ticks = self.params.idle_timeout.is_some() || self.accept_later || self.ending.is_some();
-            if let Err(error) = self.ring.turn(&mut self.pool, ticks.then_some(TICK), &mut events) {
+            let pause = self.pause();
+            if let Err(error) = self.ring.turn(&mut self.pool, pause, &mut events) {
                 break Err(error);
             }
             self.now = Instant::now();
-            events.drain(..).for_each(|event| self.handle(event));
-            if ticks && self.now >= tick {
+            self.handle_all(&mut events);
+            self.leave();
+            if pause.is_some_and(|pause| self.now >= ticked + pause) {
                 self.tick();
-                tick = self.now + TICK;
+                ticked = self.now;
             }
         };
         for key in self.conns.keys() {
-            self.reset(key, Why::Stopped);
+            self.close(key, Why::Stopped);
+            self.remove(key); // the sockets go, and with them what they hold
         }
-        self.conns = Conns::default(); // the sockets go, and with them what they hold
         let quarantined = self.ring.close(&mut self.pool, self.params.drain.max(TICK));
         self.stats.held = (quarantined >> self.params.order) as u64; // all others are home
         self.publish(index);
         result.map(|()| quarantined)
     }
 
+    /// Does what the events of a turn ask for.
+    ///
+    /// Whoever waits to be accepted does so until the last of them: only then is every request forgotten that is done, and no end is asked for of one whose place in the ring a new
+    /// one may have taken.
+    pub(super) fn handle_all(&mut self, events: &mut Vec<Event>) {
+        events.drain(..).for_each(|event| self.handle(event));
+        if let Some(watched) = self.waiting.take() {
+            self.accept(watched);
+        }
+    }
+
     /// Does what an event asks for.
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         match event {
             Event::Accepted { .. } => {} // not asked for
             Event::Connected { key, result } => self.connected(Key::of(key), result),
@@ -157,19 +171,21 @@ impl Worker {
             Event::Sent { key, result, held, rest, .. } => self.sent(Key::of(key), result, held, rest),
             Event::Released { key, pages, copied } => self.released(Key::of(key), pages, copied),
             Event::Ready { key: STOP, .. } => self.stop(),
-            Event::Ready { key: LISTENER, result } => self.accept(result),
+            Event::Ready { key: LISTENER, result } => (self.listening, self.waiting) = (None, Some(result)),
             Event::Ready { key, result } => self.ready(Key::of(key), result),
         }
     }
 
-    fn received(&mut self, key: Key, part: Part) {
-        let Some(conn) = self.conns.get(key).filter(|conn| conn.state == State::Open) else {
+    pub(super) fn received(&mut self, key: Key, part: Part) {
+        let Some(conn) = self.conns.get(key) else {
             self.stats.bytes_dropped += u64::from(part.len);
             return self.pool.put(part.page);
         };
+        conn.flows[key.way].received += u64::from(part.len);
+        if conn.flows[key.way].gone || matches!(conn.state, State::Closing(_)) {
+            return self.pool.put(part.page); // it is counted when the connection goes
+        }
         conn.moved = self.now;
-        let bytes = if key.way == UP { &mut self.stats.bytes_up } else { &mut self.stats.bytes_down };
-        *bytes += u64::from(part.len);
         if self.pool.sampling().is_some() {
             part.page.note_holder(conn.traced_as(key.way));
         }
@@ -180,53 +196,49 @@ impl Worker {
     }
 
     /// A request to receive is done: at the end, after bytes, as there was no page, as it was cancelled, or by an error.
-    fn receive_ended(&mut self, key: Key, result: Result<u32, Errno>) {
+    pub(super) fn receive_ended(&mut self, key: Key, result: Result<u32, Errno>) {
         let Some(conn) = self.conns.get(key) else { return };
         conn.requests -= 1;
-        let closing = conn.state == State::Closing;
         let flow = &mut conn.flows[key.way];
-        (flow.receiving, flow.cancelled) = (None, false);
+        flow.receiving = None;
         match result {
-            _ if closing => {}
             Ok(0) => flow.ended = true,
-            Ok(_) | Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
-            Err(Errno::NOBUFS) => {
+            Err(Errno::NOBUFS) if conn.state == State::Open => {
                 self.stats.starved += 1;
                 flow.starved = true;
                 return self.starved.push_back(key);
             }
-            Err(_) => return self.reset(key, Why::Reset),
+            Ok(_) | Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN | Errno::NOBUFS) => {}
+            Err(_) => self.lost(key, key.way),
         }
         self.mark(key);
     }
 
-    fn sent(&mut self, key: Key, result: Result<u32, Errno>, held: usize, rest: Vec<Part>) {
+    pub(super) fn sent(&mut self, key: Key, result: Result<u32, Errno>, held: usize, rest: Vec<Part>) {
         let Some(conn) = self.conns.get(key) else { return };
         conn.requests -= 1;
-        conn.moved = self.now;
-        let closing = conn.state == State::Closing;
+        let closing = matches!(conn.state, State::Closing(_));
         let flow = &mut conn.flows[key.way];
         let pages = flow.sending.take().map_or(0, |(_, pages)| pages);
         flow.unacknowledged += held;
         self.stats.held -= (pages - held - rest.len()) as u64;
-        if closing {
-            self.stats.held -= rest.len() as u64;
-            for part in rest {
-                self.stats.bytes_dropped += u64::from(part.len);
-                self.pool.put(part.page);
-            }
-            return self.mark(key);
-        }
         if held == 0 && !rest.is_empty() {
             flow.choice.refused(); // or cut: the rest goes plainly
         }
-        for part in rest.into_iter().rev() {
-            flow.queue.push_front(part);
+        if closing || flow.gone {
+            self.stats.held -= rest.len() as u64;
+            rest.into_iter().for_each(|part| self.pool.put(part.page));
+        } else {
+            rest.into_iter().rev().for_each(|part| flow.queue.push_front(part));
         }
         match result {
-            Err(_) => self.reset(key, Why::Reset),
-            Ok(_) => self.mark(key),
+            Ok(bytes) => {
+                conn.moved = self.now;
+                self.given(key, bytes);
+            }
+            Err(_) => self.lost(key, 1 - key.way),
         }
+        self.mark(key);
     }
 
     /// The network holds so many pages less.
@@ -242,13 +254,13 @@ impl Worker {
     }
 
     /// A peer that is not received from hung up, or reset the connection.
-    fn ready(&mut self, key: Key, result: Result<u32, Errno>) {
+    pub(super) fn ready(&mut self, key: Key, result: Result<u32, Errno>) {
         let Some(conn) = self.conns.get(key) else { return };
         conn.requests -= 1;
         let flow = &mut conn.flows[key.way];
         flow.watch = None;
         match result {
-            Ok(events) if events & u32::from(libc::POLLERR.unsigned_abs()) != 0 => self.reset(key, Why::Reset),
+            Ok(events) if events & u32::from(libc::POLLERR.unsigned_abs()) != 0 => self.lost(key, key.way),
             Ok(_) => flow.hung_up = true,
             Err(_) => {}
         }
@@ -278,90 +290,9 @@ impl Worker {
         conn.flows[key.way].marked = false;
         match conn.state {
             State::Connecting(_) => {}
-            State::Closing if conn.requests == 0 => self.remove(key),
-            State::Closing => {}
-            State::Open => self.settle_flow(key),
-        }
-    }
-
-    /// Both sides have said all they had to say.
-    pub(super) fn finish(&mut self, key: Key) {
-        self.stats.finished += 1;
-        self.close(key);
-    }
-
-    /// Ends a connection at once: both sides get a reset.
-    pub(super) fn reset(&mut self, key: Key, why: Why) {
-        let Some(conn) = self.conns.get(key).filter(|conn| conn.state != State::Closing) else { return };
-        for socket in &conn.sockets {
-            // It fails for a socket that is closed already.
-            let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
-        }
-        *match why {
-            Why::ConnectFailed => &mut self.stats.connect_failed,
-            Why::Reset => &mut self.stats.reset,
-            Why::IdleTimeout => &mut self.stats.idle_timeout,
-            Why::Stopped => &mut self.stats.stopped,
-        } += 1;
-        self.close(key);
-    }
-
-    /// Cancels what is under way; the connection goes when nothing is.
-    fn close(&mut self, key: Key) {
-        let Some(conn) = self.conns.get(key) else { return };
-        if let State::Connecting(op) = conn.state {
-            self.ring.cancel(op);
-        }
-        conn.state = State::Closing;
-        for flow in &mut conn.flows {
-            self.stats.held -= flow.queue.len() as u64;
-            for part in flow.queue.drain(..) {
-                self.stats.bytes_dropped += u64::from(part.len);
-                self.pool.put(part.page);
-            }
-            unstall(flow, &mut self.stats, &mut self.ring);
-            cancel_receive(flow, &mut self.ring);
-            if let Some((op, _)) = flow.sending {
-                self.ring.cancel(op);
-            }
-        }
-        self.mark(key);
-    }
-
-    /// Its sockets are closed.
-    fn remove(&mut self, key: Key) {
-        self.conns.remove(key);
-        self.stats.open = self.conns.len() as u64;
-    }
-
-    fn tick(&mut self) {
-        self.accept_later = false;
-        if let Some(deadline) = self.ending {
-            let over = self.now >= deadline;
-            for key in self.conns.keys() {
-                let Some(conn) = self.conns.get(key) else { continue };
-                if over || conn.flows.iter().all(Flow::is_empty) {
-                    self.reset(key, Why::Stopped);
-                }
-            }
-        }
-        if let Some(timeout) = self.params.idle_timeout {
-            for key in self.conns.keys() {
-                if self.conns.get(key).is_some_and(|conn| self.now.duration_since(conn.moved) >= timeout) {
-                    self.reset(key, Why::IdleTimeout);
-                }
-            }
-        }
-    }
-
-    /// Nothing is taken in any more; what is under way may still be sent.
-    fn stop(&mut self) {
-        self.ending = Some(self.now + self.params.drain);
-        if let Some(op) = self.listening {
-            self.ring.cancel(op);
-        }
-        for key in self.conns.keys() {
-            key.both().into_iter().for_each(|key| self.mark(key));
+            State::Closing(_) if conn.requests == 0 => self.remove(key),
+            State::Closing(_) => {}
+            State::Open | State::Draining(..) => self.settle_flow(key),
         }
     }
 

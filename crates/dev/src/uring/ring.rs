@@ -35,7 +35,7 @@ pub struct RingParams {
     pub entries: u32,
     /// Places of the buffer ring: 2^n, up to 32768.
     pub buffers: u16,
-    /// What is received begins so many bytes into its page.
+    /// What is received begins so many bytes into its page: less than 4096.
     pub headroom: u32,
     /// One thread opens the ring and uses it: completions then wait until it asks.
     pub one_thread: bool,

@@ -8,21 +8,49 @@ use waterwheel_xdp::{Account, MAX_FRAGS, Page, Posted};
 /// Pages that one send takes at most: those of a packet.
 pub const PARTS: usize = 1 + MAX_FRAGS;
 
-/// Bytes in a page: what was received, and is to be sent.
+/// Bytes in a page: what was received, and is to be sent. They lie in it.
 #[derive(Debug)]
 pub struct Part {
-    /// The page.
-    pub page: Page,
-    /// Where in it the bytes begin.
-    pub offset: u32,
-    /// How many bytes there are.
-    pub len: u32,
+    pub(crate) page: Page,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
 }
 
 impl Part {
-    /// The bytes.
+    /// The `len` bytes at `offset` of `page`.
+    ///
+    /// # Panics
+    /// If they do not lie in it.
+    pub fn new(page: Page, offset: usize, len: usize) -> Self {
+        let size = page.size();
+        assert!(offset <= size && len <= size - offset, "{len} bytes at {offset} do not lie in a page of {size}");
+        Self { page, offset: offset as u32, len: len as u32 } // a page has at most 4 MiB
+    }
+
+    /// The page.
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// The page, without what is said of its bytes.
+    pub fn into_page(self) -> Page {
+        self.page
+    }
+
+    /// Where in the page the bytes begin.
+    pub fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// How many bytes there are.
+    #[expect(clippy::len_without_is_empty, reason = "a part has bytes; the question is never asked")]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// The bytes. This is the last look at where they lie before the kernel is told.
     pub fn bytes(&self) -> &[u8] {
-        &self.page.as_slice()[self.offset as usize..(self.offset + self.len) as usize]
+        &self.page.as_slice()[self.offset()..self.offset() + self.len()]
     }
 }
 

@@ -1,7 +1,7 @@
 //! A zone, a pool, and what a loop does with a device.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
-use waterwheel_xdp::mm::{Users, ZoneParams};
+use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
 use waterwheel_xdp::{
     Account, Device, Direction, DropReason, Drops, Homes, PagePool, PoolParams, Traffic, XdpBuff, XdpFrame, Zone,
 };
@@ -24,7 +24,16 @@ impl Bench {
 
     /// Whose pool has blocks of `1 << order` pages.
     pub(crate) fn with_blocks(pages: usize, order: u8) -> Self {
-        let zone = Zone::new(&ZoneParams::pages(pages)).unwrap();
+        Self::of(&ZoneParams::pages(pages), order)
+    }
+
+    /// Whose memory is not of huge pages, even if the machine has some: a peer that does not trust us takes none of those.
+    pub(crate) fn of_small_pages() -> Self {
+        Self::of(&ZoneParams { huge_pages: HugePages::Never, ..ZoneParams::pages(512) }, 0)
+    }
+
+    fn of(params: &ZoneParams, order: u8) -> Self {
+        let (zone, pages) = (Zone::new(params).unwrap(), params.pages);
         let params = PoolParams { order, limit: pages >> order, ..PoolParams::default() };
         let pools = vec![PagePool::new(&zone, params).unwrap()];
         Self { zone, pools, drops: Drops::default() }
@@ -79,7 +88,12 @@ impl Bench {
     }
 
     /// The end of a device: before, all its pages are found; after, it has none.
-    pub(crate) fn finish(&mut self, mut device: impl Device) {
+    pub(crate) fn finish(&mut self, device: impl Device) {
+        self.finish_with(device, |_| {});
+    }
+
+    /// The same, with a look at the device after its shutdown.
+    pub(crate) fn finish_with<D: Device>(&mut self, mut device: D, look: impl FnOnce(&mut D)) {
         let mut account = Account::open(&self.zone);
         self.pools[0].account(&mut account);
         device.account(&mut account);
@@ -88,6 +102,7 @@ impl Bench {
         assert_eq!(account.held_by_devices, device.in_flight() << self.pools[0].order(), "{account:?}");
         device.shutdown(&mut Homes::new(&mut self.pools));
         assert_eq!(device.in_flight(), 0);
+        look(&mut device);
         let mut account = Account::open(&self.zone);
         device.account(&mut account);
         assert_eq!(account.close(Users::Alive).held_by_devices, 0);
