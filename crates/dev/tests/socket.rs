@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use common::locked::{in_a_process_with_a_limit, with_as_little_as_it_takes};
 use common::{Bench, whole};
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
@@ -652,4 +653,56 @@ fn a_refused_datagram_is_not_sent() {
     assert!(unsent.packets <= counter(&device, "refused"));
     device.shutdown(&mut Homes::new(&mut []));
     assert_eq!((device.unsent(), device.health()), (unsent, Health::Up));
+}
+
+#[test]
+fn what_is_refused_for_want_of_locked_memory_arrives() {
+    in_a_process_with_a_limit("what_is_refused_for_want_of_locked_memory_arrives", || {
+        let params = SocketParams { ring: 4, send: Send::Zc, ..SocketParams::default() };
+        let mut bench = Bench::new();
+        let (mut device, peer) = with_as_little_as_it_takes(|| {
+            let peer = UdpSocket::bind(local()).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            let device = Udp::open(bench.zone(), local(), Some(peer.local_addr().unwrap()), &params)?;
+            peer.connect(device.local_address()).unwrap();
+            Ok::<_, waterwheel_dev::DevError>((device, peer))
+        });
+        // Of several pages each: the pages of one send are more than may be locked.
+        let bytes = |number: u8| (0..30_000_u32).map(|n| (n / 7) as u8 ^ number).collect::<Vec<_>>();
+        for number in 0..20 {
+            let frame = bench.frame(&bytes(number));
+            assert_eq!(bench.send(&mut device, vec![frame]).packets, 1);
+            rounds(&mut bench, &mut device, |device, _| device.tx_room() == 4);
+            let mut came = vec![0; 65536];
+            let len = peer.recv(&mut came).unwrap();
+            assert!(came[..len] == bytes(number), "{number}: {len}");
+        }
+        assert!(counter(&device, "zc_refused") > 0, "{}", counters(&device));
+        assert_eq!((counter(&device, "tx_errors"), device.unsent()), (0, Traffic::default()));
+        bench.finish(device);
+        let listener = TcpListener::bind(local()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut device = with_as_little_as_it_takes(|| Tcp::connect(bench.zone(), address, &params));
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut came = vec![0; 20 * 30_000];
+            peer.read_exact(&mut came).unwrap();
+            came
+        });
+        for number in 0..20 {
+            let mut waiting = vec![bench.frame(&bytes(number))];
+            let deadline = Instant::now() + PATIENCE;
+            while !waiting.is_empty() {
+                bench.offer(&mut device, &mut waiting);
+                rounds(&mut bench, &mut device, |_, _| true);
+                assert!(Instant::now() < deadline, "{}", counters(&device));
+            }
+        }
+        rounds(&mut bench, &mut device, |_, _| reader.is_finished());
+        assert!(reader.join().unwrap().chunks(30_000).zip(0..).all(|(came, number)| came == bytes(number)));
+        assert!(counter(&device, "zc_refused") > 0, "{}", counters(&device));
+        assert_eq!((device.health(), device.unsent()), (Health::Up, Traffic::default()));
+        bench.finish(device);
+    });
 }
