@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold, for people and for CI alike. Needs Rust only; cargo-deny, a nightly toolchain and a C++ compiler are installed if they are missing.
+# Everything that has to hold, for people and for CI alike. Needs Rust only; cargo-deny, cargo-public-api, a nightly toolchain and a
+# C++ compiler are installed if they are missing.
 #
 #   ./ci.sh                  all steps but the plain tests, which you have run already (cargo test --workspace)
 #   ./ci.sh --with-tests     with the plain tests
@@ -102,6 +103,11 @@ fuzz() {
   fuzz/run.sh 30
 }
 
+# The public surface: every item as it was reviewed.
+public_surface() {
+  docs/public-api.sh
+}
+
 documentation() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 }
@@ -171,7 +177,7 @@ esac
 side_by_side() { # NAME STEP...
   { ./ci.sh --step "${@:2}" 2>&1 || touch "$notes/failed"; } | sed -u "s/^/[$1] /" &
 }
-side_by_side 1 format "${plain[@]}" debug_pages memory documentation dependencies packages
+side_by_side 1 format "${plain[@]}" debug_pages memory documentation public_surface dependencies packages
 side_by_side 2 clippy address_sanitizer loom shuttle mutants fuzz
 wait
 took

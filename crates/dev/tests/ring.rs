@@ -1,13 +1,18 @@
-//! The ring over sockets of loopback: what a completion says of the pages of a bundle, and what a cut send leaves.
+//! The ring over sockets of loopback: what a completion says of the pages of a bundle, what a cut send leaves, and what happens when the kernel does not want to go on.
 #![cfg(feature = "uring")]
 
-use std::io::Write;
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use waterwheel_dev::uring::{Event, PARTS, Part, Receive, Ring, RingParams};
-use waterwheel_xdp::mm::{Users, ZoneParams};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType};
+use waterwheel_dev::uring::{Event, Op, PARTS, Part, Receive, Ring, RingParams};
+use waterwheel_xdp::mm::{Backing, HugePages, Users, ZoneParams};
 use waterwheel_xdp::{Account, Direction, PagePool, PoolParams, Zone};
 
 /// Nothing takes so long unless it hangs.
@@ -23,12 +28,34 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let zone = Zone::new(&ZoneParams::pages(256)).unwrap();
-        let pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
-        let mut ring = Ring::open(&zone, &RingParams { buffers: BUFFERS as u16, ..RingParams::default() }).unwrap();
-        let mut pool = pool;
+        Self::with(&RingParams { buffers: BUFFERS as u16, ..RingParams::default() })
+    }
+
+    fn with(params: &RingParams) -> Self {
+        Self::open(params).unwrap()
+    }
+
+    fn open(params: &RingParams) -> std::io::Result<Self> {
+        let zone = Zone::new(&ZoneParams { huge_pages: HugePages::Never, ..ZoneParams::pages(256) }).unwrap();
+        let mut pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
+        let mut ring = Ring::open(&zone, params)?;
         ring.fill(&mut pool, BUFFERS);
-        Self { zone, pool, ring }
+        Ok(Self { zone, pool, ring })
+    }
+
+    /// Parts of a page each, full of `byte`.
+    fn parts(&mut self, count: usize, byte: u8) -> Vec<Part> {
+        let mut part = |_| {
+            let mut page = self.pool.alloc(Direction::Tx).unwrap();
+            page.as_mut_slice().fill(byte);
+            Part::new(page, 0, 4096)
+        };
+        (0..count).map(&mut part).collect()
+    }
+
+    fn send(&mut self, to: &TcpStream, count: usize, byte: u8, zc: bool) -> Op {
+        let parts = self.parts(count, byte);
+        self.ring.send(to.as_fd(), 7, parts.into_iter(), zc)
     }
 
     /// Turns until an event is `last`; all events up to there.
@@ -49,6 +76,12 @@ impl Rig {
         events.len()
     }
 
+    /// Takes so many bytes out of a socket.
+    fn read(&self, mut socket: &TcpStream, len: usize) {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.read_exact(&mut vec![0; len]).unwrap();
+    }
+
     /// Receives until the request ends.
     fn receive(&mut self, from: &TcpStream, how: Receive) -> Vec<Event> {
         self.ring.receive(from.as_fd(), 7, how, &mut self.pool).unwrap();
@@ -58,9 +91,16 @@ impl Rig {
     fn end(mut self) {
         assert_eq!(self.ring.close(&mut self.pool, PATIENCE), 0);
         assert_eq!(self.ring.stats().bad_completions, 0);
+        self.account(0);
+    }
+
+    /// All pages are free but those that the kernel has not given back.
+    fn account(self, quarantined: usize) {
+        assert_eq!(self.ring.pages(), 0);
         drop((self.ring, self.pool));
         let account = Account::open(&self.zone).close(Users::Gone);
-        assert!(account.is_whole(), "{account:?}");
+        assert_eq!((account.leaked, account.conflicts, account.quarantined), (0, 0, quarantined), "{account:?}");
+        assert_eq!(account.free + quarantined, self.zone.region().pages(), "{account:?}");
     }
 }
 
@@ -131,6 +171,22 @@ fn a_bundle_is_every_byte_in_its_order_as_often_as_the_ring_wraps() {
 }
 
 #[test]
+fn numbers_that_would_lead_out_of_a_page_are_refused() {
+    let mut rig = Rig::new();
+    for (offset, len) in [(0, 4097), (4096, 1), (4097, 0), (57_600, 64), (usize::MAX, 2), (1 << 32, 64), (0, 1 << 32)] {
+        let page = rig.pool.alloc(Direction::Rx).unwrap();
+        let part = std::panic::catch_unwind(|| Part::new(page, offset, len));
+        assert!(part.is_err(), "{len} bytes at {offset}");
+    }
+    for buffers in [0, 3] {
+        let params = RingParams { buffers, ..RingParams::default() };
+        let refused = Ring::open(&rig.zone, &params).expect_err("no ring has so many places");
+        assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::INVAL.raw_os_error()));
+    }
+    rig.end();
+}
+
+#[test]
 fn what_is_left_of_a_cut_send_is_not_lost() {
     const LEN: usize = PARTS * 4096;
     for zc in [false, true] {
@@ -139,9 +195,7 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         // There is less room between them than is to be sent.
         rustix::net::sockopt::set_socket_send_buffer_size(&from, 4096).unwrap();
         rustix::net::sockopt::set_socket_recv_buffer_size(&to, 4096).unwrap();
-        let page = |_| Part { page: rig.pool.alloc(Direction::Rx).unwrap(), offset: 0, len: 4096 };
-        let parts = (0..PARTS).map(page).collect::<Vec<_>>();
-        let op = rig.ring.send(from.as_fd(), 7, parts.into_iter(), zc);
+        let op = rig.send(&from, PARTS, 1, zc);
         assert_eq!(rig.until_idle(), 0);
         rig.ring.cancel(op);
         let mut events = rig.until(|event| matches!(event, Event::Sent { .. }));
@@ -151,8 +205,11 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         assert_eq!(pages, PARTS);
         match result {
             Ok(sent) => {
-                assert_eq!(rest.iter().map(|part| part.len).sum::<u32>(), LEN as u32 - sent);
-                assert!(rest.iter().all(|part| part.offset + part.len == 4096), "what is left is the end: {rest:?}");
+                assert_eq!(rest.iter().map(Part::len).sum::<usize>(), LEN - sent as usize);
+                assert!(
+                    rest.iter().all(|part| part.offset() + part.len() == 4096),
+                    "what is left is the end: {rest:?}"
+                );
             }
             // The network has the pages: whoever gets this must send nothing more.
             Err(error) => assert!(zc && held == PARTS && error == rustix::io::Errno::IO, "{error} {held}"),
@@ -161,4 +218,290 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         drop((from, to, rest));
         rig.end();
     }
+}
+
+/// A listener whose queue is full: connecting to it takes its time.
+fn full() -> (SocketAddr, TcpListener, Vec<OwnedFd>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::io::ioctl_fionbio(&socket, true).unwrap();
+        let _ = rustix::net::connect(&socket, &address); // most are not done
+        waiting.push(socket);
+    }
+    (address, listener, waiting)
+}
+
+#[test]
+fn a_request_that_is_done_cancels_nobody_elses() {
+    let mut rig = Rig::new();
+    let (from, to) = pair();
+    let (address, listener, waiting) = full();
+    // One of each kind, all of them over.
+    let mut done = vec![rig.send(&from, 1, 1, false), rig.send(&from, 2, 1, true)];
+    done.push(rig.ring.receive(to.as_fd(), 7, Receive::Once, &mut rig.pool).unwrap());
+    done.push(rig.ring.watch(to.as_fd(), 7, 1));
+    let mut events = rig.until(|event| matches!(event, Event::Ready { .. }));
+    while rig.ring.pending() > 0 {
+        events.extend(rig.until(|_| true));
+    }
+    rig.read(&to, 3 * 4096 - received(&events).0.len());
+    // Others in their slots, which go on for ever: with the same key, too.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let others = [
+        rig.ring.connect(socket.as_fd(), 7, &address),
+        rig.ring.receive(to.as_fd(), 7, Receive::Multi, &mut rig.pool).unwrap(),
+        rig.ring.watch(from.as_fd(), 7, 1),
+        rig.ring.watch(from.as_fd(), 7, 1),
+        rig.ring.receive(from.as_fd(), 7, Receive::Once, &mut rig.pool).unwrap(),
+    ];
+    done.iter().for_each(|op| rig.ring.cancel(*op));
+    assert_eq!((rig.until_idle(), rig.ring.pending()), (0, others.len()), "nothing has ended");
+    // The one that is meant is the one that ends.
+    for (left, op) in (0..others.len()).rev().zip(others) {
+        rig.ring.cancel(op);
+        let events = rig.until(|_| true);
+        let cancelled = match &events[0] {
+            Event::Connected { result, .. } => result.map(|()| 0),
+            Event::Ended { result, .. } | Event::Ready { result, .. } => *result,
+            event => panic!("{event:?}"),
+        };
+        assert_eq!((cancelled, events.len()), (Err(Errno::CANCELED), 1));
+        rig.until_idle(); // the answer to the cancelling
+        assert_eq!(rig.ring.pending(), left);
+    }
+    drop((from, to, listener, waiting, events));
+    rig.end();
+}
+
+#[test]
+fn the_second_of_two_requests_with_one_key_is_cancelled_alone() {
+    let mut rig = Rig::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = rig.ring.accept(listener.as_fd(), 7);
+    let second = rig.ring.accept(listener.as_fd(), 7);
+    assert_ne!(first, second);
+    rig.ring.cancel(second);
+    let events = rig.until(|event| matches!(event, Event::Accepted { .. }));
+    assert!(matches!(events.as_slice(), [Event::Accepted { key: 7, socket: Err(Errno::CANCELED) }]), "{events:?}");
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let events = rig.until(|event| matches!(event, Event::Accepted { .. }));
+    assert!(matches!(events.as_slice(), [Event::Accepted { key: 7, socket: Ok(_) }]), "{events:?}");
+    rig.end();
+}
+
+#[test]
+fn a_ring_keeps_the_memory_that_it_has_registered() {
+    let Rig { zone, mut pool, mut ring } = Rig::new();
+    let (from, mut to) = pair();
+    let before = (zone.id(), zone.region().base());
+    let watched = zone.downgrade();
+    ring.close(&mut pool, PATIENCE);
+    drop((zone, pool));
+    assert_eq!(watched.upgrade().is_some(), ring.features().fixed);
+    // Its bytes are those that are sent, not what lay there in another zone before.
+    for byte in 0..3 {
+        let zone = Zone::new(&ZoneParams { huge_pages: HugePages::Never, ..ZoneParams::pages(256) }).unwrap();
+        assert!(!ring.features().fixed || (zone.id(), zone.region().base()) != before);
+        let pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
+        let mut rig = Rig { zone, pool, ring };
+        rig.send(&from, 1, byte, true);
+        let mut bytes = [9; 4096];
+        rig.until(|event| matches!(event, Event::Released { .. }));
+        to.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, [byte; 4096]);
+        let Rig { zone, pool, ring: again } = rig;
+        drop(pool);
+        assert!(Account::open(&zone).close(Users::Gone).is_whole());
+        ring = again;
+    }
+    drop(ring);
+    assert!(watched.upgrade().is_none());
+}
+
+#[test]
+fn memory_in_huge_pages_is_not_registered() {
+    for huge_pages in [HugePages::Never, HugePages::Try] {
+        let zone = Zone::new(&ZoneParams { huge_pages, ..ZoneParams::pages(512) }).unwrap();
+        let ring = Ring::open(&zone, &RingParams::default()).unwrap();
+        let small = zone.region().backing() == Backing::Small;
+        assert!(small || !ring.features().fixed, "{:?} {}", zone.region().backing(), ring.features());
+    }
+}
+
+#[test]
+fn what_may_still_be_written_is_not_taken_back_at_the_end() {
+    for (busy, how) in [(true, Receive::Multi), (true, Receive::Once), (false, Receive::Multi)] {
+        let mut rig = Rig::new();
+        let (from, to) = pair();
+        if busy {
+            rig.ring.receive(to.as_fd(), 7, how, &mut rig.pool).unwrap();
+            rig.until_idle();
+        }
+        // Nobody has waited for the end of what is being received.
+        let quarantined = rig.ring.close(&mut rig.pool, Duration::ZERO);
+        assert_eq!(quarantined, if busy { BUFFERS } else { 0 });
+        // The ring is still a ring: what was under way goes on to its end.
+        let mut events = Vec::new();
+        while rig.ring.pending() > 0 {
+            rig.ring.turn(&mut rig.pool, Some(PATIENCE), &mut events).unwrap();
+        }
+        drop((from, to, events));
+        rig.account(quarantined);
+    }
+}
+
+#[test]
+fn a_kernel_that_takes_no_request_ends_in_an_error_and_every_page_is_told_of() {
+    const SENDS: usize = 20;
+    let mut rig = Rig::with(&RingParams { entries: 4, buffers: BUFFERS as u16, ..RingParams::default() });
+    if !rig.ring.features().defer_taskrun {
+        return rig.end(); // any thread may use it
+    }
+    rig.ring.turn(&mut rig.pool, Some(Duration::ZERO), &mut Vec::new()).unwrap();
+    let (from, to) = pair();
+    // The kernel refuses the ring to other threads, for ever: more requests than it has places for are asked for there.
+    let ended = std::thread::spawn(move || {
+        for _ in 0..SENDS {
+            rig.send(&from, 1, 1, false);
+        }
+        assert_eq!((rig.ring.pending(), rig.ring.pages()), (SENDS, SENDS + BUFFERS));
+        let mut account = Account::open(&rig.zone);
+        rig.ring.account(&mut account);
+        rig.pool.account(&mut account);
+        let account = account.close(Users::Alive);
+        assert_eq!((account.held_by_devices, account.conflicts), (SENDS + BUFFERS, 0), "{account:?}");
+        for _ in 0..3 {
+            rig.ring.submit().unwrap_err();
+            rig.ring.turn(&mut rig.pool, Some(PATIENCE), &mut Vec::new()).unwrap_err();
+        }
+        let quarantined = rig.ring.close(&mut rig.pool, PATIENCE);
+        // None of it was given to the kernel; nobody knows.
+        assert!(quarantined >= SENDS, "{quarantined}");
+        rig.account(quarantined);
+        drop(to);
+    });
+    ended.join().unwrap();
+}
+
+#[test]
+fn more_requests_than_places_are_all_done_in_their_order() {
+    const SENDS: usize = 64;
+    let mut rig = Rig::with(&RingParams { entries: 4, buffers: BUFFERS as u16, ..RingParams::default() });
+    let (from, to) = pair();
+    for byte in 0..SENDS {
+        rig.send(&from, 1, byte as u8, false);
+    }
+    let reader = std::thread::spawn(move || {
+        let mut bytes = vec![0; SENDS * 4096];
+        (&to).read_exact(&mut bytes).unwrap();
+        bytes
+    });
+    let mut sent = 0;
+    while sent < SENDS {
+        sent += rig.until(|event| matches!(event, Event::Sent { .. })).len();
+    }
+    let bytes = reader.join().unwrap();
+    assert!(bytes.chunks(4096).enumerate().all(|(n, page)| page.iter().all(|byte| *byte == n as u8)));
+    rig.end();
+}
+
+/// Sends the thread that `work` runs on one signal after the other.
+fn under_signals(work: impl FnOnce(&AtomicBool)) {
+    let came = Arc::new(AtomicBool::new(false));
+    let id = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&came)).unwrap();
+    let (over, worker) = (AtomicBool::new(false), rustix::thread::gettid());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // To a thread of ours, which is there until this one has ended.
+                rustix::process::kill_process(worker, rustix::process::Signal::USR1).unwrap();
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&came)));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap();
+    });
+    signal_hook::low_level::unregister(id);
+}
+
+#[test]
+fn a_stream_of_signals_ends_no_wait_in_an_error_and_loses_nothing() {
+    under_signals(|came| {
+        let mut rig = Rig::new();
+        // Nothing happens but signals: a wait without an end has one.
+        for _ in 0..20 {
+            came.store(false, Ordering::Relaxed);
+            let mut events = Vec::new();
+            rig.ring.turn(&mut rig.pool, None, &mut events).unwrap();
+            assert!(events.is_empty());
+        }
+        assert!(came.load(Ordering::Relaxed) || rig.ring.turn(&mut rig.pool, None, &mut Vec::new()).is_ok());
+        for zc in [false, true] {
+            let (from, to) = pair();
+            let mut got = 0;
+            for byte in 0..50 {
+                rig.send(&from, 3, byte, zc);
+                let events = rig.until(|event| matches!(event, Event::Sent { .. }));
+                assert!(events.iter().all(|event| !matches!(event, Event::Sent { result: Err(_), .. })), "{events:?}");
+                while got < (usize::from(byte) + 1) * 3 * 4096 {
+                    got += received(&rig.receive(&to, Receive::Once)).0.len();
+                    rig.ring.fill(&mut rig.pool, BUFFERS);
+                }
+            }
+        }
+        rig.end();
+    });
+}
+
+/// Runs `name`, a test of this file, in a process of its own that may lock next to no memory.
+fn with_little_locked_memory(name: &str, work: impl FnOnce()) {
+    const CHILD: &str = "WATERWHEEL_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let exe = std::env::current_exe().unwrap();
+        let child = Command::new(exe).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && output.contains("1 passed"),
+            "{output}{}",
+            String::from_utf8_lossy(&child.stderr)
+        );
+        return;
+    }
+    // The thread is one that the limit is for.
+    let mut sets = rustix::thread::capabilities(None).unwrap();
+    sets.effective.remove(rustix::thread::CapabilitySet::IPC_LOCK);
+    rustix::thread::set_capabilities(None, sets).unwrap();
+    work();
+}
+
+#[test]
+fn what_is_refused_for_want_of_locked_memory_is_sent_plainly() {
+    with_little_locked_memory("what_is_refused_for_want_of_locked_memory_is_sent_plainly", || {
+        // As much as it takes to open a ring: others of this user may have locked some, too.
+        let mut rig = (1..).find_map(|pages| {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+            let limit = rustix::process::Rlimit { current: Some(pages * 4096), ..limit };
+            rustix::process::setrlimit(rustix::process::Resource::Memlock, limit).unwrap();
+            Rig::open(&RingParams { entries: 4, buffers: BUFFERS as u16, ..RingParams::default() }).ok()
+        });
+        let mut rig = rig.take().unwrap();
+        assert!(rig.ring.features().send_zc && !rig.ring.features().fixed, "{}", rig.ring.features());
+        let (from, to) = pair();
+        // More pages in one send than may be locked.
+        rig.send(&from, PARTS, 3, true);
+        let mut events = rig.until(|event| matches!(event, Event::Sent { .. }));
+        let Some(Event::Sent { result: Ok(0), pages: PARTS, held: 0, rest, .. }) = events.pop() else {
+            panic!("{events:?}")
+        };
+        assert_eq!((rest.len(), rig.ring.stats().zc_refused, rig.ring.pending()), (PARTS, 1, 0));
+        rig.ring.send(from.as_fd(), 7, rest.into_iter(), false);
+        rig.until(|event| matches!(event, Event::Sent { result: Ok(sent), .. } if *sent as usize == PARTS * 4096));
+        rig.read(&to, PARTS * 4096);
+        rig.end();
+    });
 }

@@ -117,7 +117,8 @@ impl Account {
         }
     }
 
-    /// A user holds the block of `1 << order` pages at `number` of this zone. Of a shared page each holder may say so; a page that has one owner can be marked once.
+    /// A user holds the block of `1 << order` pages at `number` of this zone. Of a shared page each holder may say so; a page that has one owner can be marked once. A block that does not lie in the zone
+    /// is a conflict.
     pub fn held_by_user(&mut self, number: u32, order: u8) {
         match self.found.get(number as usize) {
             Some(Where::Sharers) => {}
@@ -149,11 +150,15 @@ impl Account {
     }
 
     fn mark(&mut self, number: u32, order: u8, place: Where) {
-        for page in number as usize..(number as usize + (1 << order)) {
-            match self.found.get_mut(page) {
-                Some(found @ (Where::Unknown | Where::Shared)) => *found = place,
+        // What is marked beyond the zone is not there: one conflict, however much it is.
+        let first = number as usize;
+        let end = 1usize.checked_shl(order.into()).and_then(|pages| first.checked_add(pages)).unwrap_or(usize::MAX);
+        for page in first..end.min(self.found.len()) {
+            match &mut self.found[page] {
+                found @ (Where::Unknown | Where::Shared) => *found = place,
                 _ => self.conflicts += 1,
             }
         }
+        self.conflicts += usize::from(end > self.found.len());
     }
 }

@@ -4,13 +4,15 @@
 //! `skb_frag_t` are an array.) The links lie in the metadata, so that no byte of a page is taken for them. The handle of the first page says that it leads a chain
 //! ([`word`](crate::word)); a page alone pays nothing for it.
 //!
-//! With each page goes a note of 64 bits, for what its user wants to know of it: where in the page the bytes lie, for packets.
+//! With each page behind the first goes the range of its bytes that is meant: where in the page a packet goes on. It is looked at once, when the page is put there, and stands in the metadata from then
+//! on: whoever reads it need not ask again whether it lies in the page.
 #![expect(unsafe_code, reason = "makes handles of the words in the links, and borrows the bytes of their pages")]
 
 use crate::page::{FrozenPage, Page, PageRef, meta};
 use crate::sync::Ordering::Relaxed;
 use crate::word::PageWord;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 // All accesses are relaxed: who has the only handle of the first page has the links of all, and who gets the handle, or shares it, gets them with it.
 
@@ -28,6 +30,17 @@ pub(crate) fn take_rest(word: PageWord) -> Option<Page> {
 /// What followed a page that led a chain and is frozen now, so that its word does not say so any more.
 pub(crate) fn rest_of_frozen(page: &FrozenPage) -> Page {
     take_rest(page.word().chained()).expect("a page that leads a chain has another behind it")
+}
+
+/// The range as it stands in the metadata. A block has at most 4 MiB.
+fn packed(bytes: &Range<usize>) -> u64 {
+    bytes.start as u64 | (bytes.end as u64) << 32
+}
+
+/// What was said of the page behind the one with that word.
+fn range_behind(word: PageWord) -> Range<usize> {
+    let bytes = meta(word).range.load(Relaxed);
+    bytes as u32 as usize..(bytes >> 32) as usize
 }
 
 /// Lets the pages of a chain go one after the other, however long it is.
@@ -56,24 +69,40 @@ impl Page {
         self.word().leads_chain()
     }
 
-    /// Puts `page`, and what follows it, behind the last page of this one's chain, with a note.
-    pub fn append(&mut self, page: Page, note: u64) {
+    /// Puts `page`, and what follows it, behind the last page of this one's chain. `bytes`: which of its bytes are meant.
+    ///
+    /// # Panics
+    /// If `page` has no such bytes.
+    pub fn append(&mut self, page: Page, bytes: Range<usize>) {
+        assert!(
+            bytes.start <= bytes.end && bytes.end <= page.size(),
+            "the bytes {bytes:?} do not lie in a page of {}",
+            page.size()
+        );
         let [holder, last] = self.walk();
         meta(last).link.store(page.into_word().as_ptr(), Relaxed);
-        meta(last).note.store(note, Relaxed);
+        meta(last).range.store(packed(&bytes), Relaxed);
         self.rewrite(holder, last.chained());
     }
 
-    /// Takes off what follows: the next page, which leads the others now, and its note.
-    pub fn unchain(&mut self) -> Option<(Page, u64)> {
+    /// The page alone: what follows it goes home.
+    pub fn alone(mut self) -> Page {
+        if let Some((rest, _)) = self.unchain() {
+            release(rest);
+        }
+        self
+    }
+
+    /// Takes off what follows: the next page, which leads the others now, and which of its bytes are meant.
+    pub fn unchain(&mut self) -> Option<(Page, Range<usize>)> {
         let word = self.word();
         let next = take_rest(word)?;
         self.set_word(word.unchained());
-        Some((next, meta(word).note.load(Relaxed)))
+        Some((next, range_behind(word)))
     }
 
-    /// Takes the last page of the chain off, and its note.
-    pub fn take_last(&mut self) -> Option<(Page, u64)> {
+    /// Takes the last page of the chain off, and tells which of its bytes are meant.
+    pub fn take_last(&mut self) -> Option<(Page, Range<usize>)> {
         let mut holder = self.word();
         let mut last_but_one = self.word();
         for part in self.chain().filter(|part| part.0.leads_chain()) {
@@ -81,7 +110,7 @@ impl Page {
         }
         let last = take_rest(last_but_one)?;
         self.rewrite(holder, last_but_one.unchained());
-        Some((last, meta(last_but_one).note.load(Relaxed)))
+        Some((last, range_behind(last_but_one)))
     }
 
     /// The last page of the chain, and before it the one whose link has its word: this page twice where it is alone.
@@ -103,11 +132,12 @@ impl Page {
         Chain { word: self.word(), of: PhantomData }
     }
 
-    /// Their bytes, to write, each with its note.
-    pub fn chain_mut(&mut self) -> impl Iterator<Item = (&mut [u8], u64)> {
-        Chain { word: self.word(), of: PhantomData }.map(|Part(word, note, _)| {
+    /// Of each, the bytes that are meant, to write.
+    pub fn chain_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        Chain { word: self.word(), of: PhantomData }.map(|Part(word, bytes, _)| {
             // SAFETY: mapped, initialised memory; the chain, whose only handle is borrowed exclusively, has each page once.
-            (unsafe { std::slice::from_raw_parts_mut(word.address(), word.size()) }, note)
+            let page = unsafe { std::slice::from_raw_parts_mut(word.address(), word.size()) };
+            &mut page[bytes]
         })
     }
 }
@@ -127,7 +157,7 @@ pub struct Chain<'a> {
 }
 
 /// A page in a chain, borrowed.
-pub struct Part<'a>(pub(crate) PageWord, u64, PhantomData<&'a Page>);
+pub struct Part<'a>(pub(crate) PageWord, Range<usize>, PhantomData<&'a Page>);
 
 // SAFETY: as `&Page`.
 unsafe impl Send for Chain<'_> {}
@@ -146,21 +176,26 @@ impl<'a> Iterator for Chain<'a> {
 
     fn next(&mut self) -> Option<Part<'a>> {
         let word = next_word(self.word)?;
-        let note = meta(self.word).note.load(Relaxed);
+        let bytes = range_behind(self.word);
         self.word = word;
-        Some(Part(word, note, PhantomData))
+        Some(Part(word, bytes, PhantomData))
     }
 }
 
 impl<'a> Part<'a> {
-    /// The bytes of the page.
+    /// All bytes of the page.
     pub fn as_slice(&self) -> &'a [u8] {
         // SAFETY: mapped, initialised memory of `size` bytes, which the borrowed first page keeps, and keeps from being written to.
         unsafe { std::slice::from_raw_parts(self.0.address(), self.0.size()) }
     }
 
-    /// What was said of it.
-    pub fn note(&self) -> u64 {
-        self.1
+    /// Which of them are meant.
+    pub fn range(&self) -> Range<usize> {
+        self.1.clone()
+    }
+
+    /// Those.
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.as_slice()[self.range()]
     }
 }

@@ -50,7 +50,7 @@ impl FragPage {
     pub fn account(&self, account: &mut Account) {
         let rest = Chain::behind(&self.word).map(|part| part.0);
         for word in std::iter::once(self.word).chain(rest) {
-            if crate::RegionId::of(word.address()) == account.zone().id() {
+            if crate::zone::id_of(word) == account.zone().id() {
                 account.held_by_user(crate::zone::number_of(word.address()), word.order());
             }
         }
@@ -61,13 +61,17 @@ impl FragPage {
         self.word.size() - self.used as usize
     }
 
-    /// The next `len` bytes, beginning at a multiple of `align` (a power of two), or `None` when the page has no such room.
+    /// The next `len` bytes, beginning at an address that is a multiple of `align` (a power of two), or `None` when the page has no such room: also where `align` is above the size of the page, to
+    /// which a page is aligned.
     ///
     /// # Panics
     /// If `align` is not a power of two, or `len` is 0.
     pub fn cut(&mut self, len: usize, align: usize) -> Option<PageFrag> {
         assert!(align.is_power_of_two() && len > 0, "fragments have a length, and a power of two as alignment");
         let size = self.word.size();
+        if align > size {
+            return None;
+        }
         let offset = (self.used as usize).checked_next_multiple_of(align)?;
         let end = offset.checked_add(len).filter(|&end| end <= size)?;
         self.used = end as u32; // a block has at most 4 MiB
@@ -100,7 +104,7 @@ impl PageFrag {
 
     /// Names the region that it lies in.
     pub fn region_id(&self) -> crate::RegionId {
-        crate::RegionId::of(self.word.address())
+        crate::zone::id_of(self.word)
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) struct PageMeta {
     pub(crate) order: AtomicU8,
     /// The next page's word: in the list of pages on their way home ([`remote`](crate::remote)), or, while the page has a holder, in its [chain](crate::chain).
     pub(crate) link: AtomicPtr<u8>,
-    /// What was said of the next page in the chain.
-    pub(crate) note: AtomicU64,
+    /// Which bytes are meant of the next page in the chain: where they begin, and, in the upper half, where they end.
+    pub(crate) range: AtomicU64,
     #[cfg(feature = "debug_pages")]
     pub(crate) trace: crate::debug::Trace,
 }

@@ -57,7 +57,7 @@ fn page() -> FrozenPage {
         state: AtomicU8::new(FROZEN),
         order: AtomicU8::new(0),
         link: AtomicPtr::new(ptr::null_mut()),
-        note: AtomicU64::new(0),
+        range: AtomicU64::new(0),
     };
     let page = Box::leak(Box::new(ModelPage { meta, bytes: Cell::new() }));
     // SAFETY: the page is new, and this is its only handle.
@@ -86,6 +86,11 @@ pub(crate) fn meta_of(page: *mut u8) -> *const PageMeta {
 
 pub(crate) fn number_of(page: *mut u8) -> u32 {
     (page.addr() / crate::PAGE_SIZE) as u32
+}
+
+/// No model asks for the region of a page.
+pub(crate) fn id_of(_: PageWord) -> crate::RegionId {
+    unreachable!("pages of a model are in no region");
 }
 
 pub(crate) fn free(word: PageWord) {

@@ -89,7 +89,7 @@ macro_rules! facts {
             /// Names the region that the page lies in: equal for two pages exactly if they share a region. See [`Zone::id`](crate::Zone::id).
             #[inline]
             pub fn region_id(&self) -> crate::RegionId {
-                crate::RegionId::of(self.0.address())
+                zone::id_of(self.0)
             }
         }
 

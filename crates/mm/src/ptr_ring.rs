@@ -104,8 +104,11 @@ pub struct Consumer<T> {
 }
 
 /// A ring with room for at least `capacity` values, as its two sides.
+///
+/// # Panics
+/// If `capacity` is above 2^63, or there is no memory for so many.
 pub fn ptr_ring<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    let capacity = capacity.max(1).next_power_of_two();
+    let capacity = capacity.max(1).checked_next_power_of_two().expect("a ring has at most 2^63 places");
     let ring = Arc::new(Ring {
         head: CachePadded(AtomicUsize::new(0)),
         tail: CachePadded(AtomicUsize::new(0)),

@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "maps memory")]
 
 use crate::meta::PageMeta;
+use crate::word::PageWord;
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed}; // of std: no model checker looks at names
 use std::{fmt, fs};
 
 const SPAN_SHIFT: u32 = 35;
@@ -102,14 +104,15 @@ pub enum RegionError {
     },
 }
 
-/// Names a region: the address of its span.
+/// Names a region, for as long as the process lives: one that is mapped later has another name, also where it lies at the same place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RegionId(usize);
+pub struct RegionId(u64);
 
 impl RegionId {
-    #[inline]
-    pub(crate) fn of(address: *const u8) -> Self {
-        Self(address.addr() >> SPAN_SHIFT)
+    /// A name that no region has had.
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Relaxed) + 1)
     }
 }
 
@@ -121,6 +124,7 @@ pub struct Region {
     pages: usize,
     memfd: OwnedFd,
     backing: Backing,
+    id: RegionId,
 }
 
 // SAFETY: it is an owner of mappings and of a file; what is in them is guarded by the zone and by the page handles.
@@ -149,7 +153,7 @@ impl Region {
                 return Err(e);
             }
         };
-        let mut region = Self { span, data, pages, memfd, backing };
+        let mut region = Self { span, data, pages, memfd, backing, id: RegionId::new() };
         let metas = (data + bytes) / meta_ratio;
         region.allow_metadata(metas)?;
         if let Some(node) = node {
@@ -162,7 +166,7 @@ impl Region {
         Ok(region)
     }
 
-    /// The first byte of page 0. Devices register `len()` bytes from here.
+    /// The first byte of page 0: an address, to be given to a device that registers `len()` bytes from here.
     pub fn base(&self) -> *const u8 {
         self.span.as_ptr().wrapping_add(self.data)
     }
@@ -183,14 +187,19 @@ impl Region {
         self.backing
     }
 
-    /// The file behind the pages: page `n` lies at offset `n * 4096`.
-    pub fn memfd(&self) -> BorrowedFd<'_> {
+    /// The file behind the pages: page `n` lies at offset `n * 4096`. For another process that is to have them.
+    ///
+    /// # Safety
+    /// The file is a second way to every page. Whoever has it, in this process or another, writes to no page but those that are [`Posted`](crate::Posted) for him, and believes nothing that he reads in
+    /// the others.
+    pub unsafe fn memfd(&self) -> BorrowedFd<'_> {
         self.memfd.as_fd()
     }
 
     /// Its name.
+    #[inline]
     pub fn id(&self) -> RegionId {
-        RegionId::of(self.span.as_ptr())
+        self.id
     }
 
     pub(crate) fn page(&self, number: u32) -> NonNull<u8> {
@@ -204,10 +213,11 @@ impl Region {
         unsafe { &*meta_of(self.page(number).as_ptr()) }
     }
 
-    /// Puts into the header what [`header_of`] finds from any page: an address, and how many bytes lie in front of page 0.
+    /// Puts into the header what [`header_of`] finds from any page: an address, how many bytes lie in front of page 0, and the region's name.
     pub(crate) fn set_header(&self, owner: *const c_void) {
+        let header = Header { owner, data: self.data, id: self.id };
         // SAFETY: the header is the first entry of the metadata array, which belongs to no page; mapped and writable. It is written before any page is handed out.
-        unsafe { self.span.cast::<Header>().write(Header { owner, data: self.data }) }
+        unsafe { self.span.cast::<Header>().write(header) }
     }
 
     fn allow_metadata(&self, bytes: usize) -> Result<(), RegionError> {
@@ -267,6 +277,7 @@ impl fmt::Debug for Region {
 struct Header {
     owner: *const c_void,
     data: usize,
+    id: RegionId,
 }
 const _: () = assert!(cfg!(loom) || size_of::<Header>() <= size_of::<PageMeta>());
 
@@ -291,6 +302,13 @@ pub(crate) unsafe fn header_of(page: *mut u8) -> (*const c_void, u32) {
     // SAFETY: by contract.
     let header = unsafe { &*span_of(page).cast::<Header>() };
     (header.owner, (((page.addr() & (SPAN - 1)) - header.data) >> PAGE_SHIFT) as u32)
+}
+
+/// The name of the region of a page that is out.
+#[inline]
+pub(crate) fn id_of(page: PageWord) -> RegionId {
+    // SAFETY: a page that is out keeps its region, whose header was set before the page was handed out.
+    unsafe { &*span_of(page.address()).cast::<Header>() }.id
 }
 
 /// Address space for one span, at a multiple of its size; no access, no memory.

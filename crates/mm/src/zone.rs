@@ -13,7 +13,7 @@ use crate::word::PageWord;
 use crate::{MAX_ORDER, ORDERS, debug};
 use std::sync::{Arc, OnceLock, Weak};
 
-pub(crate) use crate::region::meta_of;
+pub(crate) use crate::region::{id_of, meta_of};
 
 /// What a zone is made of.
 #[derive(Debug, Clone, Default)]

@@ -103,8 +103,9 @@ fn what_two_claim_is_a_conflict() {
     open.held_by_user(3, 0); // it is free
     open.held_by_user(16, 0); // there is no such page
     open.held_by_user(u32::MAX, 2);
+    [31, 32, 63, 64, 255].into_iter().for_each(|order| open.held_by_user(16, order)); // nor are there such blocks
     let found = open.close(Users::Gone);
-    assert_eq!((found.conflicts, found.is_whole()), (1 + 1 + 4, false));
+    assert_eq!((found.conflicts, found.is_whole()), (1 + 1 + 1 + 5, false));
     assert_whole(&zone);
 }
 
@@ -112,8 +113,8 @@ fn what_two_claim_is_a_conflict() {
 fn a_posted_page_that_is_lost_takes_nobody_with_it() {
     let zone = zone(16);
     let mut page = zone.alloc(0).unwrap().into_page();
-    page.append(zone.alloc(0).unwrap().into_page(), 0);
-    page.append(zone.alloc(0).unwrap().into_page(), 0);
+    page.append(zone.alloc(0).unwrap().into_page(), 0..0);
+    page.append(zone.alloc(0).unwrap().into_page(), 0..0);
     // SAFETY: no device is told of it.
     drop(unsafe { Posted::new(page) });
     let found = account(&zone, Users::Gone);
@@ -127,7 +128,7 @@ fn pages_of_other_zones_are_not_counted() {
     // SAFETY: no device is told of it.
     let posted = unsafe { Posted::new(b.alloc(0).unwrap().into_page()) };
     let mut page = b.alloc(0).unwrap().into_page();
-    page.append(a.alloc(0).unwrap().into_page(), 0);
+    page.append(a.alloc(0).unwrap().into_page(), 0..0);
     let mut open = Account::open(&a);
     open.frozen(&frozen);
     open.posted(&posted);
@@ -184,7 +185,7 @@ fn a_user_marks_its_own_page_once_and_a_shared_one_as_often_as_it_is_shared() {
 fn a_page_that_was_in_quarantine_leads_nothing() {
     let zone = zone(8);
     let mut page = zone.alloc(0).unwrap().into_page();
-    page.append(zone.alloc(0).unwrap().into_page(), 0);
+    page.append(zone.alloc(0).unwrap().into_page(), 0..0);
     // SAFETY: there is no device.
     let quarantined = unsafe { Posted::new(page) }.quarantine();
     let others: Vec<_> = std::iter::from_fn(|| zone.alloc(0)).collect();

@@ -3,6 +3,8 @@
 mod common;
 
 use common::{assert_whole, owner, zone};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use waterwheel_mm::{Account, FragPage, Owner, Page, PageRef, Users, Zone, dissolve, release_pages};
 
@@ -13,11 +15,11 @@ fn page(zone: &Zone, byte: u8) -> Page {
     page
 }
 
-/// A page with the bytes 0, 1, 2 ... in it and in those behind it, and ten times that as their notes.
+/// A page with the bytes 0, 1, 2 ... in it and in those behind it, of which ten times so many are meant.
 fn chain(zone: &Zone, pages: u8) -> Page {
     let mut first = page(zone, 0);
     for i in 1..pages {
-        first.append(page(zone, i), u64::from(i) * 10);
+        first.append(page(zone, i), 0..usize::from(i) * 10);
     }
     first
 }
@@ -25,12 +27,13 @@ fn chain(zone: &Zone, pages: u8) -> Page {
 /// A page of one owner in front of one of another.
 fn of(zone: &Zone, first: &mut Owner, second: &mut Owner) -> Page {
     let mut page = first.bind(zone.alloc(0).unwrap());
-    page.append(second.bind(zone.alloc(0).unwrap()), 0);
+    page.append(second.bind(zone.alloc(0).unwrap()), 0..0);
     page
 }
 
-fn bytes(page: &Page) -> Vec<(u8, u64)> {
-    page.chain().map(|part| (part.as_slice()[0], part.note())).collect()
+/// Of each page behind this one the first byte, and which are meant.
+fn bytes(page: &Page) -> Vec<(u8, Range<usize>)> {
+    page.chain().map(|part| (part.as_slice()[0], part.range())).collect()
 }
 
 #[test]
@@ -38,21 +41,61 @@ fn pages_follow_in_order_and_come_off_at_both_ends() {
     let zone = zone(8);
     let mut first = chain(&zone, 5);
     assert!(first.leads_chain());
-    assert_eq!(bytes(&first), [(1, 10), (2, 20), (3, 30), (4, 40)]);
-    let (last, note) = first.take_last().unwrap();
-    assert_eq!((last[0], note, last.leads_chain()), (4, 40, false));
-    let (second, note) = first.unchain().unwrap();
-    assert_eq!((first.leads_chain(), second[0], note), (false, 1, 10));
-    assert_eq!(bytes(&second), [(2, 20), (3, 30)]);
+    assert_eq!(bytes(&first), [(1, 0..10), (2, 0..20), (3, 0..30), (4, 0..40)]);
+    let (last, meant) = first.take_last().unwrap();
+    assert_eq!((last[0], meant, last.leads_chain()), (4, 0..40, false));
+    let (second, meant) = first.unchain().unwrap();
+    assert_eq!((first.leads_chain(), second[0], meant), (false, 1, 0..10));
+    assert_eq!(bytes(&second), [(2, 0..20), (3, 0..30)]);
     assert!(first.unchain().is_none() && first.take_last().is_none());
-    first.append(second, 7);
-    first.append(last, 8);
-    assert_eq!(bytes(&first), [(1, 7), (2, 20), (3, 30), (4, 8)], "a chain can be put behind another page whole");
-    first.chain_mut().for_each(|(page, _)| page[0] += 100);
-    assert_eq!(bytes(&first).iter().map(|(byte, _)| *byte).collect::<Vec<_>>(), [101, 102, 103, 104]);
+    first.append(second, 0..7);
+    first.append(last, 4088..4096);
+    assert_eq!(
+        bytes(&first),
+        [(1, 0..7), (2, 0..20), (3, 0..30), (4, 4088..4096)],
+        "a chain can be put behind another page whole"
+    );
+    assert!(first.chain().map(|part| part.bytes().len()).eq([7, 20, 30, 8]));
+    first.chain_mut().for_each(|meant| meant[0] += 100);
+    assert!(first.chain().map(|part| (part.as_slice()[0], part.bytes()[0])).eq([
+        (101, 101),
+        (102, 102),
+        (103, 103),
+        (4, 100)
+    ]));
     while first.take_last().is_some() {}
     assert!(!first.leads_chain());
     drop(first);
+    assert_whole(&zone);
+}
+
+#[test]
+fn what_is_said_of_a_page_is_true_of_it() {
+    let zone = zone(16);
+    let mut first = chain(&zone, 2);
+    let backwards = Range { start: 2, end: 1 };
+    for untrue in [0..4097, 4097..4097, 57_600..57_664, 0..usize::MAX, 1..(1 << 32) + 1, backwards] {
+        let refused = catch_unwind(AssertUnwindSafe(|| first.append(page(&zone, 9), untrue.clone())));
+        assert!(refused.is_err(), "{untrue:?}");
+        assert_eq!(bytes(&first), [(1, 0..10)], "nothing has changed");
+    }
+    let block = zone.alloc(3).unwrap().into_page();
+    first.append(block, 0..8 * 4096);
+    first.append(page(&zone, 3), 4096..4096);
+    assert!(first.chain().map(|part| part.bytes().len()).eq([10, 8 * 4096, 0]));
+    drop(first);
+    assert_whole(&zone);
+}
+
+#[test]
+fn a_page_is_alone_when_it_is_said_so() {
+    let zone = zone(16);
+    let (mut here, mut there) = (owner(), owner());
+    let page = of(&zone, &mut here, &mut there).alone();
+    assert!(!page.leads_chain() && page.chain().next().is_none());
+    assert_eq!((here.outstanding(), there.outstanding()), (1, 0), "what followed went home");
+    let page = here.unbind(page).expect("it is as any other").into_page().alone();
+    drop((page, here, there));
     assert_whole(&zone);
 }
 
@@ -82,7 +125,7 @@ fn an_owner_does_not_take_a_page_back_that_leads_others() {
     let zone = zone(8);
     let mut owner = owner();
     let mut first = owner.bind(zone.alloc(0).unwrap());
-    first.append(owner.bind(zone.alloc(0).unwrap()), 1);
+    first.append(owner.bind(zone.alloc(0).unwrap()), 0..1);
     let first = owner.unbind(first).expect_err("two pages are not one");
     let (mut pages, mut free) = (vec![first, owner.bind(zone.alloc(0).unwrap())], Vec::new());
     owner.unbind_bulk(&mut pages, &mut free);
@@ -104,7 +147,7 @@ fn a_reference_that_is_unique_again_leads_what_it_led() {
         shared
     };
     let page: Page = PageRef::try_unique(shared).unwrap();
-    assert_eq!(bytes(&page), [(1, 10), (2, 20)]);
+    assert_eq!(bytes(&page), [(1, 0..10), (2, 0..20)]);
     drop(page);
     assert_whole(&zone);
 }
@@ -133,7 +176,7 @@ fn a_long_chain_needs_no_stack() {
     for page in pages {
         let mut page = page.into_page();
         if let Some(rest) = rest.take() {
-            page.append(rest, 0);
+            page.append(rest, 0..4096);
         }
         rest = Some(page);
     }

@@ -1,11 +1,12 @@
 //! The region: how large, how it is refused, and when it goes.
+#![expect(unsafe_code, reason = "tests: looks at the file behind the pages")]
 
 mod common;
 
 use common::{assert_whole, zone};
+use std::collections::HashSet;
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use waterwheel_mm::{Backing, HugePages, MAX_PAGES, PAGE_SIZE, RegionError, Zone, ZoneParams};
 
 /// The pages of a zone, as the process's map of memory names them. The inode tells them from another region at the same address later.
@@ -16,10 +17,11 @@ struct Mapping {
 
 impl Mapping {
     fn of(zone: &Zone) -> Self {
-        let region = zone.region();
-        let file = File::open(format!("/proc/self/fd/{}", region.memfd().as_raw_fd())).unwrap();
-        let inode = file.metadata().unwrap().ino();
-        Self { start: format!("{:x}-", region.base().addr()), inode: format!(" {inode} ") }
+        let start = format!("{:x}-", zone.region().base().addr());
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| line.starts_with(&start)).expect("the region is mapped");
+        let inode = line.split_whitespace().nth(4).expect("range, access, offset, device, inode");
+        Self { inode: format!(" {inode} "), start }
     }
 
     fn exists(&self) -> bool {
@@ -74,11 +76,16 @@ fn a_page_may_leave_and_return_many_times_and_the_zone_stays() {
     assert_whole(&zone);
 }
 
+fn file_of(zone: &Zone) -> File {
+    // SAFETY: the tests write to it only what the kernel must refuse.
+    File::from(unsafe { zone.region().memfd() }.try_clone_to_owned().unwrap())
+}
+
 #[test]
 fn page_n_lies_at_offset_n_of_the_file() {
     let zone = zone(8);
     assert_eq!(zone.region().len(), 8 * PAGE_SIZE);
-    let file = File::from(zone.region().memfd().try_clone_to_owned().unwrap());
+    let file = file_of(&zone);
     assert_eq!(file.metadata().unwrap().len(), 8 * PAGE_SIZE as u64);
     let mut page = zone.alloc(0).unwrap().into_page();
     assert_eq!(page.as_ptr(), zone.region().base().wrapping_add(page.number() as usize * PAGE_SIZE));
@@ -93,11 +100,25 @@ fn page_n_lies_at_offset_n_of_the_file() {
 #[test]
 fn whoever_has_the_file_cannot_take_the_memory_away() {
     let zone = zone(8);
-    let file = File::from(zone.region().memfd().try_clone_to_owned().unwrap());
+    let file = file_of(&zone);
     assert!(file.set_len(0).is_err(), "a shrunk file would be a SIGBUS in every holder of a page");
     assert!(file.set_len(1 << 20).is_err());
     assert_eq!(zone.alloc(3).unwrap().into_page()[8 * PAGE_SIZE - 1], 0);
     assert_whole(&zone);
+}
+
+#[test]
+fn no_region_has_the_name_of_a_former_one() {
+    let mut names = HashSet::new();
+    let mut places = HashSet::new();
+    for _ in 0..50 {
+        let zone = zone(4);
+        let page = zone.alloc(0).unwrap();
+        assert_eq!(page.region_id(), zone.id());
+        assert!(names.insert(zone.id()), "the name of a region that is gone");
+        places.insert(page.into_page().as_ptr().addr());
+    }
+    assert!(places.len() < 50, "none of them came to lie where another had been, which was to be tried");
 }
 
 #[test]

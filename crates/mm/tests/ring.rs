@@ -187,3 +187,13 @@ fn two_threads_see_one_sequence() {
         });
     }
 }
+
+#[test]
+fn a_ring_that_cannot_be_is_refused() {
+    for capacity in [(1 << 63) + 1, usize::MAX] {
+        assert!(std::panic::catch_unwind(|| ptr_ring::<u64>(capacity)).is_err(), "{capacity} places");
+    }
+    let (producer, consumer) = ptr_ring(0);
+    assert_eq!((producer.capacity(), producer.produce(7), producer.produce(8)), (1, Ok(()), Err(8)));
+    assert_eq!((consumer.consume(), consumer.consume()), (Some(7), None));
+}

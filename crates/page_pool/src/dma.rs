@@ -64,6 +64,10 @@ impl Mappings {
     pub(crate) fn add_region(&mut self, zone: &Zone) -> Result<(), DmaError> {
         if self.regions.iter().all(|r| r.zone.id() != zone.id()) {
             let whole = self.map.map_region(zone)?;
+            if let Some(addr) = whole.filter(|addr| addr.0.checked_add(zone.region().len() as u64).is_none()) {
+                self.map.unmap_region(addr);
+                return Err(DmaError(format!("the region would end beyond the addresses that there are: {addr:?}")));
+            }
             self.maps += u64::from(whole.is_some());
             let pages = if whole.is_some() { Vec::new() } else { vec![None; zone.region().pages()] };
             self.regions.push(RegionMap { zone: zone.clone(), whole, pages });

@@ -48,6 +48,8 @@ pub struct PagePool {
     /// Used in one call, and kept for its memory.
     hand: Vec<Page>,
     stats: PoolStats,
+    /// How many pages it had given out when it refused the last time.
+    refused_at: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,7 @@ impl PagePool {
             frag: None,
             hand: Vec::with_capacity(4 * REFILL),
             stats: PoolStats::default(),
+            refused_at: None,
         })
     }
 
@@ -111,7 +114,7 @@ impl PagePool {
     #[inline(never)]
     fn alloc_carefully(&mut self, direction: Direction) -> Option<Page> {
         if self.allowed(direction, 1) == 0 {
-            self.stats.alloc_failed += 1;
+            self.refuse();
             return None;
         }
         let page = self.take()?;
@@ -155,7 +158,9 @@ impl PagePool {
             owner.bind_bulk(&mut self.cache, left, out);
             let got = out.len() - before;
             if got == wanted || !self.refill(wanted - got) {
-                self.stats.alloc_failed += (count - got) as u64;
+                if got < count {
+                    self.refuse();
+                }
                 return got;
             }
         }
@@ -220,18 +225,19 @@ impl PagePool {
         page.owner_id() == self.rx.id() || self.tx.as_ref().is_some_and(|tx| tx.id() == page.owner_id())
     }
 
-    /// An exclusive range of `len` bytes in a page that is shared with other fragments; begins at a multiple of `align`.
+    /// An exclusive range of `len` bytes in a page that is shared with other fragments; its address is a multiple of `align`.
     ///
-    /// `None` when there is no page, or `len` does not fit into one.
+    /// `None` when there is no page, or `len` does not fit into one, or `align` is above the size of one.
     ///
     /// # Panics
     /// If `len` is 0 or `align` not a power of two.
     pub fn alloc_frag(&mut self, len: usize, align: usize) -> Option<PageFrag> {
+        assert!(align.is_power_of_two() && len > 0, "fragments have a length, and a power of two as alignment");
         if let Some(frag) = self.frag.as_mut().and_then(|page| page.cut(len, align)) {
             return Some(frag);
         }
-        if len > PAGE_SIZE << self.limits.order {
-            self.stats.alloc_failed += 1;
+        if len.max(align) > PAGE_SIZE << self.limits.order {
+            self.refuse();
             return None;
         }
         let mut page = FragPage::new(self.alloc(Direction::Rx)?);
@@ -304,7 +310,7 @@ impl PagePool {
     /// Counters.
     pub fn stats(&self) -> PoolStats {
         let owners = || std::iter::once(&self.rx).chain(&self.tx);
-        let bound: u64 = owners().map(|owner| owner.counts().0).sum();
+        let bound = self.given_out();
         let unbound: u64 = owners().map(|owner| owner.counts().1).sum();
         PoolStats {
             alloc_fast: bound - self.stats.alloc_slow,
@@ -405,9 +411,24 @@ impl PagePool {
     #[cold]
     fn refill_one(&mut self) -> Option<FrozenPage> {
         if !self.refill(REFILL) {
-            self.stats.alloc_failed += 1;
+            self.refuse();
         }
         self.cache.pop()
+    }
+
+    /// The pool has less than is asked for. Who asks again and again meanwhile is counted once: what was given out tells whether anything has changed, and is counted in any case.
+    #[cold]
+    fn refuse(&mut self) {
+        let given = self.given_out();
+        if self.refused_at != Some(given) {
+            self.refused_at = Some(given);
+            self.stats.alloc_failed += 1;
+        }
+    }
+
+    /// Pages given out so far.
+    fn given_out(&self) -> u64 {
+        self.rx.counts().0 + self.tx.as_ref().map_or(0, |tx| tx.counts().0)
     }
 
     /// Fills the empty cache: with what has come home, else from the zone. Tells whether there is anything.
@@ -417,8 +438,9 @@ impl PagePool {
             self.stats.alloc_refill += 1;
             return !self.cache.is_empty() || self.grow(); // all of it may have been of another node
         }
-        self.stats.alloc_empty += 1;
-        self.grow()
+        let grown = self.grow();
+        self.stats.alloc_empty += u64::from(grown || self.refused_at != Some(self.given_out()));
+        grown
     }
 
     /// Takes a batch from the zone, within the limit, and maps it.

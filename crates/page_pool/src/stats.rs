@@ -13,13 +13,14 @@ pub struct PoolStats {
     pub alloc_slow: u64,
     /// The same, of order 1 and up.
     pub alloc_slow_high_order: u64,
-    /// Times that cache and return path were both empty.
+    /// Times that cache and return path were both empty. As with `alloc_failed`, who asks in vain again and again is counted once.
     pub alloc_empty: u64,
     /// Times that the cache was filled from the return path.
     pub alloc_refill: u64,
     /// Pages not recycled as they are of another node's zone.
     pub alloc_waive: u64,
-    /// Requests refused by the limit, by a floor, or as the zone had nothing.
+    /// Times that less could be had than was asked for: by the limit, by a floor, or as the zone had nothing. Counted anew once a page was given out: a loop that asks a pool which has
+    /// nothing is one such time, however often it asks.
     pub alloc_failed: u64,
     /// Pages put back by the owner.
     pub recycle_cached: u64,

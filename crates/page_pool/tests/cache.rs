@@ -3,7 +3,8 @@
 mod common;
 
 use common::{RX, TX, assert_balance, assert_whole, node_zone, pool, take, zone};
-use waterwheel_page_pool::mm::{Account, Page, PageFrag, Users};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use waterwheel_page_pool::mm::{Account, MAX_ORDER, PAGE_SIZE, Page, PageFrag, Users};
 use waterwheel_page_pool::{PagePool, PoolParams, REFILL};
 
 #[test]
@@ -213,10 +214,35 @@ fn fragments_share_pages_and_give_them_back() {
     assert_eq!(pool.alloc_frag(4096, 4096).unwrap().offset(), 0);
     std::thread::spawn(move || drop(frags)).join().unwrap();
     assert_eq!(pool.outstanding(), 1, "the one that is being cut");
-    let last = pool.alloc_frag(64, 1 << 20).expect("alignment beyond the page is alignment to the page");
     drop(pool);
-    drop(last);
     assert_whole(&zone);
+}
+
+/// For every size and order: what is given begins where it was asked to, or nothing is given.
+#[test]
+fn fragments_are_aligned_as_they_were_asked_for_or_are_not_there() {
+    for order in 0..=MAX_ORDER {
+        let zone = zone(1 << 12);
+        let mut pool = PagePool::new(&zone, PoolParams { order, limit: 2, ..PoolParams::default() }).unwrap();
+        let size = PAGE_SIZE << order;
+        for align in (0..usize::BITS).map(|shift| 1usize << shift) {
+            for len in [1, 64, PAGE_SIZE, size - 1, size, size + 1, usize::MAX - 1, usize::MAX] {
+                let frag = pool.alloc_frag(len, align);
+                assert_eq!(frag.is_some(), len <= size && align <= size, "{len} bytes at {align}, order {order}");
+                if let Some(mut frag) = frag {
+                    assert_eq!((frag.len(), frag.as_ptr().addr() % align), (len, 0), "{len} at {align}, order {order}");
+                    assert!(frag.offset() + len <= size);
+                    (frag[0], frag[len - 1]) = (1, 1);
+                }
+            }
+        }
+        for (len, align) in [(0, 1), (1, 0), (1, 3), (0, 0), (usize::MAX, usize::MAX)] {
+            let refused = catch_unwind(AssertUnwindSafe(|| pool.alloc_frag(len, align).is_some()));
+            assert!(refused.is_err(), "{len} bytes at {align}");
+        }
+        drop(pool);
+        assert_whole(&zone);
+    }
 }
 
 #[test]

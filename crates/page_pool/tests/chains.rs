@@ -10,7 +10,7 @@ use waterwheel_page_pool::{PagePool, PoolParams};
 fn lead(mut pages: Vec<Page>) -> Page {
     let rest = pages.split_off(1);
     let mut first = pages.remove(0);
-    rest.into_iter().for_each(|page| first.append(page, 0));
+    rest.into_iter().for_each(|page| first.append(page, 0..0));
     first
 }
 

@@ -146,7 +146,11 @@ fn every_word_of_the_statistics_moves_for_its_reason_alone() {
     let burst = moved(&mut pool, |_| drop(all));
     assert_eq!(burst, PoolStats { recycle_ring_full: 5000 - 4096, ..none });
 
-    let rest: Vec<_> = std::iter::from_fn(|| pool.alloc(RX)).collect();
+    let mut rest: Vec<_> = std::iter::from_fn(|| pool.alloc(RX)).collect();
+    let still = moved(&mut pool, |pool| assert!(pool.alloc(RX).is_none()));
+    assert_eq!(still, none, "it said no before, and nothing has changed");
+    pool.put(rest.pop().unwrap());
+    rest.push(pool.alloc(RX).unwrap());
     let failed = moved(&mut pool, |pool| assert!(pool.alloc(RX).is_none()));
     assert_eq!(failed, PoolStats { alloc_failed: 1, alloc_empty: 1, ..none });
     drop((rest, held, pool));

@@ -203,3 +203,36 @@ fn no_page_is_anybody_elses_before_it_is_unmapped() {
     assert_eq!(before, after, "the page went to the zone while the device could still write to it");
     assert_whole(&zone);
 }
+
+/// A device whose answer cannot be true.
+struct Beyond(u64);
+
+impl DmaMap for Beyond {
+    fn map_region(&mut self, _: &Zone) -> Result<Option<DmaAddr>, DmaError> {
+        Ok(Some(DmaAddr(self.0)))
+    }
+
+    fn map(&mut self, _: &Zone, _: u32, _: usize) -> Result<DmaAddr, DmaError> {
+        unreachable!("it maps regions");
+    }
+
+    fn unmap(&mut self, _: DmaAddr, _: usize) {}
+}
+
+#[test]
+fn a_region_does_not_end_beyond_the_devices_addresses() {
+    let zone = zone(16);
+    let pool = |base| {
+        PagePool::new(&zone, PoolParams { dma: Some(Box::new(Beyond(base))), limit: 16, ..PoolParams::default() })
+    };
+    let len = 16 * PAGE_SIZE as u64;
+    for base in [u64::MAX, u64::MAX - len + 1] {
+        assert!(matches!(pool(base), Err(PoolError::Dma(_))), "{base:x}");
+    }
+    let mut highest = pool(u64::MAX - len).unwrap();
+    let pages = take(&mut highest, RX, 16);
+    let ends = pages.iter().map(|page| highest.dma_addr(page).unwrap().0 + PAGE_SIZE as u64);
+    assert_eq!(ends.max(), Some(u64::MAX));
+    drop((pages, highest));
+    assert_whole(&zone);
+}

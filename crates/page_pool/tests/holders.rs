@@ -4,8 +4,6 @@ mod common;
 
 use common::{RX, TX, assert_balance, assert_whole, take, zone};
 use std::collections::VecDeque;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -302,9 +300,14 @@ fn a_pool_that_goes_before_its_pages_says_who_has_them() {
 fn a_stalled_pool_keeps_no_memory() {
     let zone = zone(64);
     // The inode tells it from the memory of another test at the same address.
-    let file = std::fs::metadata(format!("/proc/self/fd/{}", zone.region().memfd().as_raw_fd())).expect("a memfd");
-    let inode = format!(" {} ", file.ino());
-    let mapped = || std::fs::read_to_string("/proc/self/maps").expect("maps").lines().any(|l| l.contains(&inode));
+    let maps = || std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let start = format!("{:x}-", zone.region().base().addr());
+    let inode = maps()
+        .lines()
+        .find(|line| line.starts_with(&start))
+        .and_then(|line| line.split_whitespace().nth(4).map(str::to_owned));
+    let inode = format!(" {} ", inode.expect("the zone is mapped"));
+    let mapped = || maps().lines().any(|line| line.contains(&inode));
     let mut pool = named(&zone, "untraced");
     let page = pool.alloc(RX).expect("a page");
     drop((pool, zone));

@@ -43,12 +43,45 @@ fn the_zone_may_have_less_than_the_limit() {
     let mut pool = pool(&zone, 1000);
     let mut pages = Vec::new();
     assert_eq!(pool.alloc_bulk(RX, 150, &mut pages), 100);
-    assert_eq!(pool.stats().alloc_failed, 50);
+    assert_eq!(pool.stats().alloc_failed, 1, "one request, whatever it asked for");
     assert!(pool.alloc(RX).is_none());
     pages.truncate(90);
     assert_eq!(pool.alloc_bulk(RX, 20, &mut pages), 10, "those that came home");
     drop((pages, pool));
     assert_whole(&zone);
+}
+
+/// Whoever waits for pages asks for them in a loop. That is one time that there were none.
+#[test]
+fn who_asks_in_vain_again_and_again_is_counted_once() {
+    let floors = PoolParams { limit: 4, floor_rx: 1, floor_tx: 1, ..PoolParams::default() };
+    for params in [PoolParams { limit: 4, ..PoolParams::default() }, floors] {
+        let zone = zone(64);
+        let mut pool = PagePool::new(&zone, params).unwrap();
+        let ways: [fn(&mut PagePool); 5] = [
+            |pool| assert!(pool.alloc(RX).is_none()),
+            |pool| assert_eq!(pool.alloc_bulk(RX, 64, &mut Vec::new()), 0),
+            |pool| assert_eq!(pool.alloc_bulk(RX, usize::MAX, &mut Vec::new()), 0),
+            |pool| assert_eq!(pool.hand_out(RX, 32).count(), 0),
+            |pool| assert!(pool.alloc_frag(2048, 64).is_none()),
+        ];
+        let mut held: Vec<_> = std::iter::from_fn(|| pool.alloc(RX)).collect();
+        for round in 0..100 {
+            let (failed, empty) = (pool.stats().alloc_failed, pool.stats().alloc_empty);
+            ways.iter().for_each(|way| way(&mut pool));
+            assert_eq!((pool.stats().alloc_failed, pool.stats().alloc_empty), (failed, empty), "nothing has changed");
+            drop(held.pop().unwrap());
+            held.extend(pool.alloc(RX));
+            ways[round % ways.len()](&mut pool);
+            assert_eq!(pool.stats().alloc_failed, failed + 1, "a page has come and gone, and there is none again");
+            drop(held.pop().unwrap());
+            held.extend(pool.hand_out(RX, 2));
+            assert_eq!(pool.stats().alloc_failed, failed + 2, "less than was asked for");
+        }
+        assert_eq!(pool.stats().alloc_failed, 201);
+        drop((held, pool));
+        assert_whole(&zone);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn the_compiler_refuses_what_the_types_forbid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promises");
     let programs: Vec<PathBuf> =
         fs::read_dir(folder).expect("the programs").map(|entry| entry.expect("one").path()).collect();
-    assert!(programs.len() >= 11, "the programs were not found");
+    assert!(programs.len() >= 15, "the programs were not found");
     let compiler = Compiler::new();
     for program in programs {
         let text = fs::read_to_string(&program).expect("UTF-8");

@@ -67,6 +67,15 @@ impl Place {
         (self.0 >> 48) as u16
     }
 
+    /// Of bytes that lie in a page.
+    ///
+    /// # Panics
+    /// If a number is above 65535.
+    fn of(bytes: &Range<usize>) -> Self {
+        let number = |n: usize| u16::try_from(n).expect("a part of a packet begins, and has its length, below 65536");
+        Self::new(number(bytes.start), number(bytes.len()), 0)
+    }
+
     fn with_frags(self, frags: u16) -> Self {
         Self(self.0 << 16 >> 16 | u64::from(frags) << 48)
     }
@@ -102,8 +111,15 @@ fn outside(size: usize, offset: usize, len: usize) -> ! {
     panic!("a packet of {len} bytes at {offset} does not lie in a page of {size}")
 }
 
+/// A page that is used for something else than what follows it was for.
+#[cold]
+#[inline(never)]
+fn alone(page: Page) -> Page {
+    page.alone()
+}
+
 impl XdpBuff {
-    /// The packet of `len` bytes at `offset` of `page`.
+    /// The packet of `len` bytes at `offset` of `page`. What follows the page, if it led the fragments of another packet, goes home.
     ///
     /// # Panics
     /// If it does not lie in the page, or `offset` or `len` is above 65535: a driver checks what its hardware says before it believes it.
@@ -114,6 +130,7 @@ impl XdpBuff {
         if !(fits(PAGE_SIZE) || offset.max(len) <= usize::from(u16::MAX) && fits(page.size())) {
             outside(page.size(), offset, len);
         }
+        let page = if page.leads_chain() { alone(page) } else { page };
         Self { page, place: Place::new(offset as u16, len as u16, 0) }
     }
 
@@ -299,6 +316,20 @@ impl XdpFrame {
     #[inline]
     pub fn into_page(self) -> Page {
         self.0.into_page()
+    }
+
+    /// The page, and where in it the bytes of the first part lie: for devices, who tell it to hardware or to the kernel. That the bytes lie in the page is how a frame is made; as whoever is told
+    /// believes it, it is looked at once more.
+    ///
+    /// # Panics
+    /// If they did not.
+    #[inline]
+    pub fn into_place(self) -> (Page, Range<usize>) {
+        let (page, bytes) = (self.0.page, self.0.place.range());
+        if bytes.end > page.size() {
+            outside(page.size(), bytes.start, bytes.len());
+        }
+        (page, bytes)
     }
 }
 

@@ -3,14 +3,17 @@
 use crate::buff::{XdpBuff, XdpFrame};
 use crate::drops::Drops;
 use crate::homes::Homes;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use waterwheel_page_pool::PagePool;
-use waterwheel_page_pool::mm::Account;
+use waterwheel_page_pool::mm::{Account, RegionId};
 
 pub use rustix::fd::BorrowedFd;
 
 /// Most descriptors that one device may wait on.
 pub const MAX_FDS: usize = 2;
+
+/// How soon a loop looks again at what gives no signal.
+const SOON: Duration = Duration::from_millis(1);
 
 /// What a device can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +28,15 @@ pub struct Capabilities {
     pub max_frags: usize,
     /// It sends pages of regions that it has not registered, without copying them.
     pub foreign_pages: bool,
+    /// The memory that it has registered, if it receives into that and no other: its pool has to be of it, or it would never receive anything. [`Fabric::add`](crate::Fabric::add) refuses
+    /// another pool.
+    pub region: Option<RegionId>,
 }
 
 impl Default for Capabilities {
     /// Both directions, any page, any frame that fits into a page: a driver need not know of fragments.
     fn default() -> Self {
-        Self { rx: true, tx: true, max_frame: 4096 - crate::HEADROOM, max_frags: 0, foreign_pages: true }
+        Self { rx: true, tx: true, max_frame: 4096 - crate::HEADROOM, max_frags: 0, foreign_pages: true, region: None }
     }
 }
 
@@ -57,6 +63,11 @@ impl Traffic {
         self.packets += other.packets;
         self.bytes += other.bytes;
     }
+
+    /// What is left without `other`. It is never below nothing.
+    pub(crate) fn without(self, other: Traffic) -> Self {
+        Self { packets: self.packets.saturating_sub(other.packets), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
 }
 
 /// When a device will have something to do.
@@ -70,6 +81,13 @@ pub enum Wait {
     Until(Instant),
     /// Only when something is sent to it.
     Never,
+}
+
+impl Wait {
+    /// In a millisecond: for what gives no signal.
+    pub fn soon() -> Self {
+        Wait::Until(Instant::now() + SOON)
+    }
 }
 
 /// How a device is.
@@ -112,6 +130,13 @@ pub trait Device: Send {
         usize::MAX
     }
 
+    /// When there will be room for a frame. Asked while `tx_room` is 0 and sources that are [paced](crate::Fabric::pace) by it wait, so that the loop can sleep as long:
+    /// [`Readable`](Wait::Readable) where one of its [descriptors](Self::fds) tells, [`Until`](Wait::Until) where the other side gives no signal, [`Never`](Wait::Never) where something else has to happen
+    /// first of which its `wait` knows. Never [`Now`](Wait::Now) without room.
+    fn wait_tx(&self) -> Wait {
+        Wait::soon()
+    }
+
     /// Kicks the hardware: once per round, after everything else.
     fn flush(&mut self) {}
 
@@ -123,7 +148,8 @@ pub trait Device: Send {
         let _ = add;
     }
 
-    /// How it is. Asked now and then, and when a loop goes to sleep.
+    /// How it is. Asked now and then, when a loop goes to sleep, and once more after `shutdown`: then it is [`Failed`](Health::Failed) if something could not be written at the end, and not because it
+    /// is closed.
     fn health(&mut self) -> Health {
         Health::Up
     }
@@ -136,6 +162,23 @@ pub trait Device: Send {
     /// Its own counters, by stable names. Asked when somebody looks at the statistics; may make system calls.
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         let _ = count;
+    }
+
+    /// Packets that were lost before `rx` could give them, since it was opened, by stable names that say why: what the kernel dropped as a ring was full, what was too long for a page. No count ever
+    /// becomes smaller, not by `shutdown` either.
+    ///
+    /// Where the device knows of every loss, received + lost = offered. What `rx` gave and what `tx` dropped is not in here. They are part of a port's statistics
+    /// ([`PortStats::lost`](crate::PortStats::lost)), and of the drops that a report shows. Asked when somebody looks at the statistics; may make system calls.
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        let _ = count;
+    }
+
+    /// Of what `tx` said that it sends: what could not be written afterwards (a full disk, a closed pipe, a connection that broke), since it was opened. It never becomes smaller.
+    ///
+    /// Asked when somebody looks at the statistics, and after `shutdown`, which writes what was still buffered. It is taken out of what the port has sent, and counted as
+    /// [`DropReason::Unsent`](crate::DropReason::Unsent).
+    fn unsent(&self) -> Traffic {
+        Traffic::default()
     }
 
     /// Pages that are with the device: of frames taken by `tx` and not completed, and posted to the hardware.

@@ -35,11 +35,15 @@ pub enum DropReason {
     Fault,
     /// It was in a queue when the loop ended.
     Shutdown,
+    /// The device took it, and could not write it afterwards: see [`Device::unsent`](crate::Device::unsent).
+    Unsent,
+    /// The worker that has the target is over, with a panic or without: what it was handed over is not sent.
+    WorkerGone,
 }
 
 impl DropReason {
     /// All of them, in the order of the statistics.
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::Program,
         DropReason::Aborted,
         DropReason::TxRingFull,
@@ -55,6 +59,8 @@ impl DropReason {
         DropReason::NoHost,
         DropReason::Fault,
         DropReason::Shutdown,
+        DropReason::Unsent,
+        DropReason::WorkerGone,
     ];
 
     /// The stable name.
@@ -75,6 +81,8 @@ impl DropReason {
             DropReason::NoHost => "no_host",
             DropReason::Fault => "fault",
             DropReason::Shutdown => "shutdown",
+            DropReason::Unsent => "unsent",
+            DropReason::WorkerGone => "worker_gone",
         }
     }
 }

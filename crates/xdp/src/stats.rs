@@ -53,7 +53,10 @@ pub struct PortStats {
     pub revivals: u64,
     /// Packets received.
     pub rx: Traffic,
-    /// Packets that the device took to send.
+    /// Packets that were lost before they could be received, by stable names that say why ([`Device::lost`](crate::Device::lost)); those of devices before it are added. Received + lost = offered, where
+    /// the device knows of every loss. A report shows them among the drops, and adds them to their sum.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Packets that the device took to send, without those that it then [could not](crate::Device::unsent).
     pub tx: Traffic,
     /// Frames and pages that the device has.
     pub in_flight: usize,
@@ -61,6 +64,13 @@ pub struct PortStats {
     pub counters: Vec<(&'static str, u64)>,
     /// Its pool's.
     pub pool: PoolStats,
+}
+
+impl PortStats {
+    /// Packets that were lost before they could be received, for whatever reason.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().map(|(_, n)| n).sum()
+    }
 }
 
 /// One worker.
@@ -74,6 +84,20 @@ pub struct WorkerStats {
     pub actions: Actions,
     /// Reasons.
     pub drops: Drops,
+    /// Frames that it handed over to other workers.
+    pub handed_over: u64,
+    /// Frames that it took from other workers, to send them, or to drop them as there was nobody else who could. Received + taken over = sent + dropped + passed to the host + handed over.
+    pub taken_over: u64,
+    /// It has ended before its time, and why: a panic's message. Its ports are gone; what others hand over to it is dropped as [`WorkerGone`](crate::DropReason::WorkerGone).
+    pub died: Option<String>,
     /// Its ports.
     pub ports: Vec<PortStats>,
+}
+
+/// Adds to the sum of that name.
+pub(crate) fn add_to(sums: &mut Vec<(&'static str, u64)>, name: &'static str, n: u64) {
+    match sums.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, sum)) => *sum += n,
+        None => sums.push((name, n)),
+    }
 }

@@ -6,12 +6,8 @@ use crate::buff::{MAX_FRAGS, XdpBuff, XdpFrame};
 use crate::device::{Capabilities, Device, Health, Traffic, Wait};
 use crate::drops::Drops;
 use crate::homes::Homes;
-use std::time::{Duration, Instant};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Account, Consumer, Producer, ptr_ring};
-
-/// How often an idle end looks whether the other one has sent something: there is no file descriptor to wait on.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// One end.
 #[derive(Debug)]
@@ -62,8 +58,9 @@ impl Device for Veth {
         self.to.free()
     }
 
+    /// There is no file descriptor to wait on.
     fn wait(&self) -> Wait {
-        if self.from.is_empty() { Wait::Until(Instant::now() + LOOK) } else { Wait::Now }
+        if self.from.is_empty() { Wait::soon() } else { Wait::Now }
     }
 
     fn health(&mut self) -> Health {

@@ -5,7 +5,11 @@ mod common;
 use common::{Peer, Sink, Source, assert_counted, assert_whole, sum, until, zone};
 use std::sync::atomic::Ordering;
 use std::thread;
-use waterwheel_xdp::{Action, Context, DropReason, Fabric, Health, Worker, XdpBuff};
+use waterwheel_xdp::mm::RegionId;
+use waterwheel_xdp::{
+    Action, Capabilities, Context, Device, DropReason, Drops, Fabric, Health, Homes, PagePool, PortId, Traffic, Wait,
+    Worker, XdpBuff, XdpFrame,
+};
 
 #[test]
 fn a_failed_device_gives_its_pages_back_and_the_rest_goes_on() {
@@ -100,4 +104,81 @@ fn when_the_only_source_fails_the_run_ends() {
         threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
     });
     assert_whole(&zone);
+}
+
+/// A sink that has registered memory.
+struct Registered(Box<Sink>, RegionId);
+
+impl Device for Registered {
+    fn name(&self) -> &str {
+        "registered"
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { region: Some(self.1), ..self.0.capabilities() }
+    }
+    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
+        self.0.complete(homes)
+    }
+    fn rx(&mut self, _: &mut PagePool, _: &mut Vec<XdpBuff>, _: usize) -> usize {
+        0
+    }
+    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+        self.0.tx(pool, frames, drops)
+    }
+    fn wait(&self) -> Wait {
+        self.0.wait()
+    }
+    fn health(&mut self) -> Health {
+        self.0.health()
+    }
+    fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.0.shutdown(homes);
+    }
+}
+
+#[test]
+fn a_device_with_a_pool_of_other_memory_is_refused() {
+    let (zone, other) = (zone(256), zone(256));
+    let mut fabric = Fabric::new(1);
+    let registered = |region| Box::new(Registered(Sink::new(8).0, region));
+    let refused = fabric.add(0, registered(zone.id()), common::pool(&other));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "registered has registered other memory than that of its pool: make both of one zone"
+    );
+    let port = fabric.add(0, registered(zone.id()), common::pool(&zone)).unwrap();
+    assert_eq!(port, PortId(0), "what was refused has no number");
+    drop(fabric);
+    assert_whole(&zone);
+    assert_whole(&other);
+}
+
+#[test]
+fn a_device_of_other_memory_takes_nobodys_place() {
+    let (zone, other) = (zone(256), zone(256));
+    let mut fabric = Fabric::new(1);
+    let (sink, state) = Sink::new(8);
+    let port = fabric.add(0, Box::new(Registered(sink, zone.id())), common::pool(&zone)).unwrap();
+    let (mine, others, mut made) = (zone.id(), other.id(), 0);
+    let again = move || {
+        made += 1;
+        let region = if made < 3 { others } else { mine };
+        Ok(Box::new(Registered(Sink::new(8).0, region)) as Box<dyn Device>)
+    };
+    fabric.revive(port, Box::new(again));
+    let mut worker = fabric.build().unwrap().remove(0);
+    state.fail.store(true, Ordering::Relaxed);
+    let why = "unplugged; not back yet: it has registered other memory than that of its pool";
+    until(|| {
+        worker.is_alive();
+        worker.stats().ports[0].health == Health::Failed(why.to_owned())
+    });
+    assert_eq!(worker.stats().ports[0].revivals, 0);
+    until(|| {
+        worker.is_alive();
+        worker.stats().ports[0].revivals == 1
+    });
+    drop(worker.close());
+    assert_whole(&zone);
+    assert_whole(&other);
 }

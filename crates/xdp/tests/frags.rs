@@ -5,8 +5,8 @@ mod common;
 use common::{Peer, assert_balance, assert_whole, pool, zone};
 use waterwheel_xdp::wrap::{Count, Fault, FaultParams, Heading, Sink, Trace};
 use waterwheel_xdp::{
-    Action, AdjustError, Context, Device, Direction, DropReason, Drops, Fabric, Homes, MAX_FRAGS, PagePool, Traffic,
-    XdpBuff, XdpFrame, veth,
+    Action, AdjustError, Context, Device, Direction, DropReason, Drops, Fabric, Homes, MAX_FRAGS, Page, PagePool,
+    Traffic, XdpBuff, XdpFrame, veth,
 };
 
 /// Bytes that say where they are.
@@ -216,5 +216,62 @@ fn wrappers_see_and_double_all_of_a_packet() {
     assert_eq!(counts.rx(), Traffic { packets: 1, bytes: 9000 });
     assert_eq!(*shown.lock().unwrap(), [bytes(9000)]);
     drop((batch, near, far, pool));
+    assert_whole(&zone);
+}
+
+/// Whatever is made of a page that led fragments: it is one part, says so, and the rest is at home.
+#[test]
+fn a_page_out_of_a_larger_packet_can_be_used_for_another() {
+    let zone = zone(256);
+    let (mut pool, mut other) = (pool(&zone), pool(&zone));
+    let ways: [fn(Page, &mut PagePool) -> XdpBuff; 5] = [
+        |page, _| XdpBuff::new(page, 256, 100),
+        |page, _| XdpBuff::whole(page),
+        |page, _| XdpBuff::with_len(page, 100),
+        |page, _| XdpBuff::with_len(page.share().try_unique().unwrap(), 3000),
+        |page, pool| {
+            let mut packet = XdpBuff::with_len(pool.alloc(Direction::Tx).unwrap(), 64);
+            packet.push_frag(page, 57, 36).unwrap();
+            packet
+        },
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        for len in [3840, 3841, 9000, 3840 + MAX_FRAGS * 4096] {
+            let mut large = XdpBuff::copy_from(&mut pool, Direction::Rx, &bytes(len)).unwrap();
+            // A page of somebody else is among them, and comes home to him.
+            let _ = large.push_frag(other.alloc(Direction::Rx).unwrap(), 0, 64);
+            let page = large.into_page();
+            let mut packet = way(page, &mut other);
+            let parts = if number == 4 { 2 } else { 1 };
+            assert_eq!((packet.parts().count(), packet.frag_count()), (parts, parts - 1));
+            assert_eq!((packet.has_frags(), packet.frags().count()), (parts > 1, parts - 1));
+            assert_eq!(packet.total_len(), packet.parts().map(<[u8]>::len).sum::<usize>());
+            assert_eq!((pool.outstanding(), other.outstanding()), (1, parts as u64 - 1), "the rest is at home");
+            packet.push_frag(other.alloc(Direction::Rx).unwrap(), 4095, 1).unwrap();
+            assert_eq!((packet.frag_count(), packet.frags().last().map(<[u8]>::len)), (parts, Some(1)));
+            let places = XdpFrame::from(packet).into_parts().map(|part| {
+                let (len, (page, place)) = (part.len(), part.into_place());
+                assert!(place.len() == len && place.end <= page.size() && !page.leads_chain());
+            });
+            assert_eq!(places.count(), parts + 1);
+            assert_eq!((pool.outstanding(), other.outstanding()), (0, 0));
+        }
+    }
+    drop((pool, other));
+    assert_whole(&zone);
+}
+
+#[test]
+fn what_was_chained_to_a_page_beside_packets_is_no_part_of_one() {
+    let zone = zone(256);
+    let mut pool = pool(&zone);
+    let mut first = pool.alloc(Direction::Tx).unwrap();
+    // Bytes at 12 544: true of this page, which has so many, but not of a packet that begins with the first.
+    first.append(zone.alloc(2).unwrap().into_page(), 12_544..12_644);
+    let mut packet = XdpBuff::new(first, 256, 64);
+    packet.push_frag(pool.alloc(Direction::Tx).unwrap(), 0, 64).unwrap();
+    assert!(packet.frags().map(<[u8]>::len).eq([64]));
+    assert!(XdpFrame::from(packet).into_parts().map(|part| part.len()).eq([64, 64]));
+    drop(pool);
     assert_whole(&zone);
 }

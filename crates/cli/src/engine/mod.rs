@@ -5,6 +5,7 @@ mod losses;
 mod open;
 mod sink;
 mod stats;
+mod trust;
 
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;

@@ -50,6 +50,14 @@ impl<D: Device> Device for SendOnly<D> {
         self.device.tx_room()
     }
 
+    /// The descriptors of a device that is not polled are not waited on.
+    fn wait_tx(&self) -> Wait {
+        match self.device.wait_tx() {
+            Wait::Readable if !self.polled => Wait::soon(),
+            wait => wait,
+        }
+    }
+
     fn flush(&mut self) {
         self.device.flush();
     }
@@ -74,6 +82,14 @@ impl<D: Device> Device for SendOnly<D> {
 
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         self.device.counters(count);
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        self.device.lost(count);
+    }
+
+    fn unsent(&self) -> Traffic {
+        self.device.unsent()
     }
 
     fn in_flight(&self) -> usize {

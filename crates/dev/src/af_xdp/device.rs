@@ -219,7 +219,13 @@ impl Device for AfXdp {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rx: true, tx: true, max_frame: self.max_frame, max_frags: self.max_frags, foreign_pages: false }
+        Capabilities {
+            max_frame: self.max_frame,
+            max_frags: self.max_frags,
+            foreign_pages: false,
+            region: Some(self.posts.region()),
+            ..Capabilities::default()
+        }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {

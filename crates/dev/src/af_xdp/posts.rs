@@ -167,11 +167,11 @@ impl Posts {
         Ok(len)
     }
 
-    /// Posts one page to send. It was checked.
+    /// Posts one page to send. That it can be sent was checked; that the bytes lie in the page is looked at here, for the kernel believes what it is told.
     #[inline]
     fn post(&mut self, slots: &mut Reserve<'_, Desc>, part: XdpFrame, options: u32) {
-        let (within, into, len) = (part.offset() % CHUNK, part.offset() / CHUNK, part.len());
-        let page = part.into_page();
+        let (page, bytes) = part.into_place();
+        let (within, into, len) = (bytes.start % CHUNK, bytes.start / CHUNK, bytes.len());
         let chunk = page.number() + into as u32;
         if self.tx.insert(chunk, page) {
             let addr = u64::from(chunk) * CHUNK as u64 + within as u64;

@@ -6,6 +6,7 @@
 //! a process that dies, the kernel takes away the memory before it closes the files; DPDK closes the socket first, and its burst under way ends some microseconds later, which is
 //! why we wait a little longer.) A peer that keeps its end open for a second keeps the pages, too: they are quarantined.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use waterwheel_xdp::mm::PAGE_SIZE;
@@ -40,7 +41,7 @@ impl Trust {
     /// that its client can take away (files without seals, huge pages).
     ///
     /// # Safety
-    /// For as long as it is connected, and until it has closed its end of the socket, the peer
+    /// For as long as it is connected, and until it has closed its end of the socket, every peer of every interface that is opened with this, or a copy of it,
     /// - writes only into the buffers that it was given for packets, and gives each back once (else it changes bytes that safe code reads as `&[u8]`, in pages of any device of the zone: a
     ///   data race, and undefined behaviour);
     /// - takes nothing away of memory that it gave (else this process dies of SIGBUS).
@@ -50,11 +51,12 @@ impl Trust {
     pub unsafe fn peer() -> Self {
         Self(())
     }
+}
 
-    /// The same promise, made by whoever typed `trust=peer`.
-    pub(crate) fn by_operator() -> Self {
-        Self(())
-    }
+/// The memory of a zone, as a file for the peer.
+pub(super) fn memory_of(zone: &Zone) -> BorrowedFd<'_> {
+    // SAFETY: an interface lends a zone only where it has a `Trust`, whose contract says that the peer writes to nothing but the pages that are posted for it.
+    unsafe { zone.region().memfd() }
 }
 
 /// Pages in a ring, by slot. All that moves pages to the peer and back is here.
@@ -176,8 +178,9 @@ impl LentTx {
             let mut parts = frame.into_parts().peekable();
             let end = &mut self.end;
             while let Some(part) = parts.next() {
-                let (within, length) = (part.offset() as u32, part.len() as u32);
-                let offset = self.table.post(end.next, part.into_page()) + within;
+                let (page, bytes) = part.into_place();
+                let (within, length) = (bytes.start as u32, bytes.len() as u32);
+                let offset = self.table.post(end.next, page) + within;
                 let flags = if parts.peek().is_some() { NEXT } else { 0 };
                 end.ring.set_desc(end.next, Desc { flags, region: ZONE, length, offset });
                 end.next = end.next.wrapping_add(1);

@@ -7,13 +7,17 @@
 //! epoch in native byte order**; of 12 bytes it is the time and, as a `u32`, the length on the wire of a packet that was captured only in part.
 //! A time finer than nanoseconds is rounded down.
 //!
-//! Reading and writing are plain, buffered file operations: they may block the thread for as long as the disk does.
+//! Reading and writing are buffered. They wait for the disk, and for nobody else: not for the other end of a pipe, neither when it is opened nor later.
 
+mod blocks;
 mod file;
+mod input;
 mod meta;
+mod outbox;
 mod params;
 mod reader;
 mod sink;
+mod stream;
 mod time;
 mod trace;
 mod writer;

@@ -107,6 +107,14 @@ impl<W: Write> PcapSink<W> {
         self.writer.flush()
     }
 
+    pub(super) fn writer(&self) -> &W {
+        &self.writer
+    }
+
+    pub(super) fn writer_mut(&mut self) -> &mut W {
+        &mut self.writer
+    }
+
     /// The writer, which may still hold packets in its buffer.
     pub fn into_inner(self) -> W {
         self.writer

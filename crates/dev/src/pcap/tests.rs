@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::file::CaptureFile;
+use super::file::{CaptureFile, Next};
 use super::sink::PcapSink;
 use crate::error::ErrorClass;
 
@@ -42,12 +42,14 @@ fn read(bytes: &[u8]) -> (Vec<Packet>, Option<String>) {
     };
     let mut packets = Vec::new();
     loop {
-        match capture.peek() {
-            Ok(Some(record)) => {
+        match capture.step() {
+            Ok(Next::Packet(record)) => {
                 packets.push((record.time, record.original, capture.data(&record).to_vec()));
                 capture.advance();
             }
-            Ok(None) => return (packets, None),
+            Ok(Next::Other) => {}
+            Ok(Next::Starved) => panic!("a file has everything that it will ever have"),
+            Ok(Next::End) => return (packets, None),
             Err(error) => {
                 assert!(error.contains(file.0.to_str().unwrap()), "{error}");
                 return (packets, Some(error));
@@ -270,4 +272,117 @@ fn what_the_sink_writes_is_read_back() {
     }
     assert!(sink.packet(2, 0, &[]).is_err(), "no such interface");
     assert_eq!(read(&sink.into_inner()), (expected, None));
+}
+
+/// One section of a pcapng file: its interfaces, each with snap length and resolution, and blocks of these types.
+fn section(big: bool, interfaces: &[(u32, u8)], blocks: &[(u32, Vec<u32>, &[u8])]) -> Vec<u8> {
+    let mut file = Writer::new(big);
+    file.block(0x0A0D_0D0A, |body| {
+        body.put32(0x1A2B_3C4D);
+        body.put16(1);
+        [0, u16::MAX, u16::MAX, u16::MAX, u16::MAX].into_iter().for_each(|half| body.put16(half));
+    });
+    for (snap, resolution) in interfaces {
+        file.block(1, |body| {
+            body.put16(1);
+            body.put16(0);
+            body.put32(*snap);
+            body.put16(9);
+            body.put16(1);
+            body.pad(&[*resolution]);
+            body.put32(0);
+            // Behind the end of the options there are none.
+            body.put16(9);
+            body.put16(1);
+            body.pad(&[3]);
+        });
+    }
+    for (kind, words, data) in blocks {
+        file.block(*kind, |body| {
+            words.iter().for_each(|word| body.put32(*word));
+            body.pad(data);
+        });
+    }
+    file.bytes
+}
+
+#[test]
+fn a_section_knows_its_own_interfaces_only() {
+    let packet = |interface: u32, ticks: u32| (6, vec![interface, 0, ticks, 60, 60], B);
+    for big in [false, true] {
+        let first = section(big, &[(0, 6), (0, 9)], &[packet(0, 5), packet(1, 5)]);
+        // The second one counts milliseconds, and in the other byte order.
+        let second = section(!big, &[(0, 3)], &[packet(0, 7)]);
+        let whole = |time| (Some(time), 60, B.to_vec());
+        let expected = vec![whole(5000), whole(5), whole(7_000_000)];
+        assert_eq!(read(&[&first[..], &second].concat()), (expected.clone(), None));
+        for alien in [section(big, &[(0, 3)], &[packet(0, 7), packet(1, 7)]), section(big, &[], &[packet(0, 7)])] {
+            let (packets, error) = read(&[&first[..], &alien].concat());
+            assert!(expected.starts_with(&packets) && packets.len() >= 2, "{packets:?}");
+            let error = error.expect("its interface belongs to the section before");
+            assert!(error.contains("does not declare") && error.contains(&format!("after {} packets", packets.len())));
+        }
+    }
+}
+
+#[test]
+fn a_simple_packet_is_as_long_as_was_captured() {
+    let long = vec![5; 60];
+    for (snap, original, len) in [(60, 1514, 60), (58, 1514, 58), (0, 57, 57), (60, 59, 59), (1000, 60, 60)] {
+        let file = section(false, &[(snap, 6)], &[(3, vec![original], &long)]);
+        assert_eq!(read(&file), (vec![(None, original, vec![5; len])], None), "{snap} {original}");
+    }
+}
+
+#[test]
+fn old_packet_blocks_are_packets() {
+    for big in [false, true] {
+        // Interface and drops are a half word each.
+        let interface = if big { 1 << 16 | 9 } else { 9 << 16 | 1 };
+        let blocks = [(2, vec![interface, 0, 5, 61, 99], A), (6, vec![0, 0, 5, 60, 60], B)];
+        let file = section(big, &[(0, 6), (0, 9)], &blocks);
+        let expected = vec![(Some(5), 99, A.to_vec()), (Some(5000), 60, B.to_vec())];
+        assert_eq!(read(&file), (expected, None));
+    }
+}
+
+#[test]
+fn lengths_beyond_a_block_are_damage() {
+    for (kind, words) in [(6, vec![0, 0, 5, 65, 65]), (2, vec![0, 0, 5, u32::MAX, 65]), (6, vec![0, 0]), (3, vec![])] {
+        let (packets, error) =
+            read(&section(false, &[(0, 6)], &[(kind, words.clone(), &B[..60 * usize::from(words.len() > 2)])]));
+        assert!(packets.is_empty() && error.expect("an error").contains("damaged"), "{kind} {words:?}");
+    }
+}
+
+#[test]
+fn versions_that_do_not_exist_are_refused_and_old_ones_read() {
+    let with = |minor: u8, major: u8| {
+        let mut file = pcap(false, 0xA1B2_C3D4, 1, &[(1, 2, 99, A)]);
+        (file[4], file[6]) = (major, minor);
+        file
+    };
+    let error = read(&with(0, 3)).1.expect("an error");
+    assert!(error.contains("version 3.0"), "{error}");
+    let mut next = section(false, &[(0, 6)], &[]);
+    next[12] = 2;
+    let error = read(&next).1.expect("an error");
+    assert!(error.contains("version 2.0"), "{error}");
+    // Until 2.2 the length on the wire stood first; of 2.3 there are files of either kind.
+    let mut old = with(2, 2);
+    old[32..40].rotate_left(4);
+    let mut either = old.clone();
+    either[6] = 3;
+    for file in [with(4, 2), with(3, 2), old, either] {
+        assert_eq!(read(&file), (vec![(Some(1_000_002_000), 99, A.to_vec())], None));
+    }
+}
+
+#[test]
+fn a_modified_capture_tells_more_of_each_packet() {
+    for big in [false, true] {
+        let mut file = pcap(big, 0xA1B2_CD34, 1, &[(1, 2, 99, A)]);
+        file.splice(40..40, [0; 8]);
+        assert_eq!(read(&file), (vec![(Some(1_000_002_000), 99, A.to_vec())], None));
+    }
 }

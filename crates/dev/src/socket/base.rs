@@ -165,7 +165,7 @@ impl Base {
 /// The parts of a frame, each with its page.
 pub(super) fn parts(frame: XdpFrame) -> impl Iterator<Item = Part> {
     frame.into_parts().map(|part| {
-        let (offset, len) = (part.offset() as u32, part.len() as u32);
-        Part { page: part.into_page(), offset, len }
+        let (page, bytes) = part.into_place();
+        Part::new(page, bytes.start, bytes.len())
     })
 }

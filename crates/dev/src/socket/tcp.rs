@@ -171,8 +171,8 @@ impl Tcp {
                 self.sending = None;
                 self.held += held;
                 let mut home = pages - held - rest.len();
-                if held == 0 && !rest.is_empty() {
-                    self.choice.answered(true); // refused, or cut: the rest goes plainly
+                if !rest.is_empty() {
+                    self.choice.refused(); // or cut: the rest goes plainly
                 }
                 rest.into_iter().rev().for_each(|part| self.queue.push_front(part));
                 match result {

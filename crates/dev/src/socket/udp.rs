@@ -88,8 +88,10 @@ impl Udp {
 
     /// The order of a pool into whose pages datagrams of so many bytes can be received, if there may be such.
     pub fn order_for(bytes: usize) -> Option<u8> {
-        let pages = (HEADROOM + bytes + 1).div_ceil(PAGE_SIZE).next_power_of_two();
-        (1..=Self::LONGEST).contains(&bytes).then_some(pages.ilog2() as u8)
+        if !(1..=Self::LONGEST).contains(&bytes) {
+            return None;
+        }
+        Some((HEADROOM + bytes + 1).div_ceil(PAGE_SIZE).next_power_of_two().ilog2() as u8)
     }
 
     /// Where it is bound.

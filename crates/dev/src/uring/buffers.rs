@@ -5,11 +5,13 @@
 //! under which the kernel knows it is its place in the ring, so that the buffers of a bundle are neighbours.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::AtomicU16;
 
 use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use waterwheel_xdp::{Account, Direction, Page, PagePool, Posted};
+
+use crate::ring;
 
 /// Pages that the kernel may write to, by their place in the ring.
 #[derive(Debug)]
@@ -25,9 +27,14 @@ pub(super) struct Buffers {
 unsafe impl Send for Buffers {}
 
 impl Buffers {
-    /// An empty ring for `size` pages, a power of two up to 32768; what is received begins `headroom` bytes into its page.
+    /// An empty ring for `size` pages; what is received begins `headroom` bytes into its page.
+    ///
+    /// # Errors
+    /// EINVAL: the size is none of a power of two up to 32768. ENOMEM: no memory.
     pub(super) fn new(size: u16, headroom: u32) -> std::io::Result<Self> {
-        assert!(size.is_power_of_two(), "a ring has 2^n places");
+        if !size.is_power_of_two() {
+            return Err(rustix::io::Errno::INVAL.into());
+        }
         let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: a new mapping, which `Drop` unmaps. The kernel pins its memory while the ring is registered, so unmapping it early harms nobody.
         let memory = unsafe { mmap_anonymous(std::ptr::null_mut(), Self::bytes(size.into()), prot, flags)? };
@@ -59,7 +66,7 @@ impl Buffers {
         self.posted.len()
     }
 
-    /// Posts pages of `pool` until `target` are there, or there are no more.
+    /// Posts pages of `pool` until `target` are there, or there are no more. Pages that are no longer than the headroom are none.
     pub(super) fn fill(&mut self, pool: &mut PagePool, target: usize) {
         let wanted = target.min(self.capacity()).saturating_sub(self.count);
         if wanted == 0 {
@@ -71,21 +78,23 @@ impl Buffers {
             if self.posted[place].is_some() {
                 break; // taken by the kernel, which has not said so yet; the page goes home by its drop
             }
-            let bytes = page.as_slice();
-            let (address, len) = (bytes.as_ptr().addr() as u64, bytes.len() as u32);
+            let Some(room) = page.as_slice().get(self.headroom as usize..).filter(|room| !room.is_empty()) else {
+                break; // nothing but headroom
+            };
+            let (address, len) = (room.as_ptr().addr() as u64, room.len() as u32);
             // SAFETY: the table keeps the page until the kernel gives it up, and the kernel is given this page's bytes.
             self.posted[place] = Some(unsafe { Posted::new(page) });
             // SAFETY: a place of the mapping that the kernel does not look at before the tail is behind it.
             let entry = unsafe { &mut *self.entries.as_ptr().add(place) };
-            entry.set_addr(address + u64::from(self.headroom));
-            entry.set_len(len - self.headroom);
+            entry.set_addr(address);
+            entry.set_len(len);
             entry.set_bid(place as u16);
             self.tail = self.tail.wrapping_add(1);
             self.count += 1;
         }
         // SAFETY: the tail lies in an unused part of the first entry; it is aligned, and shared with the kernel as an atomic.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
+        ring::publish(tail, self.tail);
     }
 
     /// Takes the page out that the kernel knows as `id`, and how many bytes the kernel took it for: it may shorten a buffer to what it expects to come. `None` when it has no such page: it

@@ -9,6 +9,9 @@
 mod buffers;
 mod choice;
 mod features;
+mod requests;
+#[cfg(test)]
+mod requests_tests;
 mod ring;
 mod slots;
 mod sys;
@@ -16,8 +19,9 @@ mod sys;
 pub(crate) use choice::Choice;
 pub use choice::Send;
 pub use features::{Features, Without};
-pub use ring::{Event, Op, Receive, Ring, RingParams, RingStats};
-pub use slots::{PARTS, Part};
+pub use requests::{Event, RingStats};
+pub use ring::{Receive, Ring, RingParams};
+pub use slots::{Op, PARTS, Part};
 pub(crate) use sys::own_descriptors;
 
 use std::io;

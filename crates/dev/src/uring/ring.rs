@@ -4,29 +4,29 @@
 //! Every page that the kernel has is [`Posted`], in the buffer ring or in the slot of its request, until a completion gives it up. A ring that goes while it has
 //! requests out leaves their pages in quarantine; [`Ring::close`] cancels them first.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, opcode, squeue};
 use rustix::io::Errno;
-use waterwheel_xdp::mm::RegionId;
+use waterwheel_xdp::mm::Backing;
 use waterwheel_xdp::{Account, Direction, Homes, Page, PagePool, Posted, Zone};
 
 use super::buffers::Buffers;
 use super::features::{Features, Without};
-use super::slots::{PARTS, Part, PostedPart, Request, Slots};
+use super::requests::{CANCEL, Event, Requests, RingStats};
+use super::slots::{Op, PARTS, Part, PostedPart, Request, Zc};
 
 /// The group of our only buffer ring.
 const GROUP: u16 = 0;
 /// A registered buffer has at most 1 GiB; no page of a zone lies across such a boundary, as blocks are aligned.
 const FIXED_MAX: usize = 1 << 30;
-/// `IORING_SEND_ZC_REPORT_USAGE`, `IORING_NOTIF_USAGE_ZC_COPIED` of `linux/io_uring.h`.
+/// `IORING_SEND_ZC_REPORT_USAGE` of `linux/io_uring.h`.
 const REPORT_USAGE: u16 = 1 << 3;
-const USAGE_COPIED: u32 = 1 << 31;
 
 /// What a ring is made of.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct RingParams {
     pub entries: u32,
     /// Places of the buffer ring: 2^n, up to 32768.
     pub buffers: u16,
-    /// What is received begins so many bytes into its page.
+    /// What is received begins so many bytes into its page: less than 4096.
     pub headroom: u32,
     /// One thread opens the ring and uses it: completions then wait until it asks.
     pub one_thread: bool,
@@ -51,10 +51,6 @@ impl Default for RingParams {
     }
 }
 
-/// A request that is under way: what can be cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Op(u64);
-
 /// How to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receive {
@@ -64,83 +60,69 @@ pub enum Receive {
     Multi,
 }
 
-/// What has happened. `key` is what the request was given.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "each variant says what its fields are")]
-pub enum Event {
-    /// A connection was accepted, or not.
-    Accepted { key: u64, socket: Result<OwnedFd, Errno> },
-    /// A connection was made, or not.
-    Connected { key: u64, result: Result<(), Errno> },
-    /// Bytes have come.
-    Received { key: u64, part: Part },
-    /// The request to receive is done: `Ok(0)` at the end of the stream, `Ok(1)` after bytes, which came by events of their own before this.
-    Ended { key: u64, result: Result<u32, Errno> },
-    /// A send is done: so many bytes of it. What is left of it is in `rest`; `held` pages are still with the network (see [`Event::Released`]). EIO: a zero-copy send was cut, and nothing may
-    /// be sent behind it.
-    Sent { key: u64, result: Result<u32, Errno>, pages: usize, held: usize, rest: Vec<Part> },
-    /// The network has let go of so many pages of a zero-copy send, which it had `copied` after all, or not.
-    Released { key: u64, pages: usize, copied: bool },
-    /// A [watched](Ring::watch) descriptor has something to say.
-    Ready { key: u64, result: Result<u32, Errno> },
-}
-
-/// Counters of a ring.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RingStats {
-    /// System calls.
-    pub enters: u64,
-    /// Zero-copy sends whose notification has come.
-    pub zc_sent: u64,
-    /// Of these, how many the kernel had copied.
-    pub zc_copied: u64,
-    /// Zero-copy sends that the kernel refused; they were sent plainly.
-    pub zc_refused: u64,
-    /// Completions that made no sense.
-    pub bad_completions: u64,
-}
-
 /// One io_uring over pages of pools.
 pub struct Ring {
     /// First: it goes before the memory that it was given.
     uring: IoUring,
-    buffers: Option<Buffers>,
-    slots: Slots,
+    pub(super) requests: Requests,
     features: Features,
-    /// The region that is registered, and where it begins.
-    fixed: Option<(RegionId, usize)>,
-    headroom: u32,
-    /// Requests without their last completion.
-    pending: usize,
+    fixed: Option<Fixed>,
+    /// Requests for which the kernel had no place yet.
+    backlog: VecDeque<squeue::Entry>,
     completions: Vec<(u64, i32, u32)>,
-    home: Vec<Page>,
-    stats: RingStats,
+    enters: u64,
+}
+
+/// Memory that is registered, in buffers of `chunk` bytes. Its zone is kept: whatever else would lie at its addresses, the kernel would send what lay there before.
+struct Fixed {
+    zone: Zone,
+    chunk: usize,
 }
 
 // SAFETY: the pointers in the slots are to the slots themselves and to pages that they hold; nobody else follows them but the kernel. A ring that was opened for one thread
 // is refused by the kernel on another.
 unsafe impl Send for Ring {}
 
-/// Kinds of requests, in the upper byte of their user data. Those with a slot have its index below, the others their key.
-mod kind {
-    pub(super) const CANCEL: u64 = 0;
-    pub(super) const ACCEPT: u64 = 1;
-    pub(super) const RECEIVE: u64 = 2;
-    pub(super) const WATCH: u64 = 3;
-    pub(super) const SLOT: u64 = 4;
-}
+impl Fixed {
+    /// Registers the memory of `zone`, if it lies in pages of 4 KiB.
+    ///
+    /// Of registered memory in huge pages a packet counts as large as all that lies before it in its huge page (`PAGE_ALIGN(bv_len + bv_offset)`, Linux `io_uring/net.c`): one such packet
+    /// fills a socket's buffer, on either side, and those behind it are dropped or wait. Pages that are pinned for each send are counted as they are.
+    fn register(uring: &IoUring, zone: &Zone, chunk: usize) -> Option<Self> {
+        let region = zone.region();
+        if region.backing() != Backing::Small {
+            return None;
+        }
+        let (base, len) = (region.base(), region.len());
+        let iov = |start| libc::iovec {
+            iov_base: base.wrapping_add(start).cast_mut().cast(),
+            iov_len: chunk.min(len - start),
+        };
+        let buffers = (0..len).step_by(chunk).map(iov).collect::<Vec<_>>();
+        // SAFETY: the region of a zone that is kept as long as the registration. What is sent from it is posted pages only.
+        let registered = unsafe { uring.submitter().register_buffers(&buffers) };
+        registered.is_ok().then(|| Self { zone: zone.clone(), chunk })
+    }
 
-fn user_data(kind: u64, value: u64) -> u64 {
-    debug_assert!(value < 1 << 56, "a key has 56 bits");
-    kind << 56 | value
+    /// The index of the buffer that `page` lies in.
+    fn index(&self, page: &Page) -> Option<u16> {
+        let offset = page.as_slice().as_ptr().addr().wrapping_sub(self.zone.region().base().addr());
+        (page.region_id() == self.zone.id()).then_some((offset / self.chunk) as u16)
+    }
 }
 
 impl Ring {
     /// Opens a ring for pages of `zone`.
     ///
     /// # Errors
-    /// ENOSYS: the kernel has no io_uring. EPERM: it is forbidden (`kernel.io_uring_disabled`, a container). EINVAL: it is older than Linux 5.11. ENOMEM: no memory.
+    /// ENOSYS: the kernel has no io_uring. EPERM: it is forbidden (`kernel.io_uring_disabled`, a container). EINVAL: it is older than Linux 5.11, or a number is out of its range. ENOMEM: no
+    /// memory.
     pub fn open(zone: &Zone, params: &RingParams) -> io::Result<Self> {
+        Self::open_with(zone, params, FIXED_MAX)
+    }
+
+    /// As [`open`](Self::open), with registered buffers of `chunk` bytes: of whole blocks.
+    pub(super) fn open_with(zone: &Zone, params: &RingParams, chunk: usize) -> io::Result<Self> {
         let defer = params.one_thread && !params.without.defer_taskrun;
         let (uring, defer) = build(params.entries, defer)?;
         if !uring.params().is_feature_ext_arg() {
@@ -158,30 +140,17 @@ impl Ring {
         features.buffer_ring = buffers.is_some();
         features.multishot &= features.buffer_ring;
         features.bundle &= features.buffer_ring;
-        let mut fixed = None;
-        if params.fixed && features.send_zc && !params.without.fixed {
-            let (base, len) = (zone.region().base(), zone.region().len());
-            let iov = |start| libc::iovec {
-                iov_base: base.wrapping_add(start).cast_mut().cast(),
-                iov_len: FIXED_MAX.min(len - start),
-            };
-            let buffers = (0..len).step_by(FIXED_MAX).map(iov).collect::<Vec<_>>();
-            // SAFETY: the region of a zone that `Self` does not keep: the kernel pins its memory. What is sent from it is posted pages only.
-            let registered = unsafe { uring.submitter().register_buffers(&buffers) };
-            fixed = registered.is_ok().then(|| (zone.id(), base.addr()));
-        }
+        let wanted = params.fixed && features.send_zc && !params.without.fixed;
+        let fixed = wanted.then(|| Fixed::register(&uring, zone, chunk)).flatten();
         features.fixed = fixed.is_some();
         Ok(Self {
             uring,
-            buffers,
-            slots: Slots::default(),
+            requests: Requests { buffers, headroom: params.headroom, ..Requests::default() },
             features,
             fixed,
-            headroom: params.headroom,
-            pending: 0,
+            backlog: VecDeque::new(),
             completions: Vec::new(),
-            home: Vec::new(),
-            stats: RingStats::default(),
+            enters: 0,
         })
     }
 
@@ -192,35 +161,35 @@ impl Ring {
 
     /// Counters.
     pub fn stats(&self) -> RingStats {
-        self.stats
+        RingStats { enters: self.enters, ..self.requests.stats }
     }
 
     /// Requests that are under way.
     pub fn pending(&self) -> usize {
-        self.pending
+        self.requests.pending()
     }
 
     /// Pages that wait for what is received.
     pub fn waiting_pages(&self) -> usize {
-        self.buffers.as_ref().map_or(0, Buffers::len)
+        self.requests.buffers.as_ref().map_or(0, Buffers::len)
     }
 
     /// Pages with the kernel: those, and those being sent.
     pub fn pages(&self) -> usize {
-        self.waiting_pages() + self.slots.pages
+        self.waiting_pages() + self.requests.slots.pages
     }
 
     /// Marks the pages that the kernel has.
     pub fn account(&self, account: &mut Account) {
-        if let Some(buffers) = &self.buffers {
+        if let Some(buffers) = &self.requests.buffers {
             buffers.account(account);
         }
-        self.slots.account(account);
+        self.requests.slots.account(account);
     }
 
     /// Lets up to `target` pages of `pool` wait for what is received. Without a buffer ring receives bring their own.
     pub fn fill(&mut self, pool: &mut PagePool, target: usize) {
-        if let Some(buffers) = &mut self.buffers {
+        if let Some(buffers) = &mut self.requests.buffers {
             buffers.fill(pool, target);
         }
     }
@@ -242,54 +211,59 @@ impl Ring {
                 receive.build().flags(squeue::Flags::BUFFER_SELECT)
             }
         };
-        Some(self.push(entry, user_data(kind::RECEIVE, key)))
+        let op = self.requests.slots.take(key, Request::Receive);
+        self.push(entry, op);
+        Some(op)
     }
 
     fn receive_into_page(&mut self, fd: Fd, key: u64, pool: &mut PagePool) -> Option<Op> {
         let page = pool.alloc(Direction::Rx)?;
-        let (offset, len) = (self.headroom, page.size() as u32 - self.headroom);
-        let address = page.as_slice()[offset as usize..].as_ptr().cast_mut();
-        let (index, slot) = self.slots.take(key, Request::Receive);
+        let offset = self.requests.headroom;
+        let room = page.as_slice().get(offset as usize..).filter(|room| !room.is_empty());
+        let Some((address, len)) = room.map(|room| (room.as_ptr().cast_mut(), room.len() as u32)) else {
+            pool.put(page);
+            return None;
+        };
+        let (op, memory) = self.requests.slots.take_with_memory(key, Request::ReceiveInto);
         // SAFETY: the slot keeps it until the request is completed, and the kernel is given this page's bytes.
-        slot.parts.push(PostedPart { posted: unsafe { Posted::new(page) }, offset, len });
-        self.slots.pages += 1;
-        Some(self.push(opcode::Recv::new(fd, address, len).build(), user_data(kind::SLOT, index.into())))
+        memory.parts.push(PostedPart { posted: unsafe { Posted::new(page) }, offset, len });
+        self.requests.slots.pages += 1;
+        self.push(opcode::Recv::new(fd, address, len).build(), op);
+        Some(op)
     }
 
     /// Sends `parts`, at most [`PARTS`], in their order; without a copy if `zc`, as far as that is possible.
     pub fn send(&mut self, socket: BorrowedFd<'_>, key: u64, parts: impl Iterator<Item = Part>, zc: bool) -> Op {
         let fd = Fd(socket.as_raw_fd());
         let zc = zc && self.features.send_zc;
-        let request = if zc { Request::SendZc { accepted: false } } else { Request::Send };
-        let (index, slot) = self.slots.take(key, request);
-        let mut region = None;
-        for (part, iov) in parts.take(PARTS).zip(&mut slot.iov) {
+        let request = if zc { Request::SendZc(Zc::Asked) } else { Request::Send };
+        let (op, memory) = self.requests.slots.take_with_memory(key, request);
+        let mut index = None;
+        for (part, iov) in parts.take(PARTS).zip(&mut memory.iov) {
             let bytes = part.bytes();
             *iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-            region = Some(part.page.region_id());
+            index = self.fixed.as_ref().and_then(|fixed| fixed.index(&part.page));
             let Part { page, offset, len } = part;
             // SAFETY: the slot keeps it until the kernel is done with it; the kernel reads it only.
-            slot.parts.push(PostedPart { posted: unsafe { Posted::new(page) }, offset, len });
+            memory.parts.push(PostedPart { posted: unsafe { Posted::new(page) }, offset, len });
         }
-        let count = slot.parts.len();
-        (slot.msg.msg_iov, slot.msg.msg_iovlen) = (slot.iov.as_mut_ptr(), count);
-        let (first, address) = (slot.iov[0], slot.iov[0].iov_base.addr());
-        let msg = &raw const slot.msg;
+        let count = memory.parts.len();
+        (memory.msg.msg_iov, memory.msg.msg_iovlen) = (memory.iov.as_mut_ptr(), count);
+        let (first, msg) = (memory.iov[0], &raw const memory.msg);
         // What cannot be sent at once is sent when there is room, and the completion comes when all is sent.
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let entry = match (zc, count) {
             (false, 1) => opcode::Send::new(fd, first.iov_base.cast(), first.iov_len as u32).flags(flags).build(),
             (false, _) => opcode::SendMsg::new(fd, msg).flags(flags as u32).build(),
             (true, 1) => {
-                let registered = self.fixed.filter(|(id, _)| region == Some(*id));
-                let index = registered.map(|(_, base)| ((address - base) / FIXED_MAX) as u16);
                 let send = opcode::SendZc::new(fd, first.iov_base.cast(), first.iov_len as u32).buf_index(index);
                 send.flags(flags).zc_flags(REPORT_USAGE).build()
             }
             (true, _) => opcode::SendMsgZc::new(fd, msg).ioprio(REPORT_USAGE).flags(flags as u32).build(),
         };
-        self.slots.pages += count;
-        self.push(entry, user_data(kind::SLOT, index.into()))
+        self.requests.slots.pages += count;
+        self.push(entry, op);
+        op
     }
 
     /// Accepts one connection.
@@ -298,38 +272,62 @@ impl Ring {
     pub fn accept(&mut self, listener: BorrowedFd<'_>, key: u64) -> Op {
         let (fd, address, len) = (Fd(listener.as_raw_fd()), std::ptr::null_mut(), std::ptr::null_mut());
         let entry = opcode::Accept::new(fd, address, len).flags(libc::SOCK_CLOEXEC);
-        self.push(entry.build(), user_data(kind::ACCEPT, key))
+        let op = self.requests.slots.take(key, Request::Accept);
+        self.push(entry.build(), op);
+        op
     }
 
     /// Connects `socket` to `address`.
     pub fn connect(&mut self, socket: BorrowedFd<'_>, key: u64, address: &SocketAddr) -> Op {
-        let (index, slot) = self.slots.take(key, Request::Connect);
-        let address = slot.address.insert((*address).into());
+        let (op, memory) = self.requests.slots.take_with_memory(key, Request::Connect);
+        let address = memory.address.insert((*address).into());
         let connect = opcode::Connect::new(Fd(socket.as_raw_fd()), address.as_ptr().cast(), address.addr_len());
-        self.push(connect.build(), user_data(kind::SLOT, index.into()))
+        self.push(connect.build(), op);
+        op
     }
 
     /// Waits until `fd` has one of `events` (of poll(2)) once; errors and hang-ups are always among them.
     pub fn watch(&mut self, fd: BorrowedFd<'_>, key: u64, events: u32) -> Op {
-        self.push(opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build(), user_data(kind::WATCH, key))
+        let op = self.requests.slots.take(key, Request::Watch);
+        self.push(opcode::PollAdd::new(Fd(fd.as_raw_fd()), events).build(), op);
+        op
     }
 
-    /// Asks for the end of `op`. Its last event comes all the same.
+    /// Asks for the end of `op`, a request of this ring. Its last event comes all the same. One whose last event was told is over, and nothing happens.
     pub fn cancel(&mut self, op: Op) {
-        self.push(opcode::AsyncCancel::new(op.0).build(), user_data(kind::CANCEL, 0));
+        if self.requests.cancel(op) {
+            self.push_cancel(opcode::AsyncCancel::new(op.user_data()).build());
+        }
     }
 
-    fn push(&mut self, entry: squeue::Entry, user_data: u64) -> Op {
-        let entry = entry.user_data(user_data);
+    fn push_cancel(&mut self, entry: squeue::Entry) {
+        self.requests.cancels += 1;
+        self.push(entry, Op::of(CANCEL));
+    }
+
+    fn push(&mut self, entry: squeue::Entry, op: Op) {
+        let entry = entry.user_data(op.user_data());
         // SAFETY: what the entry points to is in posted pages and in slots, which stay until its completion; descriptors are the caller's, and a number that is none is an error.
-        while unsafe { self.uring.submission().push(&entry) }.is_err() {
-            self.stats.enters += 1;
+        if !self.backlog.is_empty() || unsafe { self.uring.submission().push(&entry) }.is_err() {
+            self.backlog.push_back(entry);
+            self.enters += 1;
+            // If it fails the next turn tells; EBUSY: completions are in the way.
             if self.uring.submit().is_err() {
-                self.collect(); // completions are in the way
+                self.collect();
             }
+            self.catch_up();
         }
-        self.pending += 1;
-        Op(user_data)
+    }
+
+    /// Gives the kernel what waits for a place.
+    fn catch_up(&mut self) {
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: as in `push`.
+            if unsafe { self.uring.submission().push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
     }
 
     /// Submits what was asked for, waits for the first event for up to `timeout` (`None`: as long as it takes), and appends what has happened. Pages that were sent go home to `pool`.
@@ -338,8 +336,8 @@ impl Ring {
     /// The kernel refuses to go on (EBADF, ENOMEM...). The end of the time, and a signal, are none.
     pub fn turn(&mut self, pool: &mut PagePool, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.advance(timeout, events)?;
-        pool.put_bulk(&mut self.home);
-        self.home.clear(); // pages of other pools go home by their drop
+        pool.put_bulk(&mut self.requests.home);
+        self.requests.home.clear(); // pages of other pools go home by their drop
         Ok(())
     }
 
@@ -349,7 +347,7 @@ impl Ring {
     /// As `turn`.
     pub fn poll(&mut self, homes: &mut Homes<'_>, timeout: Duration, events: &mut Vec<Event>) -> io::Result<()> {
         let done = self.advance(Some(timeout), events);
-        homes.put_bulk(self.home.drain(..));
+        homes.put_bulk(self.requests.home.drain(..));
         done
     }
 
@@ -358,16 +356,20 @@ impl Ring {
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn submit(&mut self) -> io::Result<()> {
+        self.catch_up();
         if self.uring.submission().is_empty() {
             return Ok(());
         }
-        self.stats.enters += 1;
+        self.enters += 1;
         went_on(self.uring.submit())
     }
 
     fn advance(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.stats.enters += 1;
-        let wanted = usize::from(self.completions.is_empty() && timeout != Some(Duration::ZERO));
+        self.catch_up();
+        self.enters += 1;
+        // What waits for a place gets one by this call; it is not waited for what only the next one asks for.
+        let now = timeout == Some(Duration::ZERO) || !self.backlog.is_empty();
+        let wanted = usize::from(self.completions.is_empty() && self.requests.told.is_empty() && !now);
         let waited = match timeout {
             None => self.uring.submit_and_wait(wanted),
             Some(timeout) => {
@@ -377,11 +379,13 @@ impl Ring {
         };
         went_on(waited)?;
         self.collect();
+        events.append(&mut self.requests.told);
         let mut completions = std::mem::take(&mut self.completions);
         for (user_data, result, flags) in completions.drain(..) {
-            self.complete(user_data, result, flags, events);
+            self.requests.complete(user_data, result, flags, events);
         }
         self.completions = completions;
+        self.features.send_zc &= !self.requests.no_report;
         Ok(())
     }
 
@@ -389,106 +393,6 @@ impl Ring {
     fn collect(&mut self) {
         let completions = self.uring.completion();
         self.completions.extend(completions.map(|entry| (entry.user_data(), entry.result(), entry.flags())));
-    }
-
-    fn complete(&mut self, user_data: u64, result: i32, flags: u32, events: &mut Vec<Event>) {
-        let (more, value) = (cqueue::more(flags), user_data & ((1 << 56) - 1));
-        let outcome = if cqueue::notif(flags) { Ok(0) } else { errno(result) };
-        self.pending -= usize::from(!more);
-        match user_data >> 56 {
-            kind::ACCEPT => {
-                // SAFETY: the completion of an accept gives a new descriptor.
-                let socket = outcome.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) });
-                events.push(Event::Accepted { key: value, socket });
-            }
-            kind::RECEIVE => {
-                if let (Some(id), Some(buffers)) = (cqueue::buffer_select(flags), &mut self.buffers) {
-                    let whole = received(buffers, id, outcome.unwrap_or(0), |page, len| match len {
-                        0 => self.home.push(page),
-                        _ => {
-                            events.push(Event::Received { key: value, part: Part { page, offset: self.headroom, len } })
-                        }
-                    });
-                    self.stats.bad_completions += u64::from(!whole);
-                }
-                if !more {
-                    events.push(Event::Ended { key: value, result: outcome.map(|len| len.min(1)) });
-                }
-            }
-            kind::WATCH => events.push(Event::Ready { key: value, result: outcome }),
-            kind::SLOT => self.complete_slot(value as u32, outcome, result as u32, flags, events),
-            _ => {}
-        }
-    }
-
-    /// A request with a slot has got a completion.
-    fn complete_slot(&mut self, index: u32, result: Result<u32, Errno>, raw: u32, flags: u32, events: &mut Vec<Event>) {
-        let Some(slot) = self.slots.get(index) else {
-            self.stats.bad_completions += 1;
-            return;
-        };
-        let (key, request, pages, len) = (slot.key, slot.request, slot.parts.len(), slot.len() as u32);
-        if request == (Request::SendZc { accepted: false }) && cqueue::more(flags) {
-            slot.request = Request::SendZc { accepted: true };
-            // What is left of a cut one lies in pages that the network has: it cannot be sent again, and nothing may be sent behind it.
-            let result = result.and_then(|sent| if sent < len { Err(Errno::IO) } else { Ok(sent) });
-            events.push(Event::Sent { key, result, pages, held: pages, rest: Vec::new() });
-            return;
-        }
-        // SAFETY: the last completion of the request (for a zero-copy send the notification, or there will be none): the kernel has let go of its pages.
-        let parts = unsafe { reclaimed(self.slots.finish(index)) };
-        match request {
-            Request::Free => {}
-            Request::Connect => events.push(Event::Connected { key, result: result.map(|_| ()) }),
-            Request::Receive => {
-                for Part { page, offset, .. } in parts {
-                    match result.unwrap_or(0) {
-                        0 => self.home.push(page),
-                        len => events.push(Event::Received { key, part: Part { page, offset, len } }),
-                    }
-                }
-                events.push(Event::Ended { key, result: result.map(|len| len.min(1)) });
-            }
-            Request::SendZc { accepted: true } => {
-                let copied = raw & USAGE_COPIED != 0;
-                self.stats.zc_sent += 1;
-                self.stats.zc_copied += u64::from(copied);
-                events.push(Event::Released { key, pages, copied });
-                self.home.extend(parts.map(|part| part.page));
-            }
-            Request::Send | Request::SendZc { accepted: false } => {
-                let mut result = result;
-                if let (Err(why), Request::SendZc { .. }) = (result, request)
-                    && [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOMEM, Errno::NOBUFS].contains(&why)
-                {
-                    self.stats.zc_refused += 1;
-                    self.features.send_zc &= why != Errno::INVAL; // it knows no report of use: Linux 6.1 and before
-                    result = Ok(0);
-                }
-                let rest = match result {
-                    Ok(sent) if sent < len => self.rest(parts, sent),
-                    _ => {
-                        self.home.extend(parts.map(|part| part.page));
-                        Vec::new()
-                    }
-                };
-                events.push(Event::Sent { key, result, pages, held: 0, rest });
-            }
-        }
-    }
-
-    /// What is left of `parts` when `sent` bytes of them are gone; pages that are gone as a whole go home.
-    fn rest(&mut self, parts: impl Iterator<Item = Part>, mut sent: u32) -> Vec<Part> {
-        let mut rest = Vec::new();
-        for Part { page, offset, len } in parts {
-            let gone = sent.min(len);
-            sent -= gone;
-            match len - gone {
-                0 => self.home.push(page),
-                len => rest.push(Part { page, offset: offset + gone, len }),
-            }
-        }
-        rest
     }
 
     /// The end: cancels what is under way, waits up to `patience` for the kernel to let go, and takes every page back. Pages that the network still has then, or that could still be
@@ -501,22 +405,22 @@ impl Ring {
     pub fn end(&mut self, homes: &mut Homes<'_>, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
         let mut events = Vec::new();
-        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), user_data(kind::CANCEL, 0));
-        while self.pending > 0 {
+        self.push_cancel(opcode::AsyncCancel2::new(CancelBuilder::any()).build());
+        while self.pending() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.poll(homes, left, &mut events).is_err() {
                 break;
             }
             events.clear(); // sockets are closed, pages go home by their drop
         }
-        if let Some(buffers) = self.buffers.as_mut().filter(|_| self.pending == self.slots.len())
+        if let Some(buffers) = self.requests.buffers.as_mut().filter(|_| self.requests.slots.receiving == 0)
             && self.uring.submitter().unregister_buf_ring(GROUP).is_ok()
         {
-            // SAFETY: nothing but sends is under way, and the ring is not registered any more.
+            // SAFETY: nothing is being received into its pages, and the ring is not registered any more.
             unsafe { buffers.reclaim(|page| homes.put(page)) };
         }
-        let lost = self.buffers.take().map_or(0, |buffers| buffers.pages());
-        lost + self.slots.abandon()
+        let lost = self.requests.buffers.take().map_or(0, |buffers| buffers.pages());
+        lost + self.requests.slots.abandon()
     }
 }
 
@@ -534,40 +438,6 @@ fn went_on(entered: io::Result<usize>) -> io::Result<()> {
         // EBUSY, EAGAIN: completions must be taken before more can be submitted.
         Ok(_) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
         Err(error) => Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
-    }
-}
-
-/// Takes the pages of `len` bytes out of the ring, from `id` on; each with how much of it is used. Whether there were such pages.
-fn received(buffers: &mut Buffers, mut id: u16, len: u32, mut each: impl FnMut(Page, u32)) -> bool {
-    let mut left = len;
-    loop {
-        // SAFETY: the completion names the first buffer, and by its length those behind it.
-        let Some((page, most)) = (unsafe { buffers.take(id) }) else { return false };
-        let here = left.min(most);
-        left -= here;
-        each(page, here);
-        if left == 0 {
-            return true;
-        }
-        id = buffers.next(id);
-    }
-}
-
-/// The parts of a request, taken back.
-///
-/// # Safety
-/// The kernel has let go of them.
-unsafe fn reclaimed(parts: ArrayVec<PostedPart, PARTS>) -> impl Iterator<Item = Part> {
-    // SAFETY: by contract.
-    parts.into_iter().map(|PostedPart { posted, offset, len }| Part { page: unsafe { posted.reclaim() }, offset, len })
-}
-
-/// A completion's result.
-fn errno(result: i32) -> Result<u32, Errno> {
-    match result {
-        0.. => Ok(result as u32),
-        -4095..0 => Err(Errno::from_raw_os_error(-result)),
-        _ => Err(Errno::IO), // none of the kernel's
     }
 }
 
@@ -596,6 +466,9 @@ fn build(entries: u32, defer: bool) -> io::Result<(IoUring, bool)> {
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring").field("features", &self.features).field("pending", &self.pending).finish_non_exhaustive()
+        f.debug_struct("Ring")
+            .field("features", &self.features)
+            .field("pending", &self.pending())
+            .finish_non_exhaustive()
     }
 }

@@ -88,7 +88,12 @@ impl Bench {
     }
 
     /// The end of a device: before, all its pages are found; after, it has none.
-    pub(crate) fn finish(&mut self, mut device: impl Device) {
+    pub(crate) fn finish(&mut self, device: impl Device) {
+        self.finish_with(device, |_| {});
+    }
+
+    /// The same, with a look at the device after its shutdown.
+    pub(crate) fn finish_with<D: Device>(&mut self, mut device: D, look: impl FnOnce(&mut D)) {
         let mut account = Account::open(&self.zone);
         self.pools[0].account(&mut account);
         device.account(&mut account);
@@ -97,6 +102,7 @@ impl Bench {
         assert_eq!(account.held_by_devices, device.in_flight() << self.pools[0].order(), "{account:?}");
         device.shutdown(&mut Homes::new(&mut self.pools));
         assert_eq!(device.in_flight(), 0);
+        look(&mut device);
         let mut account = Account::open(&self.zone);
         device.account(&mut account);
         assert_eq!(account.close(Users::Alive).held_by_devices, 0);

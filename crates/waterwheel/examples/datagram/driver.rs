@@ -108,8 +108,8 @@ impl Device for Datagram {
         self.failure.clone().map_or(Health::Up, Health::Failed)
     }
 
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        count("too_long", self.too_long);
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        count("too_long", self.too_long); // the kernel cut it, so that there is no packet to give
     }
 
     fn in_flight(&self) -> usize {

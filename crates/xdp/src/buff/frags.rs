@@ -1,10 +1,11 @@
 //! Packets that are larger than a page: a first part, which programs see, and its fragments behind it (the kernel's XDP multi-buffer).
 //!
-//! The pages form a [chain](waterwheel_page_pool::mm::Chain), so that a packet stays one value of 16 bytes however many pages it has; the note of each says where in it the bytes lie.
+//! The pages form a [chain](waterwheel_page_pool::mm::Chain), so that a packet stays one value of 16 bytes however many pages it has; the range that goes with each says where in it the bytes lie.
 
 use super::{AdjustError, HEADROOM, MIN_LEN, Place, XdpBuff, XdpFrame, outside};
 use crate::device::Traffic;
 use std::iter::once;
+use std::ops::Range;
 use waterwheel_page_pool::mm::{Account, PAGE_SIZE, Page, RegionId};
 use waterwheel_page_pool::{Direction, PagePool};
 
@@ -32,12 +33,12 @@ impl XdpBuff {
 
     /// The bytes of the fragments, in order.
     pub fn frags(&self) -> impl Iterator<Item = &[u8]> {
-        self.page.chain().map(|part| &part.as_slice()[Place(part.note()).range()])
+        self.page.chain().map(|part| part.bytes())
     }
 
     /// The same, to write.
     pub fn frags_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        self.page.chain_mut().map(|(page, note)| &mut page[Place(note).range()])
+        self.page.chain_mut()
     }
 
     /// The bytes of the first part and of the fragments, in order.
@@ -45,31 +46,30 @@ impl XdpBuff {
         once(self.data()).chain(self.frags())
     }
 
-    /// Puts `len` bytes at `offset` of `page` behind the last part.
+    /// Puts `len` bytes at `offset` of `page` behind the last part. What follows that page, if it led the fragments of another packet, goes home.
     ///
     /// # Errors
     /// The page, if there are [`MAX_FRAGS`] fragments already.
     ///
     /// # Panics
-    /// As [`new`](Self::new): if they do not lie in the page. And if the page leads other pages.
+    /// As [`new`](Self::new): if they do not lie in the page.
     pub fn push_frag(&mut self, page: Page, offset: usize, len: usize) -> Result<(), Page> {
         if offset > page.size() || len > page.size() - offset || offset.max(len) > usize::from(u16::MAX) {
             outside(page.size(), offset, len);
         }
-        assert!(!page.leads_chain(), "a fragment is one page");
         if self.frag_count() == MAX_FRAGS {
             return Err(page);
         }
-        self.page.append(page, Place::new(offset as u16, len as u16, 0).0);
+        self.page.append(page.alone(), offset..offset + len);
         self.place = self.place.with_frags(self.place.frags() + 1);
         Ok(())
     }
 
     /// Takes the last fragment off: its page, and where in it the bytes lie.
-    fn pop_frag(&mut self) -> Option<(Page, Place)> {
-        let (page, note) = self.page.take_last()?;
+    fn pop_frag(&mut self) -> Option<(Page, Range<usize>)> {
+        let last = self.page.take_last()?;
         self.place = self.place.with_frags(self.place.frags() - 1);
-        Some((page, Place(note)))
+        Some(last)
     }
 
     /// The longest packet that pages of `pool` can hold, in bytes.
@@ -160,8 +160,7 @@ impl XdpBuff {
     pub(super) fn adjust_frags(&mut self, delta: i32) -> Result<(), AdjustError> {
         let refuse = AdjustError { delta };
         if delta >= 0 {
-            let (mut page, place) = self.pop_frag().ok_or(refuse)?;
-            let old = place.range();
+            let (mut page, old) = self.pop_frag().ok_or(refuse)?;
             let end = old.end + delta as usize;
             let grows = end <= page.size() && end - old.start <= usize::from(u16::MAX);
             if grows {
@@ -176,11 +175,10 @@ impl XdpBuff {
             return Err(refuse);
         }
         while less > 0 {
-            let Some((page, place)) = self.pop_frag() else {
+            let Some((page, old)) = self.pop_frag() else {
                 self.place = self.place.with_len(self.place.len() - less as u16); // checked above
                 break;
             };
-            let old = place.range();
             let stays = old.len().saturating_sub(less);
             less -= old.len() - stays;
             if stays > 0 {
@@ -269,8 +267,8 @@ impl Iterator for IntoParts {
 
     fn next(&mut self) -> Option<XdpFrame> {
         let mut part = self.0.take()?;
-        if let Some((page, note)) = part.page.unchain() {
-            self.0 = Some(XdpBuff { page, place: Place(note).with_frags(part.place.frags() - 1) });
+        if let Some((page, bytes)) = part.page.unchain() {
+            self.0 = Some(XdpBuff { page, place: Place::of(&bytes).with_frags(part.place.frags() - 1) });
             part.place = part.place.with_frags(0);
         }
         Some(XdpFrame(part))

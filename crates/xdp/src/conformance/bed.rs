@@ -72,7 +72,14 @@ pub(super) struct Bed {
 impl Bed {
     /// A new device; if it reads from what is there before it, from `inbound`.
     pub(super) fn open(rig: &mut dyn Rig, zone: &Zone, inbound: &[Vec<u8>]) -> Self {
-        let mut bed = Self {
+        let mut bed = Self::bare(rig, zone);
+        bed.reopen(rig, inbound);
+        bed
+    }
+
+    /// Without a device.
+    pub(super) fn bare(rig: &mut dyn Rig, zone: &Zone) -> Self {
+        Self {
             profile: rig.profile(),
             zone: zone.clone(),
             pools: [pool(zone)],
@@ -80,14 +87,17 @@ impl Bed {
             peer: None,
             drops: Drops::default(),
             tally: Tally::default(),
-        };
-        bed.reopen(rig, inbound);
-        bed
+        }
     }
 
     /// Another device, over the same pool.
     pub(super) fn reopen(&mut self, rig: &mut dyn Rig, inbound: &[Vec<u8>]) {
-        let Pair { device, peer } = rig.open(&self.zone, inbound);
+        let pair = rig.open(&self.zone, inbound);
+        self.take_up(pair);
+    }
+
+    /// This one.
+    pub(super) fn take_up(&mut self, Pair { device, peer }: Pair) {
         (self.device, self.peer) = (Some(device), Some(peer));
         if self.profile.receives == Receives::Wire {
             self.receive(0); // as the first round of a worker: a driver posts its first pages here

@@ -29,6 +29,7 @@ mod bed;
 mod counts;
 mod ends;
 mod fragments;
+mod losses;
 mod pages;
 mod pattern;
 mod peer;
@@ -56,6 +57,13 @@ pub trait Rig {
     /// # Panics
     /// When it cannot be made: there is nothing to test then.
     fn open(&mut self, zone: &Zone, inbound: &[Vec<u8>]) -> Pair;
+
+    /// A new device whose other end takes some frames, or none, and then no more for good: a full disk, a closed pipe, a connection that breaks. Nothing where that does not exist: what such a device takes
+    /// is sent, dropped or left over at once.
+    fn choke(&mut self, zone: &Zone) -> Option<Pair> {
+        let _ = zone;
+        None
+    }
 
     /// Takes the other end away in the roughest manner there is, with frames in flight: the interface is deleted, the peer killed. What the next [`open`](Self::open) needs is there again
     /// by then. The other end itself is dropped right after.
@@ -85,6 +93,8 @@ pub struct Profile {
     pub ordered: bool,
     /// What goes in comes out byte by byte.
     pub faithful: bool,
+    /// It knows of every packet that was lost before `rx` could give it: received + [lost](Device::lost) = what the other end put on the wire, as soon as it is quiet.
+    pub knows_losses: bool,
     /// Its transmit ring has an end: when nobody kicks it and nobody takes anything out, `tx` leaves some of a few hundred frames over.
     pub fills: bool,
     /// The shortest frame that gets through, in bytes from the Ethernet header on, without FCS; at least 14.
@@ -104,6 +114,7 @@ impl Default for Profile {
             lossless: true,
             ordered: true,
             faithful: true,
+            knows_losses: false,
             fills: false,
             shortest: 14,
             longest: 1514,
@@ -199,6 +210,16 @@ pub const CHECKS: &[Check] = &[
         rule: "taken = sent + dropped, in packets and in bytes, and received = what was appended",
         run: counts::counters,
     },
+    Check {
+        name: "losses",
+        rule: "what is lost before rx is counted by a name for why, once, and no count becomes smaller",
+        run: losses::losses,
+    },
+    Check {
+        name: "unsent",
+        rule: "what tx took and then could not write is unsent, and its health says why; nothing else is",
+        run: losses::unsent,
+    },
     Check { name: "budget", rule: "rx gives no more than it was asked for", run: counts::budget },
     Check {
         name: "ring_full",
@@ -209,6 +230,11 @@ pub const CHECKS: &[Check] = &[
         name: "ring_empty",
         rule: "with nothing to receive there is no work, and `wait` says what wakes",
         run: rings::ring_empty,
+    },
+    Check {
+        name: "tx_wait",
+        rule: "without room to send, `wait_tx` says when there will be some, and never Now",
+        run: rings::tx_wait,
     },
     Check { name: "the_last_packet", rule: "a source that has given everything says so", run: rings::the_last_packet },
     Check {

@@ -98,20 +98,64 @@ pub(super) fn ring_empty(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
     Ok(Asked::Yes)
 }
 
+/// Nobody takes anything out, and then somebody does.
+pub(super) fn tx_wait(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
+    let profile = rig.profile();
+    if profile.sends == Sends::Nothing {
+        return Ok(Asked::Yes);
+    }
+    let mut bed = Bed::open(rig, zone, &[]);
+    for burst in mixed(&profile, 0, MANY).chunks(32) {
+        let mut given: Vec<_> = burst.iter().filter_map(|bytes| bed.packet(bytes)).collect();
+        bed.send(&mut given); // and nobody kicks
+        if !given.is_empty() {
+            break;
+        }
+    }
+    let mut since = Instant::now();
+    let mut rounds = 0;
+    while bed.device().tx_room() == 0 {
+        let (before, wait) = (Instant::now(), bed.device().wait_tx());
+        ensure!(wait != Wait::Now, "there is no room, and `wait_tx` says Now");
+        ensure!(!matches!(wait, Wait::Until(then) if then < before), "there is no room, and `wait_tx` says at once");
+        // Once it knows that one waits for a while, the frames go.
+        let came = if rounds < 3 { Vec::new() } else { bed.turn() };
+        if wait == Wait::Never {
+            sleep(bed.device())?;
+        } else {
+            sleep_until(bed.device(), wait)?;
+        }
+        rounds += 1;
+        if !came.is_empty() {
+            since = Instant::now();
+        }
+        let patient = since.elapsed() < profile.patience || rounds < 10;
+        ensure!(patient || !profile.lossless, "after waiting {rounds} times as `wait_tx` says there is no room");
+        if !patient {
+            break;
+        }
+    }
+    Ok(Asked::Yes)
+}
+
 /// Sleeps as the device says that one may.
 fn sleep(device: &dyn Device) -> Result<(), String> {
-    match device.wait() {
+    sleep_until(device, device.wait())
+}
+
+fn sleep_until(device: &dyn Device, wait: Wait) -> Result<(), String> {
+    match wait {
         Wait::Now => {}
-        Wait::Never => return Err("a frame is on its way, and `wait` says Never".to_owned()),
+        Wait::Never => return Err("a frame is on its way, and it is to be waited for Never".to_owned()),
         Wait::Until(then) => {
             let pause = then.saturating_duration_since(Instant::now());
-            ensure!(pause <= Duration::from_secs(1), "a frame is on its way, and `wait` says in {pause:?}");
+            ensure!(pause <= Duration::from_secs(1), "a frame is on its way, and it is to be waited for in {pause:?}");
             wait_for_fds(device, pause)?;
         }
         Wait::Readable => {
             let mut fds = 0;
             device.fds(&mut |_| fds += 1);
-            ensure!(fds > 0, "`wait` says Readable, and there is no descriptor");
+            ensure!(fds > 0, "it is to be waited for what is Readable, and there is no descriptor");
             wait_for_fds(device, Duration::from_millis(100))?; // as long as a worker sleeps at most
         }
     }

@@ -33,7 +33,8 @@ pub struct Fault<D> {
     inner: D,
     params: FaultParams,
     dice: Dice,
-    lost: u64,
+    rx_lost: u64,
+    tx_lost: u64,
     corrupted: u64,
     duplicated: u64,
 }
@@ -59,12 +60,27 @@ impl Dice {
 impl<D: Device> Fault<D> {
     /// Puts a bad line in front of `inner`.
     pub fn new(inner: D, params: FaultParams) -> Self {
-        Self { inner, params, dice: Dice(params.seed.max(1)), lost: 0, corrupted: 0, duplicated: 0 }
+        Self { inner, params, dice: Dice(params.seed.max(1)), rx_lost: 0, tx_lost: 0, corrupted: 0, duplicated: 0 }
     }
 }
 
 impl<D: Device> Device for Fault<D> {
-    delegate!(name, capabilities, complete, tx_room, flush, wait, fds, health, mode, in_flight, account, shutdown);
+    delegate!(
+        name,
+        capabilities,
+        complete,
+        tx_room,
+        wait_tx,
+        flush,
+        wait,
+        fds,
+        health,
+        mode,
+        unsent,
+        in_flight,
+        account,
+        shutdown
+    );
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let start = batch.len();
@@ -72,7 +88,7 @@ impl<D: Device> Device for Fault<D> {
         let mut i = start;
         while i < batch.len() {
             if self.dice.hits(self.params.rx_loss) {
-                self.lost += 1;
+                self.rx_lost += 1;
                 pool.put(batch.remove(i).into_page());
                 continue;
             }
@@ -97,7 +113,7 @@ impl<D: Device> Device for Fault<D> {
     fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
         let (dice, loss) = (&mut self.dice, self.params.tx_loss);
         for lost in frames.extract_if(.., |_| dice.hits(loss)) {
-            self.lost += 1;
+            self.tx_lost += 1;
             drops.add(DropReason::Fault, 1);
             pool.put(lost.into_page());
         }
@@ -106,8 +122,13 @@ impl<D: Device> Device for Fault<D> {
 
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         self.inner.counters(count);
-        count("fault_lost", self.lost);
+        count("fault_lost", self.rx_lost + self.tx_lost);
         count("fault_corrupted", self.corrupted);
         count("fault_duplicated", self.duplicated);
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        self.inner.lost(count);
+        count("fault", self.rx_lost);
     }
 }

@@ -7,6 +7,7 @@ macro_rules! delegate {
     (@ capabilities) => { fn capabilities(&self) -> $crate::Capabilities { self.inner.capabilities() } };
     (@ complete) => { fn complete(&mut self, homes: &mut $crate::Homes<'_>) -> usize { self.inner.complete(homes) } };
     (@ tx_room) => { fn tx_room(&mut self) -> usize { self.inner.tx_room() } };
+    (@ wait_tx) => { fn wait_tx(&self) -> $crate::Wait { self.inner.wait_tx() } };
     (@ flush) => { fn flush(&mut self) { self.inner.flush(); } };
     (@ wait) => { fn wait(&self) -> $crate::Wait { self.inner.wait() } };
     (@ fds) => {
@@ -15,6 +16,8 @@ macro_rules! delegate {
     (@ health) => { fn health(&mut self) -> $crate::Health { self.inner.health() } };
     (@ mode) => { fn mode(&self) -> String { self.inner.mode() } };
     (@ counters) => { fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) { self.inner.counters(count); } };
+    (@ lost) => { fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) { self.inner.lost(count); } };
+    (@ unsent) => { fn unsent(&self) -> $crate::Traffic { self.inner.unsent() } };
     (@ in_flight) => { fn in_flight(&self) -> usize { self.inner.in_flight() } };
     (@ account) => { fn account(&self, account: &mut $crate::Account) { self.inner.account(account); } };
     (@ shutdown) => { fn shutdown(&mut self, homes: &mut $crate::Homes<'_>) { self.inner.shutdown(homes); } };

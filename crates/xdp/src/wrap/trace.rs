@@ -51,7 +51,23 @@ impl<D: Device, S: Sink> Trace<D, S> {
 }
 
 impl<D: Device, S: Sink> Device for Trace<D, S> {
-    delegate!(name, capabilities, complete, tx_room, flush, wait, fds, health, mode, counters, in_flight, account);
+    delegate!(
+        name,
+        capabilities,
+        complete,
+        tx_room,
+        wait_tx,
+        flush,
+        wait,
+        fds,
+        health,
+        mode,
+        counters,
+        lost,
+        unsent,
+        in_flight,
+        account
+    );
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
         let received = self.inner.rx(pool, batch, budget);

@@ -4,7 +4,7 @@ use crate::profile;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use waterwheel_xdp::conformance::{CHECKS, Cut, DevicePeer, Nobody, Pair, Profile, Receives, Rig, Sends, run};
 use waterwheel_xdp::mm::RegionId;
 use waterwheel_xdp::{
@@ -41,12 +41,23 @@ enum Fault {
     DoesNotNoticeTheCut,
     WorksOnce,
     SendsAgainstItsProfile,
+    LosesBeforeRx,
+    CountsLossesTwice,
+    ForgetsLosses,
+    NamesALossTwice,
+    SwallowsTheRest,
+    FailsInSilence,
+    FailsAsItIsClosed,
+    DeniesWhatItSent,
+    WaitsForRoomWithoutEnd,
+    WaitsForRoomNow,
+    WaitsForRoomUntilThePast,
 }
 
 use Fault::*;
 
 /// Every fault, and the rule that must catch it.
-const FAULTS: [(Fault, &str); 26] = [
+const FAULTS: [(Fault, &str); 37] = [
     (SwapsNeighbours, "order"),
     (FlipsABit, "payload"),
     (LosesSilently, "loss"),
@@ -73,6 +84,17 @@ const FAULTS: [(Fault, &str); 26] = [
     (DoesNotNoticeTheCut, "reset_while_busy"),
     (WorksOnce, "reopen"),
     (SendsAgainstItsProfile, "profile"),
+    (LosesBeforeRx, "losses"),
+    (CountsLossesTwice, "losses"),
+    (ForgetsLosses, "losses"),
+    (NamesALossTwice, "losses"),
+    (SwallowsTheRest, "unsent"),
+    (FailsInSilence, "unsent"),
+    (FailsAsItIsClosed, "unsent"),
+    (DeniesWhatItSent, "unsent"),
+    (WaitsForRoomWithoutEnd, "tx_wait"),
+    (WaitsForRoomNow, "tx_wait"),
+    (WaitsForRoomUntilThePast, "tx_wait"),
 ];
 
 /// A veth with a fault.
@@ -87,6 +109,10 @@ struct Broken {
     packets: u64,
     held: Vec<XdpFrame>,
     stopped: bool,
+    lost: u64,
+    /// Frames that it writes before its other end takes no more.
+    writes: Option<u64>,
+    unsent: Traffic,
 }
 
 /// Nobody gets these pages again.
@@ -133,6 +159,11 @@ impl Device for Broken {
                 received += 1;
             }
             SaysOneMoreReceived if received > 0 => received += 1,
+            LosesBeforeRx | CountsLossesTwice | ForgetsLosses | NamesALossTwice if received > 1 => {
+                batch.pop();
+                received -= 1;
+                self.lost += 1;
+            }
             _ => {}
         }
         received
@@ -159,6 +190,14 @@ impl Device for Broken {
             _ => {}
         }
         let mut sent = Traffic::default();
+        if let Some(writes) = &mut self.writes {
+            let write = frames.len().min(*writes as usize);
+            *writes -= write as u64;
+            for frame in frames.drain(write..) {
+                sent.add(frame.len());
+                self.unsent.add(frame.len());
+            }
+        }
         lost.iter().for_each(|frame| sent.add(frame.len()));
         sent.merge(self.inner.tx(pool, frames, drops));
         sent.packets += u64::from(self.is(CountsOneMore));
@@ -174,6 +213,15 @@ impl Device for Broken {
         if self.is(PromisesRoom) { 300 } else { self.inner.tx_room() }
     }
 
+    fn wait_tx(&self) -> Wait {
+        match self.fault {
+            WaitsForRoomWithoutEnd => Wait::Until(Instant::now() + Duration::from_secs(3600)),
+            WaitsForRoomNow => Wait::Now,
+            WaitsForRoomUntilThePast => Wait::Until(Instant::now() - Duration::from_secs(1)),
+            _ => self.inner.wait_tx(),
+        }
+    }
+
     fn wait(&self) -> Wait {
         match self.fault {
             NeverWakes => Wait::Never,
@@ -185,7 +233,28 @@ impl Device for Broken {
     fn health(&mut self) -> Health {
         match self.fault {
             KeepsPagesWhenCut if self.cut.load(Ordering::Relaxed) => Health::Failed("the other end is gone".to_owned()),
+            FailsAsItIsClosed if self.stopped => Health::Failed("it is closed".to_owned()),
+            FailsInSilence | FailsAsItIsClosed => self.inner.health(),
+            _ if self.unsent.packets > 0 => Health::Failed("the disk is full".to_owned()),
             _ => self.inner.health(),
+        }
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        match self.fault {
+            LosesBeforeRx => {}
+            ForgetsLosses if self.stopped => {}
+            CountsLossesTwice => count("ring_full", 2 * self.lost),
+            NamesALossTwice => (0..2).for_each(|n| count("ring_full", n * self.lost)),
+            _ => count("ring_full", self.lost),
+        }
+    }
+
+    fn unsent(&self) -> Traffic {
+        match self.fault {
+            SwallowsTheRest => Traffic::default(),
+            DeniesWhatItSent => Traffic { packets: 1, bytes: 60 },
+            _ => self.unsent,
         }
     }
 
@@ -220,13 +289,8 @@ struct Workshop {
     used: HashSet<RegionId>,
 }
 
-impl Rig for Workshop {
-    fn profile(&self) -> Profile {
-        let sends = if self.fault == SendsAgainstItsProfile { Sends::Nothing } else { Sends::Wire };
-        Profile { sends, patience: Duration::from_millis(5), ..profile() }
-    }
-
-    fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
+impl Workshop {
+    fn device(&mut self, zone: &Zone, writes: Option<u64>) -> Pair {
         let (near, far) = veth("near", "far", 256);
         self.cut.store(false, Ordering::Relaxed);
         let device = Broken {
@@ -238,8 +302,26 @@ impl Rig for Workshop {
             packets: 0,
             held: Vec::new(),
             stopped: false,
+            lost: 0,
+            writes,
+            unsent: Traffic::default(),
         };
         Pair { device: Box::new(device), peer: Box::new(DevicePeer::new(Box::new(far), zone)) }
+    }
+}
+
+impl Rig for Workshop {
+    fn profile(&self) -> Profile {
+        let sends = if self.fault == SendsAgainstItsProfile { Sends::Nothing } else { Sends::Wire };
+        Profile { sends, patience: Duration::from_millis(5), ..profile() }
+    }
+
+    fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
+        self.device(zone, None)
+    }
+
+    fn choke(&mut self, zone: &Zone) -> Option<Pair> {
+        Some(self.device(zone, Some(70)))
     }
 
     fn cut(&mut self) -> Cut {

@@ -12,7 +12,7 @@ struct Wrapped<F>(F, Profile);
 
 /// What a veth promises.
 fn profile() -> Profile {
-    Profile { fills: true, longest: 9000, ..Profile::default() }
+    Profile { fills: true, knows_losses: true, longest: 9000, ..Profile::default() }
 }
 
 /// The rules for devices that read what was there before them.
@@ -69,6 +69,7 @@ fn a_perfect_line_conforms_and_a_bad_one_does_but_for_what_it_does_not_promise()
     let bad = move |near| Box::new(Fault::new(near, params)) as Box<dyn Device>;
     let promises_less = Profile {
         lossless: false,
+        knows_losses: false, // and what comes twice
         ordered: false,
         faithful: false,
         patience: std::time::Duration::from_millis(20),
