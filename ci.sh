@@ -30,6 +30,7 @@ RUSTFLAGS=$sanitize RUSTDOCFLAGS=$sanitize ASAN_OPTIONS=detect_leaks=0 CARGO_TAR
 
 say "loom: every interleaving of reference counts, rings, lanes and the end of owners"
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --release --locked -p waterwheel-mm --lib --test loom
+RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --release --locked -p waterwheel-xdp --lib
 
 say "shuttle: whole pools and whole workers, in orders that dice choose"
 RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/shuttle" WATERWHEEL_SHUTTLE_SECONDS=20 cargo test --locked -p waterwheel-xdp --test shuttle
