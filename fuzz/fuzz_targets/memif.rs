@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use waterwheel::dev::memif::handshake::{Client, Offer, Reply, Server, agree};
 use waterwheel::dev::memif::message::{MESSAGE_SIZE, Message};
 use waterwheel::dev::memif::unbound::{Shared, Unbound};
-use waterwheel::dev::memif::{Fault, Role};
+use waterwheel::dev::memif::{Fault, Foreign, Role};
 use waterwheel::{Direction, PagePool, PoolParams, XdpBuff, XdpFrame, Zone};
 use waterwheel_fuzz::script::Script;
 use waterwheel_fuzz::{all, assert_whole, zone};
@@ -18,8 +18,8 @@ const PAGES: usize = 32;
 
 static ZONE: LazyLock<Zone> = LazyLock::new(|| zone(PAGES, 0));
 
-fn file() -> OwnedFd {
-    File::open("/dev/null").expect("a file").into()
+fn file() -> Foreign {
+    OwnedFd::from(File::open("/dev/null").expect("a file")).into()
 }
 
 /// What was offered is known to lie where it may.

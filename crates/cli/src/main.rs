@@ -3,8 +3,6 @@
 //! Read from here: `args` is what was typed, `config` is what it means, `cmd` has a file per verb, `engine` is the door to the packet loop, and
 //! `report` says what happens. Only this file ends the process, with a code of [`failure::Class`].
 
-#![forbid(unsafe_code)]
-
 mod args;
 mod cmd;
 mod config;

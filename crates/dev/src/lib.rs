@@ -24,6 +24,8 @@ pub mod null;
 pub mod pcap;
 #[cfg(feature = "uring")]
 pub mod relay;
+#[cfg(any(feature = "af_xdp", feature = "memif", feature = "uring"))]
+mod ring;
 #[cfg(any(feature = "gen", feature = "memif", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
 #[cfg(feature = "uring")]

@@ -28,7 +28,7 @@ use std::str::FromStr;
 #[cfg(feature = "af_xdp")]
 pub use af_xdp::{AF_XDP_KEYS, af_xdp};
 #[cfg(feature = "memif")]
-pub use memif::{MEMIF_KEYS, memif};
+pub use memif::{MEMIF_KEYS, MemifSpec, memif};
 #[cfg(feature = "uring")]
 pub use socket::{TCP_KEYS, TcpSpec, UDP_KEYS, UdpSpec, address, tcp, udp};
 

@@ -121,6 +121,20 @@ impl LaneEnds {
         self.folded = self.folded.wrapping_add(std::mem::take(&mut other.folded));
     }
 
+    /// Lets the lanes of threads that have ended go; what is in them goes `beside` the lanes. So an owner that fetches nothing for long has no more lanes than there are threads.
+    pub(crate) fn fold(&mut self, beside: &RemoteList) {
+        let folded = &mut self.folded;
+        self.ends.retain(|end| {
+            let open = !end.is_closed();
+            if !open {
+                std::iter::from_fn(|| end.pages.consume()).for_each(|page| beside.push(page));
+                *folded = folded.wrapping_add(end.released());
+            }
+            open
+        });
+        self.next = self.next.min(self.ends.len());
+    }
+
     /// How many lanes there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()

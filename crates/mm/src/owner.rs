@@ -272,6 +272,7 @@ impl Owner {
             let mut state = lock(&self.slot.state);
             self.slot.new_lanes.store(0, Ordering::Relaxed);
             self.lanes.append(&mut state.lanes);
+            self.lanes.fold(&self.slot.remote);
         }
     }
 }
@@ -320,6 +321,7 @@ impl Slot {
     pub(crate) fn open_lane(&'static self) -> Lane {
         let (lane, end) = Lane::new(self);
         let mut state = lock(&self.state);
+        state.lanes.fold(&self.remote); // the owner may not look for long
         state.lanes.push(end);
         self.new_lanes.fetch_add(1, Ordering::Relaxed);
         lane
@@ -355,11 +357,16 @@ impl Slot {
             }
         });
         if let Some(page) = page {
-            self.destructor.call(page, Home { slot: self, lane: None });
-            // Release: as in `Lane::add_released`.
-            self.released_astray.fetch_add(1, Ordering::Release);
+            self.last_put_astray(page);
         }
         self.released();
+    }
+
+    /// The same on a thread that has no lanes any more.
+    pub(crate) fn last_put_astray(&'static self, page: FrozenPage) {
+        self.destructor.call(page, Home { slot: self, lane: None });
+        // Release: as in `Lane::add_released`.
+        self.released_astray.fetch_add(1, Ordering::Release);
     }
 
     /// Pages released through `lanes`, which are all there are, and beside them; modulo 2^64.

@@ -72,6 +72,31 @@ impl Refcount {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod limit {
+    use super::{AtomicU32, MAX, Refcount};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// In a process of its own.
+    #[test]
+    fn a_count_that_runs_over_ends_the_process() {
+        const COUNT: &str = "WATERWHEEL_TEST_COUNT";
+        if let Some(count) = std::env::var(COUNT).ok().and_then(|count| count.parse().ok()) {
+            Refcount(AtomicU32::new(count)).get();
+            std::process::exit(0);
+        }
+        for (count, signal) in [(1, None), (MAX, None), (MAX + 1, Some(libc::SIGABRT)), (u32::MAX, Some(libc::SIGABRT))]
+        {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child
+                .args(["--exact", "refcount::limit::a_count_that_runs_over_ends_the_process"])
+                .env(COUNT, count.to_string());
+            assert_eq!(child.output().unwrap().status.signal(), signal, "{count} references, and one more");
+        }
+    }
+}
+
 #[cfg(all(test, loom))]
 mod tests {
     //! Run with `RUSTFLAGS="--cfg loom" cargo test -p waterwheel-mm --lib --release`.

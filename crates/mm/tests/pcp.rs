@@ -3,6 +3,7 @@
 mod common;
 
 use common::{assert_whole, zone};
+use std::collections::BTreeSet;
 use waterwheel_mm::stats::{Count, Off, PerCpu, Shared, SharedCounter};
 use waterwheel_mm::{Account, PCP_MAX_ORDER, Pcp, PcpParams, Users};
 
@@ -39,6 +40,20 @@ fn the_page_that_was_freed_last_comes_first() {
     pcp.free(a);
     let comes_first = pcp.alloc(0).unwrap().number() == number;
     assert_eq!(comes_first, !cfg!(feature = "debug_pages"), "there it is the last one");
+    drop(pcp);
+    assert_whole(&zone);
+}
+
+#[test]
+fn what_goes_to_the_zone_is_what_lies_longest() {
+    let zone = zone(64);
+    let mut pcp = Pcp::new(&zone, SMALL);
+    let pages: Vec<_> = (0..12).map(|_| pcp.alloc(0).unwrap()).collect();
+    let numbers: Vec<u32> = pages.iter().map(|page| page.number()).collect();
+    pages.into_iter().take(9).for_each(|page| pcp.free(page)); // the ninth is one too many
+    assert_eq!(pcp.pages(), 5);
+    let stayed: BTreeSet<u32> = (0..5).map(|_| pcp.alloc(0).unwrap().number()).collect();
+    assert_eq!(stayed, numbers[4..9].iter().copied().collect());
     drop(pcp);
     assert_whole(&zone);
 }

@@ -1,12 +1,15 @@
 //! What the workers of a fabric share with each other and with whoever watches them: stop, limit, wake-ups, statistics.
 
+use crate::buff::XdpFrame;
 use crate::device::Traffic;
 use crate::drops::Drops;
 use crate::event::Event;
+use crate::sleeper::{Roll, Sees, Sleeper};
 use crate::stats::{Actions, WorkerStats, add_to};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, thread};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+use waterwheel_page_pool::mm::Consumer;
 
 /// A handle on running workers: stops them, and looks at what they count. Clones share it.
 #[derive(Debug, Clone)]
@@ -23,30 +26,38 @@ struct Shared {
     /// Workers that may still receive something.
     active: AtomicUsize,
     /// Workers that have stopped receiving for good.
-    quiet: AtomicUsize,
+    quiet: Roll,
     workers: Vec<Slot>,
 }
 
 #[derive(Debug)]
 struct Slot {
     event: Event,
-    sleeping: AtomicBool,
+    sleeper: Sleeper,
     /// Somebody waits for fresh statistics.
     wanted: AtomicBool,
+    /// Counts how often; [`LAST`] in the end.
     published: Mutex<(u64, WorkerStats)>,
+    /// Of a worker that has left: the ends of the rings in which others hand frames over to it.
+    left: Mutex<Vec<Consumer<XdpFrame>>>,
 }
 
 /// No limit.
 const ENDLESS: u64 = u64::MAX;
+/// How long a snapshot waits for a worker. (Under shuttle that would depend on the machine.)
+const LONGEST_ANSWER: Duration = Duration::from_millis(if cfg!(shuttle) { 1 << 32 } else { 100 });
+/// Nothing will be published any more.
+const LAST: u64 = u64::MAX;
 
 impl Control {
     pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
         let slot = || -> std::io::Result<Slot> {
             Ok(Slot {
                 event: Event::new()?,
-                sleeping: AtomicBool::new(false),
+                sleeper: Sleeper::new(),
                 wanted: AtomicBool::new(false),
                 published: Mutex::default(),
+                left: Mutex::default(),
             })
         };
         Ok(Self(Arc::new(Shared {
@@ -55,7 +66,7 @@ impl Control {
             credits: AtomicU64::new(ENDLESS),
             wanted: AtomicU64::new(ENDLESS),
             active: AtomicUsize::new(workers),
-            quiet: AtomicUsize::new(0),
+            quiet: Roll::new(),
             workers: (0..workers).map(|_| slot()).collect::<Result<_, _>>()?,
         })))
     }
@@ -67,7 +78,9 @@ impl Control {
     }
 
     fn wake_all(&self) {
-        (0..self.0.workers.len()).for_each(|worker| self.wake(worker));
+        for worker in 0..self.0.workers.len() {
+            self.wake(worker);
+        }
     }
 
     /// End without waiting for what is in flight.
@@ -85,7 +98,7 @@ impl Control {
     /// Whether the workers are to end: stopped, or the limit is reached, or no source has anything left.
     pub fn is_stopped(&self) -> bool {
         self.0.stop.load(Ordering::Relaxed)
-            || self.0.active.load(Ordering::Acquire) == 0
+            || self.0.active.load(Ordering::Relaxed) == 0
             || self.0.wanted.load(Ordering::Relaxed) == 0
     }
 
@@ -119,40 +132,63 @@ impl Control {
 
     /// A worker has no source left that could give anything.
     pub(crate) fn retire(&self) {
-        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.active.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.wake_all();
         }
     }
 
     /// A worker has stopped receiving: it will hand nothing over any more.
     pub(crate) fn quiet(&self) {
-        self.0.quiet.fetch_add(1, Ordering::AcqRel);
+        self.0.quiet.answer();
     }
 
     pub(crate) fn all_quiet(&self) -> bool {
-        self.0.quiet.load(Ordering::Acquire) >= self.0.workers.len()
+        self.0.quiet.all(self.0.workers.len())
     }
 
-    /// Wakes a worker if it sleeps. The caller has put something where the worker will look.
-    pub(crate) fn wake(&self, worker: usize) {
+    /// Wakes a worker if it sleeps. The caller has put something where the worker will look. False: it has left, and will not.
+    pub(crate) fn wake(&self, worker: usize) -> bool {
         let slot = &self.0.workers[worker];
-        // Pairs with the fence in `sleep`: either we see that it sleeps, or it sees what we put there.
-        fence(Ordering::SeqCst);
-        if slot.sleeping.load(Ordering::Relaxed) {
+        let sees = slot.sleeper.ask();
+        if sees == Sees::OnceWoken {
             slot.event.set();
         }
+        sees != Sees::Never
+    }
+
+    /// What wakes this worker.
+    pub(crate) fn waker(&self, worker: usize) -> Waker {
+        Waker { control: self.clone(), worker }
     }
 
     /// Runs `wait`, which waits for the worker's event among others, unless `ready` says after the announcement that there is something to do.
     pub(crate) fn sleep(&self, worker: usize, ready: impl FnOnce() -> bool, wait: impl FnOnce(&Event)) {
         let slot = &self.0.workers[worker];
-        slot.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        slot.sleeper.announce();
         if !ready() && !self.is_stopped() && !slot.wanted.load(Ordering::Relaxed) {
             wait(&slot.event);
         }
-        slot.sleeping.store(false, Ordering::Relaxed);
+        slot.sleeper.awake();
         slot.event.clear();
+    }
+
+    /// A worker leaves: the frames that were handed over to it go into `frames`. Who hands over more has to [take it back](Self::take_back).
+    pub(crate) fn leave(
+        &self,
+        worker: usize,
+        rings: impl Iterator<Item = Consumer<XdpFrame>>,
+        frames: &mut Vec<XdpFrame>,
+    ) {
+        let slot = &self.0.workers[worker];
+        slot.sleeper.leave();
+        slot.left.lock().unwrap_or_else(PoisonError::into_inner).extend(rings);
+        self.take_back(worker, frames);
+    }
+
+    /// Takes frames back that were handed over to a worker that has left, and tells how many. Whoever takes them counts them.
+    pub(crate) fn take_back(&self, worker: usize, frames: &mut Vec<XdpFrame>) -> usize {
+        let rings = self.0.workers[worker].left.lock().unwrap_or_else(PoisonError::into_inner);
+        rings.iter().map(|ring| ring.consume_batch(frames, usize::MAX)).sum()
     }
 
     #[inline]
@@ -166,10 +202,16 @@ impl Control {
         let mut published = slot.published.lock().unwrap_or_else(PoisonError::into_inner);
         slot.wanted.store(false, Ordering::Relaxed);
         fill(&mut published.1);
-        published.0 += 1;
+        published.0 += u64::from(published.0 != LAST);
     }
 
-    /// What all workers have counted. Asks them, and waits up to a tenth of a second for each answer; a worker that does not answer gives its last one.
+    /// Publishes the last of it.
+    pub(crate) fn publish_last(&self, worker: usize, stats: WorkerStats) {
+        let mut published = self.0.workers[worker].published.lock().unwrap_or_else(PoisonError::into_inner);
+        *published = (LAST, stats);
+    }
+
+    /// What all workers have counted. Asks them, and waits up to a tenth of a second for each answer; a worker that does not answer gives its last one, and so does one that is over.
     pub fn snapshot(&self) -> Snapshot {
         let generation = |slot: &Slot| slot.published.lock().unwrap_or_else(PoisonError::into_inner).0;
         let before: Vec<u64> = self.0.workers.iter().map(generation).collect();
@@ -177,14 +219,28 @@ impl Control {
             slot.wanted.store(true, Ordering::Relaxed);
             self.wake(worker);
         }
-        let deadline = Instant::now() + Duration::from_millis(100);
+        let deadline = Instant::now() + LONGEST_ANSWER;
         let workers = std::iter::zip(&self.0.workers, before).map(|(slot, before)| {
-            while generation(slot) == before && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_micros(200));
+            while generation(slot) == before && before != LAST && Instant::now() < deadline {
+                thread::sleep(Duration::from_micros(200));
             }
             slot.published.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
         });
         Snapshot { workers: workers.collect() }
+    }
+}
+
+/// Wakes one worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Waker {
+    control: Control,
+    worker: usize,
+}
+
+impl Waker {
+    /// As [`Control::wake`]. There is nobody to be told if it has left.
+    pub(crate) fn wake(&self) {
+        self.control.wake(self.worker);
     }
 }
 

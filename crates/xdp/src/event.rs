@@ -3,8 +3,8 @@
 pub(crate) use imp::{Event, is_readable};
 use std::time::Duration;
 
-/// A sleeping loop looks around at least this often: for devices that went away, and pages that came home.
-pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// A sleeping loop looks around at least this often, unless it is told otherwise: for devices that went away without a sign.
+pub(crate) const NAP: Duration = Duration::from_millis(100);
 
 #[cfg(not(shuttle))]
 mod imp {
@@ -34,13 +34,16 @@ mod imp {
             let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
         }
 
-        /// Waits in poll(2) until it is set, or one of the descriptors that `fds` adds is readable, for at most `timeout` (below a second).
-        pub(crate) fn wait<'a>(&'a self, timeout: Duration, fds: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) {
-            let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        /// Waits in poll(2) until it is set, or one of the descriptors that `fds` adds is readable, for at most `timeout`.
+        pub(crate) fn wait<'a>(&'a self, timeout: Option<Duration>, fds: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) {
+            let timeout = timeout.map(|timeout| Timespec {
+                tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: timeout.subsec_nanos().into(),
+            });
             let mut all = ArrayVec::<PollFd<'_>, { MAX_PORTS * MAX_FDS + 1 }>::new();
             all.push(PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN));
             fds(&mut |fd| drop(all.try_push(PollFd::from_borrowed_fd(fd, PollFlags::IN))));
-            let _ = poll(&mut all, Some(&timeout)); // interrupted: the loop looks for itself
+            let _ = poll(&mut all, timeout.as_ref()); // interrupted: the loop looks for itself
         }
     }
 
@@ -52,10 +55,9 @@ mod imp {
     }
 }
 
-/// For shuttle. Devices have no descriptors here, and who would wait for the longest time waits until he is woken: a wake-up that was forgotten is a deadlock, which shuttle finds.
+/// For shuttle. Devices have no descriptors here, and who has nothing to look at waits until he is woken: a wake-up that was forgotten is a deadlock, which shuttle finds.
 #[cfg(shuttle)]
 mod imp {
-    use super::LONGEST_SLEEP;
     use crate::device::BorrowedFd;
     use shuttle::sync::{Condvar, Mutex};
     use std::time::Duration;
@@ -80,8 +82,8 @@ mod imp {
             *self.set.lock().expect("as above") = false;
         }
 
-        pub(crate) fn wait<'a>(&'a self, timeout: Duration, _: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) {
-            if timeout < LONGEST_SLEEP {
+        pub(crate) fn wait<'a>(&'a self, timeout: Option<Duration>, _: impl FnOnce(&mut dyn FnMut(BorrowedFd<'a>))) {
+            if timeout.is_some() {
                 return shuttle::thread::yield_now();
             }
             let set = self.set.lock().expect("as above");

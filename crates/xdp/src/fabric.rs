@@ -3,12 +3,15 @@
 use crate::action::PortId;
 use crate::control::Control;
 use crate::device::Device;
+use crate::event::NAP;
 use crate::follow::{FollowDevice, FollowHost, Trail};
 use crate::idle::Idle;
+use crate::port::Port;
 use crate::redirect::{BulkQueue, HANDOVER, Host, Route};
-use crate::revive::{Port, Revival, Revive, takes_pages_of};
+use crate::revive::{Revival, Revive, takes_pages_of};
 use crate::stats::WorkerStats;
-use crate::worker::{BUDGET, Worker};
+use crate::worker::{BUDGET, Stage, Worker};
+use std::time::Duration;
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Holder, ptr_ring};
 
@@ -56,6 +59,7 @@ pub struct Fabric {
     ports: u16,
     budget: usize,
     idle: Idle,
+    nap: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -70,7 +74,7 @@ impl Fabric {
     /// An empty fabric for this many workers (at least one).
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers.max(1)).map(|_| Seed::default()).collect();
-        Self { workers, ports: 0, budget: BUDGET, idle: Idle::default() }
+        Self { workers, ports: 0, budget: BUDGET, idle: Idle::default(), nap: Some(NAP) }
     }
 
     /// Gives a device and its pool to a worker. The port's number is how programs name it.
@@ -133,6 +137,12 @@ impl Fabric {
         self.idle = idle;
     }
 
+    /// How long a worker sleeps at most before it looks after its devices; 100 ms unless set. Without a limit it sleeps until something happens, and does not notice a device that goes away without a sign:
+    /// that is for tests, from which a wake-up that was forgotten is not to be hidden.
+    pub fn nap(&mut self, longest: Option<Duration>) {
+        self.nap = longest;
+    }
+
     /// The workers, one for each thread.
     pub fn build(mut self) -> Result<Vec<Worker>, FabricError> {
         let mut trails = self.trails();
@@ -174,7 +184,11 @@ impl Fabric {
             cpu: seed.cpu,
             control: control.clone(),
             stats: WorkerStats::default(),
-            retired: false,
+            receiving: None,
+            passed: 0,
+            waker: control.waker(index),
+            nap: self.nap,
+            stage: Stage::Receives,
             trail: trails[index].take(),
         });
         Ok(workers.collect())

@@ -148,7 +148,7 @@ impl Worker {
     /// how many each device has.
     pub fn holders(&mut self) -> Vec<PortHolders> {
         let ports = self.ports.iter().zip(&mut self.pools);
-        let of = |(port, pool): (&crate::revive::Port, &mut PagePool)| PortHolders {
+        let of = |(port, pool): (&crate::port::Port, &mut PagePool)| PortHolders {
             port: port.id,
             name: port.device.name().to_owned(),
             in_flight: port.device.in_flight(),

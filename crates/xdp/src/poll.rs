@@ -21,11 +21,25 @@ use crate::homes::Homes;
 use crate::program::{Context, Program};
 use crate::redirect::Route;
 use crate::worker::Worker;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use waterwheel_page_pool::PagePool;
 
 impl Worker {
     /// One round over all ports. Tells how many packets and completions there were: 0 is an idle round.
+    ///
+    /// # Panics
+    /// When the program, the host or a device does. What of the batch was not sent by then is dropped, and counted as aborted. One may catch the panic and go on.
     pub fn poll(&mut self, program: &mut dyn Program) -> usize {
+        match catch_unwind(AssertUnwindSafe(|| self.round(program))) {
+            Ok(work) => work,
+            Err(panic) => {
+                self.settle();
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    fn round(&mut self, program: &mut dyn Program) -> usize {
         let mut work = 0;
         for i in 0..self.ports.len() {
             work += self.poll_port(i, program);
@@ -52,13 +66,12 @@ impl Worker {
         if budget == 0 {
             return work;
         }
-        let port = &mut self.ports[i];
-        port.device.rx(&mut self.pools[i], &mut self.batch, budget);
+        self.receiving = Some((i, budget));
+        self.ports[i].device.rx(&mut self.pools[i], &mut self.batch, budget);
         let received = self.batch.len(); // what is there counts, not what the device says
-        self.control.give_back(budget, received);
+        self.count_received();
         if received > 0 {
-            port.rx.merge(Traffic::of(&self.batch));
-            let id = port.id;
+            let id = self.ports[i].id;
             self.actions.clear();
             self.actions.resize(received, Action::Aborted);
             program.run(&Context { port: id }, &mut self.batch, &mut self.actions);
@@ -66,6 +79,14 @@ impl Worker {
             work += received;
         }
         work
+    }
+
+    /// Counts the batch as received, if a device was asked for one.
+    pub(crate) fn count_received(&mut self) {
+        if let Some((i, budget)) = self.receiving.take() {
+            self.control.give_back(budget, self.batch.len());
+            self.ports[i].rx.merge(Traffic::of(&self.batch));
+        }
     }
 
     /// How many packets port `i` may receive now.
@@ -145,7 +166,10 @@ impl Worker {
             Action::Pass => {
                 self.stats.actions.pass += n;
                 match &mut self.host {
-                    Some(host) => packets.for_each(|packet| host.pass(from, packet.into())),
+                    Some(host) => packets.for_each(|packet| {
+                        self.passed += 1; // one by one: a host may panic
+                        host.pass(from, packet.into());
+                    }),
                     None => self.drop_packets(DropReason::NoHost, packets),
                 }
             }
@@ -189,10 +213,14 @@ impl Worker {
                     }
                 }
                 Route::Remote { worker, ring } => {
-                    if ring.produce_batch(&mut queue.frames) > 0 {
-                        self.control.wake(*worker);
+                    let handed = ring.produce_batch(&mut queue.frames);
+                    self.stats.handed_over += handed as u64;
+                    if handed > 0 && !self.control.wake(*worker) {
+                        self.stats.taken_over += self.control.take_back(*worker, &mut queue.frames) as u64;
+                        DropReason::WorkerGone
+                    } else {
+                        DropReason::HandoverFull
                     }
-                    DropReason::HandoverFull
                 }
             };
             if !queue.frames.is_empty() {
@@ -209,19 +237,13 @@ impl Worker {
             let (target, ring) = &self.handovers[i];
             let taken = ring.consume_batch(&mut self.bulk[usize::from(target.0)].frames, self.budget);
             if taken > 0 {
+                self.stats.taken_over += taken as u64;
                 self.waiting.push(*target);
                 self.transmit();
                 work += taken;
             }
         }
         work
-    }
-
-    /// Looks at the devices' health: a failed one gives its pages back and is left alone, until another one takes its place.
-    pub(crate) fn check_health(&mut self) {
-        for port in &mut self.ports {
-            port.tend(&mut self.pools);
-        }
     }
 }
 

@@ -84,6 +84,12 @@ pub struct WorkerStats {
     pub actions: Actions,
     /// Reasons.
     pub drops: Drops,
+    /// Frames that it handed over to other workers.
+    pub handed_over: u64,
+    /// Frames that it took from other workers, to send them, or to drop them as there was nobody else who could. Received + taken over = sent + dropped + passed to the host + handed over.
+    pub taken_over: u64,
+    /// It has ended before its time, and why: a panic's message. Its ports are gone; what others hand over to it is dropped as [`WorkerGone`](crate::DropReason::WorkerGone).
+    pub died: Option<String>,
     /// Its ports.
     pub ports: Vec<PortStats>,
 }

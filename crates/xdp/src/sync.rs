@@ -1,14 +1,19 @@
-//! What workers share: the standard library's, or shuttle's when the crate is model checked (`--cfg shuttle`).
+//! What workers share: the standard library's; or shuttle's when the crate is model checked (`--cfg shuttle`), and atomics and fences of loom's (`--cfg loom`).
 
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     hint::spin_loop,
-    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Condvar, Mutex},
+    thread,
 };
+#[cfg(not(any(shuttle, loom)))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::Mutex,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Condvar, Mutex},
+    thread,
 };

@@ -2,18 +2,19 @@
 
 use crate::action::{Action, PortId};
 use crate::buff::XdpBuff;
-use crate::control::Control;
-use crate::device::{BorrowedFd, Health, Wait};
+use crate::control::{Control, Waker};
+use crate::device::{BorrowedFd, Health, Traffic, Wait};
 use crate::drops::DropReason;
-use crate::event::LONGEST_SLEEP;
 use crate::follow::{FollowProgram, Trail};
 use crate::homes::Homes;
 use crate::idle::Idle;
+use crate::port::Port;
 use crate::program::Program;
 use crate::redirect::{BulkQueue, Host};
-use crate::revive::Port;
 use crate::stats::{PortStats, WorkerStats};
 use crate::sync::spin_loop;
+use crate::task::{catch, what_it_said};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Account, Consumer, cpu};
@@ -27,6 +28,21 @@ pub const BUDGET: usize = 64;
 const LONGEST_DRAIN: Duration = Duration::from_millis(if cfg!(shuttle) { 1 << 32 } else { 500 });
 /// Rounds between two looks at the devices' health while there is traffic.
 const HEALTH_ROUNDS: u64 = 4096;
+
+/// How far a worker has come. There is no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It has a source that may give something.
+    Receives,
+    /// It has none; others may hand something over.
+    Retired,
+    /// It does not receive any more, and hands nothing over.
+    Quiet,
+    /// It takes nothing any more from others.
+    Left,
+    /// Everything is counted and told.
+    Closed,
+}
 
 /// The ports of one thread, and what it needs to move packets between them. Made by a [`Fabric`](crate::Fabric).
 ///
@@ -49,7 +65,14 @@ pub struct Worker {
     pub(crate) cpu: Option<usize>,
     pub(crate) control: Control,
     pub(crate) stats: WorkerStats,
-    pub(crate) retired: bool,
+    /// While a device is asked for packets: which one, and for how many.
+    pub(crate) receiving: Option<(usize, usize)>,
+    /// Packets that the host was given.
+    pub(crate) passed: u64,
+    pub(crate) waker: Waker,
+    /// The longest sleep; without one it sleeps until it is woken.
+    pub(crate) nap: Option<Duration>,
+    pub(crate) stage: Stage,
     /// Pages are followed, and may go to other workers.
     pub(crate) trail: Option<Trail>,
 }
@@ -57,10 +80,20 @@ pub struct Worker {
 impl Worker {
     /// Polls until it is [stopped](Control::stop), the limit is reached, or no source has anything left; then sends what is in flight. Pins the calling thread to the
     /// worker's CPU, if it has one.
+    ///
+    /// # Panics
+    /// When the program, the host or a device does. The worker is over then: what others have for it is dropped, [snapshots](Control::snapshot) say so, and it runs no more. It is still to be closed.
     pub fn run(&mut self, program: &mut dyn Program) {
-        match self.trail.clone() {
+        if self.stage >= Stage::Left {
+            return;
+        }
+        let turn = catch_unwind(AssertUnwindSafe(|| match self.trail.clone() {
             Some(trail) => self.turn(&mut FollowProgram { inner: program, trail }),
             None => self.turn(program),
+        }));
+        if let Err(panic) = turn {
+            self.die(&what_it_said(&*panic));
+            resume_unwind(panic);
         }
     }
 
@@ -78,8 +111,9 @@ impl Worker {
             } else {
                 empty_rounds += 1;
                 if self.idle.sleeps_after(empty_rounds) {
-                    self.look_around();
-                    self.sleep();
+                    if !self.look_around() {
+                        self.sleep();
+                    }
                 } else if self.stats.rounds.is_multiple_of(64) {
                     self.look_around();
                 }
@@ -99,9 +133,14 @@ impl Worker {
 
     /// When there will be something to do: the soonest of its devices. A source whose target has no room waits for that, one whose pool has no pages for a moment.
     pub fn wait(&self) -> Wait {
+        self.soonest(true)
+    }
+
+    /// The same. Who is not woken has to look whether what happens elsewhere has come to its end.
+    fn soonest(&self, looks: bool) -> Wait {
         let pending = self.handovers.iter().any(|(_, ring)| !ring.is_empty());
         let devices = self.ports.iter().filter(|port| port.up).map(|port| self.wait_of(port));
-        let revivals = self.ports.iter().filter_map(Port::next_look).map(Wait::Until);
+        let revivals = self.ports.iter().filter_map(|port| port.next_look(looks)).map(Wait::Until);
         devices.chain(revivals).fold(if pending { Wait::Now } else { Wait::Never }, |a, b| match (a, b) {
             (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
             (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
@@ -147,24 +186,60 @@ impl Worker {
 
     /// Ends it: drops what is left in its queues, shuts the devices down, destroys the pools. Tells what it has counted.
     pub fn close(mut self) -> WorkerStats {
+        self.leave(DropReason::Shutdown);
         let mut homes = Homes::new(&mut self.pools);
-        let mut left = Vec::new();
-        for (_, ring) in &self.handovers {
-            ring.consume_batch(&mut left, usize::MAX);
-        }
-        self.stats.drops.add(DropReason::Shutdown, left.len() as u64);
-        homes.put_bulk(left.into_iter().map(XdpFrame::into_page));
         self.ports.iter_mut().for_each(|port| port.close(&mut homes));
         let stats = self.stats();
-        self.control.publish(self.index, |published| *published = stats.clone());
+        self.stage = Stage::Closed;
+        self.control.publish_last(self.index, stats.clone());
         self.pools.clear(); // while the devices are still there, for what is mapped
         stats
     }
 
+    /// Leaves the others, who have to do without it from now on: what they hand over is dropped, here or there.
+    fn leave(&mut self, reason: DropReason) {
+        if self.stage >= Stage::Left {
+            return;
+        }
+        self.advance(Stage::Left);
+        let mut left = Vec::new();
+        let rings = self.handovers.drain(..).map(|(_, ring)| ring);
+        self.control.leave(self.index, rings, &mut left);
+        self.stats.taken_over += left.len() as u64;
+        self.stats.drops.add(reason, left.len() as u64);
+        Homes::new(&mut self.pools).put_bulk(left.into_iter().map(XdpFrame::into_page));
+    }
+
+    /// It is over, before its time.
+    fn die(&mut self, why: &str) {
+        self.settle();
+        self.stats.died.get_or_insert_with(|| why.to_owned());
+        self.leave(DropReason::WorkerGone);
+        // The devices are asked for their counters, and one of them may be why.
+        let stats = catch(|| self.stats()).unwrap_or_else(|_| self.stats.clone());
+        self.control.publish_last(self.index, stats);
+    }
+
+    /// After a panic: the packets that were under way are dropped. Whatever of the books does not add up was lost by who has panicked, and is counted as aborted with them.
+    pub(crate) fn settle(&mut self) {
+        self.count_received();
+        let mut homes = Homes::new(&mut self.pools);
+        homes.put_bulk(self.batch.drain(..).map(XdpBuff::into_page));
+        self.bulk.iter_mut().for_each(|queue| homes.put_bulk(queue.frames.drain(..).map(XdpFrame::into_page)));
+        self.waiting.clear();
+        self.batch.reserve(self.budget); // it may have gone with the panic
+        let (stats, count) = (&mut self.stats, |which: fn(&Port) -> Traffic| -> u64 {
+            self.ports.iter().map(|port| which(port).packets).sum()
+        });
+        let (received, sent) = (count(|port| port.rx), count(|port| port.tx));
+        stats.actions.aborted += received.saturating_sub(stats.actions.total());
+        let gone = sent + stats.drops.total() + self.passed + stats.handed_over;
+        stats.drops.add(DropReason::Aborted, (received + stats.taken_over).saturating_sub(gone));
+    }
+
     /// Sends what is in flight: until every worker has stopped receiving and everything that was handed over is sent.
     fn drain(&mut self) {
-        self.retire();
-        self.control.quiet();
+        self.advance(Stage::Quiet);
         let deadline = Instant::now() + LONGEST_DRAIN;
         loop {
             let all_quiet = self.control.all_quiet(); // before the last look at the rings
@@ -180,32 +255,43 @@ impl Worker {
         }
     }
 
-    /// What is done now and then: devices that failed, sources that are exhausted.
-    fn look_around(&mut self) {
-        self.check_health();
+    /// What is done now and then: devices that failed, sources that are exhausted. Tells whether a device has come, which is to be polled.
+    fn look_around(&mut self) -> bool {
+        let mut new = false;
+        for port in &mut self.ports {
+            new |= port.tend(&mut self.pools, &self.waker);
+        }
         let works = |port: &Port| port.up && port.health == Health::Up || port.is_reviving();
         let source = |port: &Port| works(port) && port.device.capabilities().rx;
         if !self.ports.iter().any(source) {
-            self.retire();
+            self.advance(Stage::Retired);
         }
+        new
     }
 
-    fn retire(&mut self) {
-        if !std::mem::replace(&mut self.retired, true) {
+    /// Tells the others how far it has come.
+    fn advance(&mut self, stage: Stage) {
+        let before = self.stage;
+        self.stage = before.max(stage);
+        if before < Stage::Retired && stage >= Stage::Retired {
             self.control.retire();
+        }
+        if before < Stage::Quiet && stage >= Stage::Quiet {
+            self.control.quiet();
         }
     }
 
     /// Waits in poll(2) until a device or another worker has something.
     fn sleep(&mut self) {
-        let now = Instant::now();
-        let timeout = match self.wait() {
+        let until = match self.soonest(false) {
             Wait::Now => return,
-            Wait::Until(t) => t.saturating_duration_since(now).min(LONGEST_SLEEP),
-            Wait::Readable | Wait::Never => LONGEST_SLEEP,
+            Wait::Until(then) => Some(then.saturating_duration_since(Instant::now())),
+            Wait::Readable | Wait::Never => None,
         };
+        let timeout = until.into_iter().chain(self.nap).min();
         self.stats.sleeps += 1;
-        let ready = || self.handovers.iter().any(|(_, ring)| !ring.is_empty());
+        let handed_over = || self.handovers.iter().any(|(_, ring)| !ring.is_empty());
+        let ready = || handed_over() || self.ports.iter().any(Port::has_news);
         self.control.sleep(self.index, ready, |event| event.wait(timeout, |add| self.fds(add)));
     }
 
@@ -238,6 +324,15 @@ impl Worker {
             stats.pool = pool.stats();
         }
         stats.drops.add(DropReason::Unsent, unsent);
+    }
+}
+
+impl Drop for Worker {
+    /// As [`close`](Worker::close) for who did not: the others are told. The devices are dropped, and give their pages back so.
+    fn drop(&mut self) {
+        if self.stage < Stage::Closed {
+            self.die(if std::thread::panicking() { "its thread panicked" } else { "it was dropped, and not closed" });
+        }
     }
 }
 

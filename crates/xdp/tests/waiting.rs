@@ -174,3 +174,19 @@ fn a_device_that_lacks_pages_is_not_polled_at_once_again() {
         assert_whole(&zone);
     }
 }
+
+#[test]
+fn what_was_handed_over_keeps_a_worker_from_sleeping() {
+    let zone = zone(256);
+    let mut fabric = Fabric::new(2);
+    fabric.add(0, Source::new(10), pool(&zone)).unwrap();
+    let (sink, _) = common::Sink::new(64);
+    let out = fabric.add(1, sink, pool(&zone)).unwrap();
+    let mut workers = fabric.build().unwrap();
+    assert_eq!(workers[1].wait(), Wait::Never);
+    assert_eq!(workers[0].poll(&mut move |_: &Context, _: &mut XdpBuff| Action::Redirect(out)), 10);
+    assert_eq!(workers[1].wait(), Wait::Now);
+    assert_eq!(workers[1].poll(&mut drop_all), 10);
+    workers.into_iter().for_each(|worker| drop(worker.close()));
+    assert_whole(&zone);
+}

@@ -7,6 +7,7 @@ mod open;
 mod plant;
 mod sink;
 mod stats;
+mod trust;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

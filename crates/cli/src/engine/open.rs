@@ -21,6 +21,7 @@ use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
 use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 
 use super::sink::{Plugged, SendOnly};
+use super::trust;
 use crate::args;
 use crate::config::{Plan, Port};
 use crate::failure::{Class, Failure};
@@ -157,7 +158,7 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 all.push(wanted(recipe));
             }
             Kind::Memif => {
-                let params = memif(spec)?;
+                let params = trust::on_the_users_word(memif(spec)?);
                 let count = params.queues;
                 // Pages are with the peer only when it is trusted.
                 let lends = params.trust.is_some() && params.role == Role::Client;

@@ -1,6 +1,6 @@
 //! The memory of a connection: made by a client, or taken from what a client offers. Both end in a [`Link`] for each queue.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use waterwheel_xdp::Zone;
 
 use super::channel::Channel;
+use super::closer::Foreign;
 use super::event;
 use super::fault::Fault;
 use super::handshake::{Agreed, Line, Offer};
@@ -99,7 +100,7 @@ pub(super) struct Export {
 #[derive(Debug)]
 struct Exported {
     place: AddRing,
-    event: Arc<OwnedFd>,
+    event: Arc<Foreign>,
     buffers: Buffers,
 }
 
@@ -113,7 +114,7 @@ impl Export {
         let buffers = (rings * ring_bytes(agreed.log2_slots)).next_multiple_of(PAGE);
         let per_ring = if lent.is_some() { 0 } else { u64::from(STRIDE) << agreed.log2_slots };
         let size = (buffers + rings * per_ring).next_multiple_of(PAGE);
-        let file = Arc::new(region::export(size).map_err(Fault::System)?);
+        let file = Arc::new(Foreign::from(region::export(size).map_err(Fault::System)?));
         let mapping = Mapping::new(file.as_fd(), size as usize, true).map_err(Fault::System)?;
         let memory = Memory::new(vec![mapping]);
 
@@ -121,7 +122,7 @@ impl Export {
         if let Some(zone) = lent {
             let file = trust::memory_of(zone).try_clone_to_owned().map_err(|_| Fault::System(Errno::MFILE))?;
             let size = zone.region().len() as u64;
-            lines.push((Message::AddRegion { index: trust::ZONE, size }, Some(Arc::new(file))));
+            lines.push((Message::AddRegion { index: trust::ZONE, size }, Some(Arc::new(file.into()))));
         }
         let mut exported = Vec::new();
         for number in 0..rings {
@@ -136,7 +137,7 @@ impl Export {
             };
             let ring = ring(&memory, &place)?;
             ring.cookie().store(COOKIE, Ordering::Release);
-            let event = Arc::new(event::new().map_err(Fault::System)?);
+            let event = Arc::new(Foreign::from(event::new().map_err(Fault::System)?));
             lines.push((Message::AddRing(place), Some(Arc::clone(&event))));
             let first = (buffers + number * per_ring) as u32;
             exported.push(Exported { place, event, buffers: Buffers::Ours { first } });
@@ -156,7 +157,7 @@ impl Export {
 
 /// What a client offers becomes a link for each queue.
 pub(super) fn import(offer: Offer, queues: u16, trusted: bool, channel: &Channel) -> Result<Vec<Option<Link>>, Fault> {
-    let take = |(file, size)| region::import(file, size, trusted).map_err(Fault::protocol);
+    let take = |(file, size): (Foreign, u64)| region::import(&file, size, trusted).map_err(Fault::protocol);
     let memory = Memory::new(offer.regions.into_iter().map(take).collect::<Result<_, _>>()?);
     let mut links = Links::new(queues, None, channel);
     for (place, event) in offer.to_server.into_iter().chain(offer.to_client) {
@@ -191,7 +192,7 @@ impl Links {
         &mut self,
         memory: &Arc<Memory>,
         place: &AddRing,
-        event: Arc<OwnedFd>,
+        event: Arc<Foreign>,
         role: Role,
         buffers: Buffers,
     ) -> Result<(), Fault> {

@@ -1,7 +1,7 @@
 //! One queue of an interface as a [`Device`].
 
 use std::cell::Cell;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,10 +11,11 @@ use waterwheel_xdp::{
     XdpBuff, XdpFrame, Zone,
 };
 
+use super::closer;
 use super::connection::{Link, RxSide, TxSide};
 use super::event;
 use super::fault::Fault;
-use super::interface::Interface;
+use super::interface::{Interface, Watch};
 use super::params::{MemifParams, Role, Wakeup};
 use super::rings::BUFFER;
 use super::rx::{Pages, RxCounts};
@@ -48,7 +49,7 @@ pub struct Memif {
     generation: u64,
     link: Option<Link>,
     /// News of the interface; queue 0 looks after it.
-    watch: Option<Arc<OwnedFd>>,
+    watch: Option<Watch>,
     /// The peer was asked to wake us.
     armed: Cell<bool>,
     rounds: u32,
@@ -146,7 +147,7 @@ impl Memif {
             && let Some(rx) = self.link.as_ref().and_then(|link| link.rx.as_ref())
         {
             rx.end().mask(true);
-            self.counts.wakeups_received += u64::from(event::clear(&rx.end().event));
+            self.counts.wakeups_received += u64::from(event::clear(&*rx.end().event));
         }
     }
 
@@ -310,7 +311,8 @@ impl Device for Memif {
             return soon(LOOK_AGAIN);
         }
         let Some(link) = &self.link else {
-            let listens = self.interface.params.role == Role::Server && self.queue == 0;
+            let listens =
+                self.watch.is_some() && !self.interface.is_shut() && self.interface.params.role == Role::Server;
             return if listens { Wait::Readable } else { soon(LOOK_FOR_PEER) };
         };
         if self.interface.params.wakeup == Wakeup::Poll {
@@ -379,6 +381,7 @@ impl Device for Memif {
             count(name, if self.queue == 0 { counter.load(Ordering::Relaxed) } else { 0 });
         }
         count("rejected_peers", if self.queue == 0 { self.interface.rejected() } else { 0 });
+        count("closing", if self.queue == 0 { closer::open() as u64 } else { 0 });
     }
 
     fn in_flight(&self) -> usize {

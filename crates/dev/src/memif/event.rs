@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::{Errno, ReadWriteFlags, preadv2, write};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr, write};
 
 /// A new one.
 pub(super) fn new() -> Result<OwnedFd, Errno> {
@@ -17,19 +17,21 @@ pub(super) fn is_one(file: BorrowedFd<'_>) -> bool {
 }
 
 /// Wakes whoever waits for it. One that is full to the brim wakes already, and would make us wait.
-pub(super) fn set(event: &OwnedFd) {
-    let mut fds = [PollFd::from_borrowed_fd(event.as_fd(), PollFlags::OUT)];
+pub(super) fn set(event: impl AsFd) {
+    let mut fds = [PollFd::new(&event, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
-        let _ = write(event, &1u64.to_ne_bytes());
+    // A signal that waits to be delivered ends even a look: a wake-up would be lost.
+    if retry_on_intr(|| poll(&mut fds, Some(&now))).is_ok_and(|ready| ready > 0) {
+        let _ = retry_on_intr(|| write(&event, &1u64.to_ne_bytes()));
     }
 }
 
 /// What it said is heard. Tells whether it said something.
-pub(super) fn clear(event: &OwnedFd) -> bool {
+pub(super) fn clear(event: impl AsFd) -> bool {
     let mut count = [0; 8];
     // Never waits, whatever the flags are; -1: no offset.
-    preadv2(event, &mut [std::io::IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT).is_ok()
+    let mut to = [std::io::IoSliceMut::new(&mut count)];
+    retry_on_intr(|| preadv2(&event, &mut to, u64::MAX, ReadWriteFlags::NOWAIT)).is_ok()
 }
 
 #[cfg(test)]

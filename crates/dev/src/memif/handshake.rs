@@ -13,9 +13,9 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::closer::Foreign;
 use super::fault::Fault;
 use super::memory::{RING_ALIGN, ring_bytes};
 use super::message::{AddRing, Hello, Init, Message, SECRET_SIZE, Text, VERSION};
@@ -48,11 +48,11 @@ pub fn hello() -> Message {
 #[derive(Debug, Default)]
 pub struct Offer {
     /// Files with the sizes that they are said to have.
-    pub regions: Vec<(OwnedFd, u64)>,
+    pub regions: Vec<(Foreign, u64)>,
     /// Rings to us, each with the eventfd that wakes us.
-    pub to_server: Vec<(AddRing, OwnedFd)>,
+    pub to_server: Vec<(AddRing, Foreign)>,
     /// Rings to the client, each with the eventfd that wakes it.
-    pub to_client: Vec<(AddRing, OwnedFd)>,
+    pub to_client: Vec<(AddRing, Foreign)>,
 }
 
 /// What a server does with a message.
@@ -96,7 +96,7 @@ impl Server {
     ///
     /// # Errors
     /// It makes no sense, or not now.
-    pub fn on(&mut self, message: Message, file: Option<OwnedFd>) -> Result<Reply, Fault> {
+    pub fn on(&mut self, message: Message, file: Option<Foreign>) -> Result<Reply, Fault> {
         match message {
             Message::Disconnect { reason, .. } => return Err(Fault::Said(reason.to_string())),
             _ if self.done => {}
@@ -120,7 +120,7 @@ impl Server {
         Err(Fault::protocol("unexpected message"))
     }
 
-    fn add_region(&mut self, index: u16, size: u64, file: Option<OwnedFd>) -> Result<(), Fault> {
+    fn add_region(&mut self, index: u16, size: u64, file: Option<Foreign>) -> Result<(), Fault> {
         let file = file.ok_or(Fault::protocol("missing region file"))?;
         if usize::from(index) != self.offer.regions.len() || usize::from(index) >= MAX_REGIONS {
             return Err(Fault::protocol("invalid region index"));
@@ -132,7 +132,7 @@ impl Server {
         Ok(())
     }
 
-    fn add_ring(&mut self, ring: AddRing, event: Option<OwnedFd>) -> Result<(), Fault> {
+    fn add_ring(&mut self, ring: AddRing, event: Option<Foreign>) -> Result<(), Fault> {
         let event = event.ok_or(Fault::protocol("missing interrupt file"))?;
         let rings = if ring.to_server { &mut self.offer.to_server } else { &mut self.offer.to_client };
         if usize::from(ring.index) != rings.len() || ring.index >= self.queues {
@@ -185,7 +185,7 @@ pub fn agree(hello: &Hello, queues: u16, log2_slots: u8, regions: u16) -> Result
 }
 
 /// A message of a client, and the file that goes with it.
-pub type Line = (Message, Option<Arc<OwnedFd>>);
+pub type Line = (Message, Option<Arc<Foreign>>);
 
 /// The client's side, after `Hello`: one line after each `Ack`.
 #[derive(Debug)]
@@ -230,9 +230,10 @@ impl Client {
 mod tests {
     use super::*;
     use crate::memif::region::export;
+    use std::os::fd::AsFd;
 
-    fn file() -> Option<OwnedFd> {
-        Some(export(4096).expect("a memfd"))
+    fn file() -> Option<Foreign> {
+        Some(export(4096).expect("a memfd").into())
     }
 
     fn init(secret: &[u8; SECRET_SIZE]) -> Init {
@@ -247,7 +248,7 @@ mod tests {
         AddRing { to_server, index, region: 0, offset: 0, log2_slots: 4, private_header: 0 }
     }
 
-    fn said(server: &mut Server, message: Message, file: Option<OwnedFd>) -> Result<bool, String> {
+    fn said(server: &mut Server, message: Message, file: Option<Foreign>) -> Result<bool, String> {
         server.on(message, file).map(|reply| matches!(reply, Reply::Connect(_))).map_err(|fault| fault.to_string())
     }
 
@@ -266,7 +267,7 @@ mod tests {
         let (mut server, mut answer) = Server::new(&init, 2, b"sesame, open yourself!!!").expect("the same secret");
         let offer = loop {
             let (message, file) = client.on(answer).expect("an answer").expect("more to say");
-            let file = file.map(|file| file.try_clone().expect("a copy"));
+            let file = file.map(|file| file.as_fd().try_clone_to_owned().expect("a copy").into());
             match server.on(message, file).expect("an offer") {
                 Reply::Say(message) => answer = message,
                 Reply::Connect(offer) => break offer,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is on the way of a packet. A queue sees by one number, the [epoch](Interface::epoch), that something has changed, and comes for its [link](Interface::visit).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use waterwheel_xdp::Zone;
 
 use super::channel::{Channel, Received};
+use super::closer;
 use super::connection::{Export, Link, import};
 use super::fault::Fault;
 use super::handshake::{Client, Reply, Server, agree};
@@ -82,8 +83,24 @@ pub(super) struct Visit {
     /// Fetched once.
     pub(super) link: Option<Link>,
     /// What to wait on for news.
-    pub(super) watch: Option<Arc<OwnedFd>>,
+    pub(super) watch: Option<Watch>,
     pub(super) epoch: u32,
+}
+
+/// Readable when there is news.
+#[derive(Debug)]
+pub(super) enum Watch {
+    Listener(Arc<OwnedFd>),
+    Peer(Channel),
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Listener(watch) => watch.as_fd(),
+            Self::Peer(channel) => channel.as_fd(),
+        }
+    }
 }
 
 impl Interface {
@@ -93,6 +110,9 @@ impl Interface {
     /// What is wrong with the parameters or the socket. That there is no server yet is no error of a client.
     pub(super) fn open(zone: &Zone, params: &MemifParams) -> Result<Arc<Self>, DevError> {
         params.check()?;
+        closer::start().map_err(|error| {
+            DevError::new(ErrorClass::Device, format!("{}: cannot start a thread: {error}", params.name()))
+        })?;
         let lent = (params.trust.is_some() && params.role == Role::Client).then(|| zone.clone());
         if lent.as_ref().is_some_and(|zone| zone.region().len() as u64 > MAX_REGION) {
             let message = "trust=peer: descriptors reach 4 GiB, and the packet memory is larger: take fewer pages";
@@ -143,11 +163,11 @@ impl Interface {
         let mut control = lock(&self.control);
         let link = control.links.get_mut(usize::from(queue)).and_then(Option::take);
         let watch = match &control.state {
-            State::Down => self.listener.as_ref().map(|listener| Arc::clone(listener.watch())),
+            State::Down => self.listener.as_ref().map(|listener| Watch::Listener(Arc::clone(listener.watch()))),
             State::Dialled(channel, _)
             | State::Offering(channel, ..)
             | State::Hearing(channel, ..)
-            | State::Up(channel) => Some(Arc::clone(channel.socket())),
+            | State::Up(channel) => Some(Watch::Peer(channel.clone())),
         };
         Visit { generation: control.generation, link, watch, epoch: self.epoch() }
     }
@@ -206,6 +226,11 @@ impl Interface {
         (matches!(control.state, State::Up(_)), control.peer.clone())
     }
 
+    /// Whether somebody may be waiting at the door whom nobody is woken by.
+    pub(super) fn is_shut(&self) -> bool {
+        self.listener.as_ref().is_some_and(|listener| listener.is_shut())
+    }
+
     /// Clients that were sent away before they got an interface.
     pub(super) fn rejected(&self) -> u64 {
         self.listener.as_ref().map_or(0, |listener| listener.rejected())
@@ -225,7 +250,7 @@ impl Interface {
                 | State::Offering(channel, since, ..)
                 | State::Hearing(channel, since, _) => (channel, Some(*since)),
             };
-            let outcome = match channel.receive() {
+            let outcome = match channel.receive(matches!(control.state, State::Hearing(..))) {
                 Ok(None) if since.is_some_and(|since| since.elapsed() > PATIENCE) => Err(Fault::Silent),
                 Ok(None) => return,
                 Ok(Some(received)) => self.hear(control, received),
@@ -240,7 +265,10 @@ impl Interface {
     fn dial(&self, control: &mut Control) {
         control.retry_at = Instant::now() + control.retry_after;
         control.retry_after = (control.retry_after * 2).min(RETRY.1);
-        if let Ok(channel) = dial(&self.params.socket) {
+        // A server that sends what it takes long to close is not asked for more.
+        if closer::has_room()
+            && let Ok(channel) = dial(&self.params.socket)
+        {
             control.state = State::Dialled(channel, Instant::now());
             self.announce();
         }
@@ -351,7 +379,6 @@ impl Drop for Interface {
 }
 
 fn say(channel: &Channel, line: Option<super::handshake::Line>) -> Result<(), Fault> {
-    use std::os::fd::AsFd;
     match line {
         Some((message, file)) => channel.send(&message, file.as_ref().map(|file| file.as_fd())),
         None => Ok(()),

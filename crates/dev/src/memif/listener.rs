@@ -2,17 +2,18 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
 };
 
-use super::channel::Channel;
+use super::channel::{Channel, Socket};
+use super::closer;
 use super::fault::Fault;
 use super::handshake::hello;
 use super::interface::Interface;
@@ -35,11 +36,14 @@ pub(super) struct Listener {
     path: PathBuf,
     /// Device and number of the socket's file: it is removed in the end if it is still ours.
     file: Option<(u64, u64)>,
-    socket: OwnedFd,
+    /// Clients wait in its queue, and what they have said already.
+    socket: Socket,
     /// Readable when a client comes, or one that has come says what it wants.
     watch: Arc<OwnedFd>,
     /// Clients that were sent away.
     rejected: AtomicU64,
+    /// Nobody is let in, as too much is being closed.
+    shut: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -73,9 +77,10 @@ impl Listener {
         let listener = Arc::new(Self {
             path: path.to_owned(),
             file: identity(path),
-            socket,
+            socket: socket.into(),
             watch: Arc::new(watch),
             rejected: AtomicU64::new(0),
+            shut: AtomicBool::new(false),
             inner: Mutex::default(),
         });
         all.push(Arc::downgrade(&listener));
@@ -112,12 +117,14 @@ impl Listener {
     /// Looks after clients that have come. Does nothing while another thread does.
     pub(super) fn tend(&self) {
         let Ok(mut inner) = self.inner.try_lock() else { return };
-        self.accept(&mut inner);
+        if self.is_open() {
+            self.accept(&mut inner);
+        }
         let now = Instant::now();
         let mut i = 0;
         while i < inner.pending.len() {
             let (channel, since) = &inner.pending[i];
-            let done = match channel.receive() {
+            let done = match channel.receive(false) {
                 Ok(None) if now.duration_since(*since) < PATIENCE => None,
                 Ok(None) => Some(Err(Fault::Silent)),
                 Ok(Some((Message::Init(init), _))) => Some(inner.introduce(channel, &init)),
@@ -139,9 +146,30 @@ impl Listener {
         }
     }
 
+    /// Whether clients are let in. While they are not, nobody is woken by those that come. The caller has the lock.
+    fn is_open(&self) -> bool {
+        let open = closer::has_room();
+        if open == self.shut.load(Ordering::Relaxed) {
+            let changed = match open {
+                true => epoll::add(&self.watch, &self.socket, epoll::EventData::new_u64(0), epoll::EventFlags::IN),
+                false => epoll::delete(&self.watch, &self.socket),
+            };
+            if changed.is_ok() {
+                self.shut.store(!open, Ordering::Relaxed);
+            }
+        }
+        open
+    }
+
+    /// Whether clients may be waiting that nobody is woken by.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
+    }
+
     fn accept(&self, inner: &mut Inner) {
         for _ in 0..ACCEPTS {
-            let Ok(socket) = accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let Ok(socket) = retry_on_intr(|| accept_with(&self.socket, flags)) else { return };
             let channel = Channel::new(socket);
             if channel.send(&hello(), None).is_err() {
                 continue;
@@ -201,7 +229,7 @@ fn bind_or_replace(path: &Path) -> Result<OwnedFd, DevError> {
         Err(errno) => return Err(fail(errno)),
     }
     check_kind(path)?;
-    match new_socket().and_then(|probe| connect(&probe, &address)) {
+    match new_socket().map(Socket::from).and_then(|probe| connect(&probe, &address)) {
         // The mark of a server that is gone: a file that nobody listens behind.
         Err(Errno::CONNREFUSED) => {}
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(fail(Errno::ADDRINUSE)),

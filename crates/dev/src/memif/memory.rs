@@ -13,6 +13,8 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::closer;
+
 /// A ring's first word (`MEMIF_COOKIE`).
 pub(super) const COOKIE: u32 = 0x03E3_1F20;
 /// Where the fields of a ring lie: each index has a cache line of its own.
@@ -40,7 +42,7 @@ pub(super) struct Desc {
     pub(super) offset: u32,
 }
 
-/// All regions of one connection; unmapped when the last ring of it is dropped.
+/// All regions of one connection; unmapped, elsewhere, when the last ring of it is dropped.
 #[derive(Debug)]
 pub(super) struct Memory {
     regions: Vec<Mapping>,
@@ -80,6 +82,13 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping that `new` made; whoever has a pointer into it holds the `Memory` that holds this.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+impl Drop for Memory {
+    /// There may be gigabytes of it, whose pages go with it.
+    fn drop(&mut self) {
+        closer::later(std::mem::take(&mut self.regions));
     }
 }
 

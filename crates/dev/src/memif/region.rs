@@ -4,13 +4,12 @@
 //! memfd_create(2)), and what is imported must be: a seal cannot be taken off. Files that have no seals (a disk, a file system in user space, which might also answer never) are
 //! refused, as are huge pages: those can be punched out of a sealed file, and be out of stock when they are touched again. Both are taken from a client that is trusted.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstatfs, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create};
 use rustix::io::Errno;
 
+use super::closer::Foreign;
 use super::memory::Mapping;
 
 /// Descriptors tell places by 32 bits: nobody can use more of a region.
@@ -26,14 +25,13 @@ pub(super) fn export(len: u64) -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-/// Maps what a client has sent as `size` bytes; its file is closed then. The error is what the client is told.
-pub(super) fn import(file: OwnedFd, size: u64, trusted: bool) -> Result<Mapping, String> {
+/// Maps what a client has sent as `size` bytes. The error is what the client is told.
+pub(super) fn import(file: &Foreign, size: u64, trusted: bool) -> Result<Mapping, String> {
     if !trusted {
         check_seals(file.as_fd())?;
     }
     // After the look at the seals: from there on it cannot become shorter.
-    let file = File::from(file);
-    let real = file.metadata().map_err(|error| format!("region: {error}"))?.size();
+    let real = fstat(file).map_err(|errno| format!("region: {errno}"))?.st_size.cast_unsigned();
     if real < size {
         return Err(format!("region file of {real} bytes, not {size}"));
     }
@@ -62,8 +60,9 @@ mod tests {
         let exported = export(8192).expect("a memfd");
         assert!(ftruncate(&exported, 4096).is_err(), "sealed");
         let same = || exported.try_clone().expect("a copy");
-        assert!(import(same(), 8192, false).is_ok());
-        let refused = |file, size, trusted| import(file, size, trusted).map(|_| ()).expect_err("refused");
+        assert!(import(&same().into(), 8192, false).is_ok());
+        let refused =
+            |file: OwnedFd, size, trusted| import(&file.into(), size, trusted).map(|_| ()).expect_err("refused");
         assert_eq!(refused(same(), 8193, true), "region file of 8192 bytes, not 8193");
         let loose = || {
             let file = memfd_create("loose", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a memfd");
@@ -71,8 +70,8 @@ mod tests {
             file
         };
         assert!(refused(loose(), 4096, false).contains("not sealed"));
-        assert!(import(loose(), 4096, true).is_ok(), "who is trusted may");
-        let null = || OwnedFd::from(File::open("/dev/null").expect("a device"));
+        assert!(import(&loose().into(), 4096, true).is_ok(), "who is trusted may");
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").expect("a device"));
         assert_eq!(refused(null(), 4096, false), "region is no memfd");
         assert!(refused(null(), 4096, true).contains("0 bytes"));
     }

@@ -10,14 +10,15 @@
 //! So each side has one index, here `next`, and what is between it and the other side's index is ours to use: packets to take out, or buffers to fill. The other side's index is never
 //! believed further than the ring is long, and what it writes into descriptors is read once, checked, and used as it was read.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering, fence};
+use std::sync::atomic::AtomicU16;
 
+use super::closer::Foreign;
 use super::event;
 use super::fault::Fault;
 use super::memory::{Desc, Memory, Ring};
 use super::params::Role;
+use crate::ring;
 
 /// `MEMIF_DESC_FLAG_NEXT`: the packet goes on in the next descriptor. There is no other flag.
 pub(super) const NEXT: u16 = 1;
@@ -50,7 +51,7 @@ pub(super) const STRIDE: u32 = BUFFER + 64;
 pub(super) struct End {
     pub(super) ring: Ring,
     pub(super) memory: Arc<Memory>,
-    pub(super) event: Arc<OwnedFd>,
+    pub(super) event: Arc<Foreign>,
     pub(super) role: Role,
     pub(super) buffers: Buffers,
     /// Our index.
@@ -77,36 +78,31 @@ impl End {
     /// How far the other side is ahead of `behind`, at most `most`.
     #[inline]
     pub(super) fn ahead_of(&self, behind: u16, most: u16) -> Result<u16, Fault> {
-        let ahead = self.theirs().load(Ordering::Acquire).wrapping_sub(behind);
-        if ahead <= most { Ok(ahead) } else { Err(Fault::Index) }
+        ring::ahead(self.theirs(), behind, most).ok_or(Fault::Index)
     }
 
     /// Shows the other side what was done up to `index`.
     #[inline]
     pub(super) fn publish(&self, index: u16) {
-        self.ours().store(index, Ordering::Release);
+        ring::publish(self.ours(), index);
     }
 
     /// Whether the other side's index is not `seen`.
     pub(super) fn has_news(&self, seen: u16) -> bool {
-        self.theirs().load(Ordering::Acquire) != seen
+        ring::moved(self.theirs(), seen)
     }
 
     /// Whether the other side shall wake us. Who goes to sleep asks for it, then looks once more.
     pub(super) fn mask(&self, masked: bool) {
-        self.ring.flags().store(if masked { MASK_INT } else { 0 }, Ordering::Relaxed);
-        if !masked {
-            fence(Ordering::SeqCst); // between this store and the look that follows
-        }
+        if masked { ring::unask(self.ring.flags(), MASK_INT) } else { ring::ask(self.ring.flags(), 0) }
     }
 
     /// Wakes the other side, which was given something, if it wants to be woken. Tells whether it does.
     #[inline]
     pub(super) fn wake(&self) -> bool {
-        fence(Ordering::SeqCst); // between the index that was stored and the look at the flag
-        let wakes = self.ring.flags().load(Ordering::Relaxed) & MASK_INT == 0;
+        let wakes = ring::asked(self.ring.flags()) & MASK_INT == 0;
         if wakes {
-            event::set(&self.event);
+            event::set(&*self.event);
         }
         wakes
     }

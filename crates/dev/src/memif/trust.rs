@@ -41,7 +41,7 @@ impl Trust {
     /// that its client can take away (files without seals, huge pages).
     ///
     /// # Safety
-    /// For as long as it is connected, and until it has closed its end of the socket, the peer
+    /// For as long as it is connected, and until it has closed its end of the socket, every peer of every interface that is opened with this, or a copy of it,
     /// - writes only into the buffers that it was given for packets, and gives each back once (else it changes bytes that safe code reads as `&[u8]`, in pages of any device of the zone: a
     ///   data race, and undefined behaviour);
     /// - takes nothing away of memory that it gave (else this process dies of SIGBUS).
@@ -49,11 +49,6 @@ impl Trust {
     /// Nothing here can check that: it is a promise about another program. This library's servers keep it, and DPDK's `net_memif` does.
     #[must_use]
     pub unsafe fn peer() -> Self {
-        Self(())
-    }
-
-    /// The same promise, made by whoever typed `trust=peer`.
-    pub(crate) fn by_operator() -> Self {
         Self(())
     }
 }

@@ -56,7 +56,7 @@ impl Unbound {
         let end = |offset: u64, first: u64| End {
             ring: Ring::new(&memory, 0, offset, LOG2).expect("it lies in the memory"),
             memory: Arc::clone(&memory),
-            event: Arc::new(event::new().expect("an eventfd")),
+            event: Arc::new(event::new().expect("an eventfd").into()),
             role,
             buffers: if role == Role::Client { Buffers::Ours { first: first as u32 } } else { Buffers::Theirs },
             next: 0,

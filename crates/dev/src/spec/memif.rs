@@ -1,7 +1,7 @@
 //! `memif:SOCKET,KEY=VALUE,...` as parameters.
 
 use super::{Spec, SpecError};
-use crate::memif::{MemifParams, Role, Trust, Wakeup};
+use crate::memif::{MemifParams, Role, Wakeup};
 
 /// The keys of `memif:`, each with a line of help.
 pub const MEMIF_KEYS: &[(&str, &str)] = &[
@@ -17,17 +17,26 @@ pub const MEMIF_KEYS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The parameters that `spec` names.
+/// What a spec asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemifSpec {
+    /// Everything but trust: nobody is trusted in them.
+    pub params: MemifParams,
+    /// `trust=peer` was asked for. To trust is a promise, [`Trust::peer`](crate::memif::Trust::peer), which whoever runs the spec has to make: a text cannot.
+    pub trust_peer: bool,
+}
+
+/// What `spec` asks for.
 ///
 /// # Errors
 /// A key that does not exist, or a value that it cannot have.
-pub fn memif(spec: &Spec) -> Result<MemifParams, SpecError> {
-    let mut params = MemifParams::new(&spec.arg);
-    spec.apply(MEMIF_KEYS, |key, value| set(&mut params, key, value))?;
-    Ok(params)
+pub fn memif(spec: &Spec) -> Result<MemifSpec, SpecError> {
+    let mut memif = MemifSpec { params: MemifParams::new(&spec.arg), trust_peer: false };
+    spec.apply(MEMIF_KEYS, |key, value| set(&mut memif, key, value))?;
+    Ok(memif)
 }
 
-fn set(params: &mut MemifParams, key: &str, value: &str) -> Result<(), String> {
+fn set(MemifSpec { params, trust_peer }: &mut MemifSpec, key: &str, value: &str) -> Result<(), String> {
     match key {
         "role" => params.role = choose(key, value, &[("client", Role::Client), ("server", Role::Server)])?,
         "id" => params.id = number(key, value)?,
@@ -37,7 +46,7 @@ fn set(params: &mut MemifParams, key: &str, value: &str) -> Result<(), String> {
         "secret" => params.secret = value.to_owned(),
         "trust" => {
             choose(key, value, &[("peer", ())])?;
-            params.trust = Some(Trust::by_operator());
+            *trust_peer = true;
         }
         _ => return Err(format!("{key} is in the table of keys and is not understood")),
     }
@@ -59,7 +68,7 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<MemifParams, String> {
+    fn parsed(text: &str) -> Result<MemifSpec, String> {
         memif(&text.parse::<Spec>().expect(text)).map_err(|error| error.to_string())
     }
 
@@ -72,11 +81,10 @@ mod tests {
             ring: 512,
             wakeup: Wakeup::Poll,
             secret: "sesame".into(),
-            trust: Some(Trust::by_operator()),
             ..MemifParams::new("/tmp/m.sock").server()
         };
-        assert_eq!(parsed(text), Ok(expected));
-        assert_eq!(parsed("memif:m"), Ok(MemifParams::new("m")));
+        assert_eq!(parsed(text), Ok(MemifSpec { params: expected, trust_peer: true }), "asked for, and not granted");
+        assert_eq!(parsed("memif:m"), Ok(MemifSpec { params: MemifParams::new("m"), trust_peer: false }));
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! under which the kernel knows it is its place in the ring, so that the buffers of a bundle are neighbours.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::AtomicU16;
 
 use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use waterwheel_xdp::{Account, Direction, Page, PagePool, Posted};
+
+use crate::ring;
 
 /// Pages that the kernel may write to, by their place in the ring.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl Buffers {
         }
         // SAFETY: the tail lies in an unused part of the first entry; it is aligned, and shared with the kernel as an atomic.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
+        ring::publish(tail, self.tail);
     }
 
     /// Takes the page out that the kernel knows as `id`, and how many bytes the kernel took it for: it may shorten a buffer to what it expects to come. `None` when it has no such page: it

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod liars;
+mod linger;
 mod pair;
 mod script;
 mod sockets;
@@ -11,3 +12,4 @@ mod support;
 mod testpmd;
 mod threads;
 mod trusted;
+mod waits;

@@ -1,7 +1,8 @@
 //! Owners, lanes and the end of both.
 
 use super::{Cell, OUT, page, write, write_held};
-use crate::owner::{Destructor, Home, Owner};
+use crate::lane::{Lane, LaneEnds};
+use crate::owner::{self, Destructor, Home, Owner};
 use crate::page::{FrozenPage, Page};
 use crate::release::release_pages;
 use crate::remote::RemoteList;
@@ -263,6 +264,100 @@ fn a_full_lane_and_its_end() {
         owner.collect(&mut home, usize::MAX);
         assert_eq!(owner.outstanding(), 0, "the closed lane's count was kept");
         home.into_iter().for_each(|page| drop(write(page)));
+    });
+}
+
+/// Whoever sees that a thread has ended sees all that it sent.
+#[test]
+fn a_closed_lane_has_shown_everything() {
+    explore(None, || {
+        let (owner, _, _) = register(true);
+        let (lane, end) = Lane::new(owner::slot(owner.id()).unwrap());
+        let (mut ends, beside) = (LaneEnds::default(), RemoteList::new());
+        ends.push(end);
+        let returner = thread::spawn(move || {
+            assert!(lane.send(write(page())).is_ok());
+            lane.add_released(1);
+        });
+        let mut home = Vec::new();
+        ends.collect(&beside, &mut home, usize::MAX);
+        if ends.len() == 0 {
+            assert_eq!((home.len(), ends.released()), (1, 2), "the lane was let go with something in it");
+        }
+        returner.join().unwrap();
+        for _ in 0..2 {
+            ends.collect(&beside, &mut home, usize::MAX);
+        }
+        assert_eq!((home.len(), ends.released(), ends.len()), (1, 2, 0));
+        home.into_iter().for_each(|page| drop(write(page)));
+    });
+}
+
+/// The same, when it is let go without being asked for its pages.
+#[test]
+fn a_lane_that_is_folded_loses_nothing() {
+    explore(None, || {
+        let (owner, _, _) = register(true);
+        let (lane, end) = Lane::new(owner::slot(owner.id()).unwrap());
+        let (mut ends, beside) = (LaneEnds::default(), RemoteList::new());
+        ends.push(end);
+        let returner = thread::spawn(move || {
+            assert!(lane.send(write(page())).is_ok());
+            lane.add_released(1);
+        });
+        ends.fold(&beside);
+        let mut home = Vec::new();
+        if ends.len() == 0 {
+            assert_eq!((beside.take_all(&mut home), ends.released()), (1, 2));
+        }
+        returner.join().unwrap();
+        ends.fold(&beside);
+        beside.take_all(&mut home);
+        assert_eq!((home.len(), ends.released(), ends.len()), (1, 2, 0));
+        home.into_iter().for_each(|page| drop(write(page)));
+    });
+}
+
+/// Two threads come and go while the owner looks: the second may find the first one's lane closed, or the owner may.
+#[test]
+fn lanes_of_ended_threads_go_and_their_pages_do_not() {
+    explore(2, || {
+        let (mut owner, _, _) = register(true);
+        let returners = [(); 2].map(|()| {
+            let pages = bound::<1>(&mut owner);
+            thread::spawn(move || drop_all(pages))
+        });
+        let out = owner.outstanding();
+        assert!(out <= 4, "a release of each may be counted as one below zero: {out}");
+        returners.into_iter().for_each(|returner| returner.join().unwrap());
+        let mut home = Vec::new();
+        owner.collect(&mut home, usize::MAX);
+        assert_eq!((owner.outstanding(), home.len()), (0, 2));
+        home.into_iter().for_each(|page| drop(write(page)));
+    });
+}
+
+/// A thread whose lanes are gone returns a page: what counts as released has left the destructor, here as well.
+#[test]
+fn what_is_released_astray_has_left_the_destructor() {
+    explore(None, || {
+        let (mut owner, fate, at_work) = register(false);
+        let [page] = bound::<1>(&mut owner);
+        let slot = owner::slot(owner.id()).unwrap();
+        let returner = thread::spawn(move || {
+            slot.last_put_astray(write_held(page).unbind());
+            slot.released();
+        });
+        let mut home = Vec::new();
+        if owner.outstanding() == 0 {
+            at_work.write();
+            assert_eq!(owner.collect(&mut home, usize::MAX), 1, "it has arrived, too");
+        }
+        drop(owner);
+        returner.join().unwrap();
+        assert_eq!(fate.is(), (1, 1));
+        drop(home);
+        assert_ids_are_back();
     });
 }
 

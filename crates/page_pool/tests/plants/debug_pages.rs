@@ -2,6 +2,8 @@
 
 use crate::common::{RX, assert_whole, zone};
 use crate::{dies, pool, scribble};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::thread;
 use waterwheel_page_pool::mm::{FrozenPage, Page, PageRef, Pcp, PcpParams, Posted, Zone};
 use waterwheel_page_pool::{PagePool, PoolParams};
@@ -101,6 +103,20 @@ fn a_device_that_writes_to_a_page_which_it_has_given_back() {
         // SAFETY: it has given it up. That this is not true is the fault that is planted.
         pool.put(unsafe { posted.reclaim() });
         scribble(place, b"packet");
+    });
+}
+
+#[test]
+fn a_peer_that_writes_through_the_file_to_a_page_which_is_not_its_own() {
+    let words = ["was written to while it was free", "the first at offset 256: 70 61 63 6b 65 74 aa"];
+    reported("a_peer_that_writes_through_the_file_to_a_page_which_is_not_its_own", &words, || {
+        let (zone, mut pool) = pool();
+        let page = pool.alloc(RX).unwrap();
+        let place = u64::from(page.number()) * 4096 + 256;
+        pool.put(page);
+        // SAFETY: whoever has the file writes to pages that are posted for him. That this one is not is the fault that is planted.
+        let peer = File::from(unsafe { zone.region().memfd() }.try_clone_to_owned().unwrap());
+        peer.write_all_at(b"packet", place).unwrap();
     });
 }
 

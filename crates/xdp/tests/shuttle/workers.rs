@@ -74,6 +74,7 @@ fn fabric(zone: &Zone, workers: usize, dice: &mut Dice, hosts: &[Sender<XdpFrame
         fabric.host(worker, Box::new(move |_: PortId, frame: XdpFrame| drop(host.send(frame))));
     }
     fabric.budget(1 + dice.below(4));
+    fabric.nap(None);
     fabric.idle(Idle::Sleep); // who spins without end leaves PCT no choice
     (fabric.build().unwrap(), ports)
 }
@@ -127,6 +128,7 @@ fn workers_end_at_any_moment_and_no_page_is_lost() {
 fn hand_over(mut dice: Dice) {
     let zone = zone(32);
     let mut fabric = Fabric::new(2);
+    fabric.nap(None);
     fabric.idle(Idle::Sleep);
     // With a page or two, no packet comes before another one has gone out and its page has come home.
     let limit = 1 + dice.below(2);

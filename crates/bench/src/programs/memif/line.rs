@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "both ends trust each other")]
 //! Two workers with a memif between them.
 
 use crate::harness::{Clock, Lap};
@@ -9,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use waterwheel_dev::memif::Memif;
+use waterwheel_dev::memif::{Memif, MemifParams, Trust};
 use waterwheel_dev::null::Null;
-use waterwheel_dev::spec;
 use waterwheel_xdp::mm::{Backing, ZoneParams};
 use waterwheel_xdp::wrap::{Count, Counts};
 use waterwheel_xdp::{Device, Fabric, PagePool, PoolParams, Worker, Zone};
@@ -67,8 +67,8 @@ impl Line {
         let socket = Socket::new();
         let (sink, arrived) = Count::new(Null::new());
         let open = |end, other: Box<dyn Device>| {
-            let spec = spec_of(socket.path(), end, trusted);
-            move || open(&spec, other, batch)
+            let params = params_of(socket.path(), end, trusted);
+            move || open(&params, other, batch)
         };
         let receiver = Station::start(receiving, open(End::Receiver, Box::new(sink)))?;
         let source = Null::source(super::SIZE).map_err(|error| error.to_string())?;
@@ -123,17 +123,19 @@ impl Line {
     }
 }
 
-/// The device as an operator names it.
-fn spec_of(socket: &Path, end: End, trusted: bool) -> String {
-    let role = if end == End::Receiver { "server" } else { "client" };
-    format!("memif:{},role={role}{}", socket.display(), if trusted { ",trust=peer" } else { "" })
+/// One end of the line.
+fn params_of(socket: &Path, end: End, trusted: bool) -> MemifParams {
+    let params = MemifParams::new(socket);
+    let params = if end == End::Receiver { params.server() } else { params };
+    // SAFETY: both ends are devices of this library, in this process, at a socket of its own.
+    MemifParams { trust: trusted.then(|| unsafe { Trust::peer() }), ..params }
 }
 
 /// A worker over a memif and `other`.
-fn open(memif: &str, other: Box<dyn Device>, batch: usize) -> Result<(Zone, Worker), Box<dyn Error>> {
+fn open(memif: &MemifParams, other: Box<dyn Device>, batch: usize) -> Result<(Zone, Worker), Box<dyn Error>> {
     let zone = Zone::new(&ZoneParams::pages(2 * PAGES))?;
     let pool = || PagePool::new(&zone, PoolParams { limit: PAGES, ..PoolParams::default() });
-    let memif = Memif::open(&zone, &spec::memif(&memif.parse()?)?)?.remove(0);
+    let memif = Memif::open(&zone, memif)?.remove(0);
     let mut fabric = Fabric::new(1);
     fabric.budget(batch);
     fabric.add(0, Box::new(memif), pool()?)?;

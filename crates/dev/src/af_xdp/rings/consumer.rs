@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Entry, RingMemory};
+use crate::ring;
 
 /// The consuming end of a ring: rx and completion in user space.
 #[derive(Debug)]
@@ -37,15 +38,12 @@ impl<E: Entry> Consumer<E> {
     }
 
     fn refresh(&mut self) -> u32 {
-        // Acquire: the slots below the index, and the packets they name, were written before it.
-        let producer = self.ring.producer().load(Ordering::Acquire);
-        let filled = producer.wrapping_sub(self.next);
-        if filled > self.size() {
+        let Some(filled) = ring::ahead(self.ring.producer(), self.next, self.size()) else {
             // Only a peer that breaks the protocol gets here. Nothing is taken until its index makes sense again.
             self.corrupt += 1;
             return 0;
-        }
-        self.limit = producer;
+        };
+        self.limit = self.next.wrapping_add(filled);
         filled
     }
 
@@ -53,7 +51,7 @@ impl<E: Entry> Consumer<E> {
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.limit == self.next && self.ring.producer().load(Ordering::Relaxed) == self.next
+        self.limit == self.next && !ring::moved(self.ring.producer(), self.next)
     }
 
     /// Up to `wanted` filled slots, in order. The ones that were read go back to the other side when the [`Peek`] is dropped.
@@ -105,8 +103,7 @@ impl<E: Entry> Drop for Peek<'_, E> {
     fn drop(&mut self) {
         if self.at != self.consumer.next {
             self.consumer.next = self.at;
-            // Release: the slots are read before the other side may fill them again.
-            self.consumer.ring.consumer().store(self.at, Ordering::Release);
+            ring::publish(self.consumer.ring.consumer(), self.at);
         }
     }
 }

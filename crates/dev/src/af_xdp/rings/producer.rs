@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Entry, RingMemory};
+use crate::ring;
 
 /// `XDP_RING_NEED_WAKEUP`: the kernel sleeps until a system call wakes it.
 const NEED_WAKEUP: u32 = 1;
@@ -15,6 +16,8 @@ pub struct Producer<E> {
     next: u32,
     /// The first slot that is not free, as far as known: the other side's index plus the ring's size.
     limit: u32,
+    /// Since the last look whether the other side sleeps nothing was given to it.
+    told: bool,
     corrupt: u64,
 }
 
@@ -23,7 +26,7 @@ impl<E: Entry> Producer<E> {
     #[must_use]
     pub fn new(ring: RingMemory<E>) -> Self {
         let next = ring.producer().load(Ordering::Relaxed);
-        Self { next, limit: next, ring, corrupt: 0 }
+        Self { next, limit: next, ring, told: true, corrupt: 0 }
     }
 
     /// Slots in the ring.
@@ -41,17 +44,14 @@ impl<E: Entry> Producer<E> {
 
     #[cold]
     fn refresh(&mut self) -> u32 {
-        // Acquire: what the other side did with the slots it gives back happens before we write them again.
-        let consumer = self.ring.consumer().load(Ordering::Acquire);
-        let used = self.next.wrapping_sub(consumer);
-        if used > self.size() {
+        let Some(free) = ring::ahead(self.ring.consumer(), self.next.wrapping_sub(self.size()), self.size()) else {
             // Only a peer that breaks the protocol gets here. Nothing is free until its index makes sense again.
             self.corrupt += 1;
             self.limit = self.next;
             return 0;
-        }
-        self.limit = consumer.wrapping_add(self.size());
-        self.size() - used
+        };
+        self.limit = self.next.wrapping_add(free);
+        free
     }
 
     /// Slots filled and not yet taken by the other side; one look at its index.
@@ -71,8 +71,10 @@ impl<E: Entry> Producer<E> {
     /// True when the other side must be woken by a system call.
     #[inline]
     #[must_use]
-    pub fn needs_wakeup(&self) -> bool {
-        self.ring.flags().is_none_or(|flags| flags.load(Ordering::Relaxed) & NEED_WAKEUP != 0)
+    pub fn needs_wakeup(&mut self) -> bool {
+        let told = std::mem::replace(&mut self.told, true);
+        let wish = |flags| if told { ring::wish(flags) } else { ring::asked(flags) };
+        self.ring.flags().is_none_or(|flags| wish(flags) & NEED_WAKEUP != 0)
     }
 
     /// How often the other side's index made no sense.
@@ -118,8 +120,8 @@ impl<E: Entry> Reserve<'_, E> {
         let filled = self.at.wrapping_sub(self.producer.next);
         if filled > 0 {
             self.producer.next = self.at;
-            // Release: the slots, and the packets they name, are written before the index says so.
-            self.producer.ring.producer().store(self.at, Ordering::Release);
+            self.producer.told = false;
+            ring::publish(self.producer.ring.producer(), self.at);
         }
         filled
     }

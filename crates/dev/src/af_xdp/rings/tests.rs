@@ -117,7 +117,7 @@ fn descriptors_have_the_layout_of_struct_xdp_desc() {
 #[test]
 fn the_wakeup_flag_is_read_from_the_shared_word() {
     let (ours, theirs) = RingMemory::<u64>::pair(2);
-    let producer = Producer::new(ours);
+    let mut producer = Producer::new(ours);
     assert!(!producer.needs_wakeup());
     theirs.flags().unwrap().store(1, Relaxed);
     assert!(producer.needs_wakeup());
