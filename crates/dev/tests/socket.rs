@@ -148,6 +148,23 @@ fn a_packet_of_several_parts_is_one_datagram() {
 }
 
 #[test]
+fn what_is_longer_than_a_datagram_is_dropped_with_a_word() {
+    for send in [Send::Plain, Send::Zc] {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &SocketParams { send, ..SocketParams::default() });
+        // As long as there are, and a byte more.
+        let frames = [65507, 65508].into_iter().map(|len| bench.frame(&vec![7; len])).collect();
+        let traffic = bench.send(&mut device, frames);
+        assert_eq!((traffic, bench.drops(DropReason::FrameTooLong)), (Traffic { packets: 1, bytes: 65507 }, 1));
+        let mut came = vec![0; 1 << 17];
+        // More pages than a packet may have without a copy: it is sent plainly then.
+        rounds(&mut bench, &mut device, |device, _| device.tx_room() == 256);
+        assert_eq!((peer.recv(&mut came).unwrap(), counter(&device, "tx_errors")), (65507, 0));
+        bench.finish(device);
+    }
+}
+
+#[test]
 fn what_is_too_long_or_empty_is_counted() {
     let mut bench = Bench::new();
     let (mut device, peer) = udp(&bench, &SocketParams::default());
@@ -626,10 +643,10 @@ fn the_end_waits_for_the_peer_to_have_everything() {
         let reader = std::thread::spawn(move || {
             let mut bytes = vec![0; stream(0..100).len()];
             peer.read_exact(&mut bytes).unwrap();
-            bytes
+            (peer, bytes)
         });
         device.shutdown(&mut Homes::new(&mut []));
-        assert!(reader.join().unwrap() == stream(0..100));
+        assert!(reader.join().unwrap().1 == stream(0..100));
         assert_eq!((device.unsent(), device.health()), (Traffic::default(), Health::Up));
     }
 }
@@ -688,7 +705,7 @@ fn what_is_refused_for_want_of_locked_memory_arrives() {
         let reader = std::thread::spawn(move || {
             let mut came = vec![0; 20 * 30_000];
             peer.read_exact(&mut came).unwrap();
-            came
+            (peer, came)
         });
         for number in 0..20 {
             let mut waiting = vec![bench.frame(&bytes(number))];
@@ -700,7 +717,8 @@ fn what_is_refused_for_want_of_locked_memory_arrives() {
             }
         }
         rounds(&mut bench, &mut device, |_, _| reader.is_finished());
-        assert!(reader.join().unwrap().chunks(30_000).zip(0..).all(|(came, number)| came == bytes(number)));
+        let (_peer, came) = reader.join().unwrap();
+        assert!(came.chunks(30_000).zip(0..).all(|(came, number)| came == bytes(number)));
         assert!(counter(&device, "zc_refused") > 0, "{}", counters(&device));
         assert_eq!((device.health(), device.unsent()), (Health::Up, Traffic::default()));
         bench.finish(device);

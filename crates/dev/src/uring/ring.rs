@@ -69,7 +69,7 @@ pub struct Ring {
     fixed: Option<Fixed>,
     /// Requests for which the kernel had no place yet.
     backlog: VecDeque<squeue::Entry>,
-    completions: Vec<(u64, i32, u32)>,
+    pub(super) completions: Vec<(u64, i32, u32)>,
     enters: u64,
 }
 
@@ -435,7 +435,7 @@ impl AsFd for Ring {
 }
 
 /// What a call to the kernel says, where only what keeps the ring from going on is an error.
-fn went_on(entered: io::Result<usize>) -> io::Result<()> {
+pub(super) fn went_on(entered: io::Result<usize>) -> io::Result<()> {
     match entered.map_err(|error| error.raw_os_error()) {
         // EBUSY, EAGAIN: completions must be taken before more can be submitted.
         Ok(_) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
