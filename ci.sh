@@ -84,6 +84,7 @@ nightly() {
 # Every interleaving of reference counts, rings, lanes and the end of owners.
 loom() {
   RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$target/loom cargo test --release --locked -p waterwheel-mm --lib --test loom
+  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$target/loom cargo test --release --locked -p waterwheel-xdp --lib
 }
 
 # Whole pools and whole workers, in orders that dice choose.
