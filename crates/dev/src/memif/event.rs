@@ -37,6 +37,7 @@ pub(super) fn clear(event: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signals::Signals;
     use rustix::fs::{OFlags, fcntl_setfl};
 
     fn is_set(event: &OwnedFd) -> bool {
@@ -56,5 +57,16 @@ mod tests {
         set(&event);
         clear(&event);
         assert!(!is_set(&event));
+    }
+
+    /// A wake-up is for a whole burst, and there may be no other.
+    #[test]
+    fn no_wake_up_is_lost_to_a_signal() {
+        let event = new().expect("an eventfd");
+        let _signals = Signals::to_this_thread();
+        for number in 0..100_000 {
+            set(&event);
+            assert!(clear(&event), "wake-up {number}");
+        }
     }
 }
