@@ -15,6 +15,8 @@ target=${CARGO_TARGET_DIR:-$root/target}/mutants
 tree=$target/tree log=$target/log
 unset CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 export RUST_BACKTRACE=0 WATERWHEEL_SHUTTLE_SEED=1
+# One function changes at a time, and nobody debugs it.
+export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
 field() { sed -n "s/^$2 *//p;/^-/q" "mutants/$1"; } # MUTANT FIELD
 lines() { sed -n "s/^$2//p" "mutants/$1"; } # MUTANT SIGN
@@ -85,13 +87,16 @@ if [ $# = 0 ]; then
   for mutant in "${all[@]}"; do [[ $(field "$mutant" check) = fuzz* ]] || mutants+=("$mutant"); done
 fi
 
+for mutant in "${mutants[@]}"; do [ -f "mutants/$mutant" ] || die "there is no mutant named '$mutant'"; done
+# Those that one check sees, and those of one crate, follow each other: the least is built anew.
+mapfile -t mutants < <(for mutant in "${mutants[@]}"; do echo "$(field "$mutant" check) $(field "$mutant" in) $mutant"; done | sort | sed 's/.* //')
+
 rm -rf "$tree"
 mkdir -p "$tree"
 cp -r Cargo.toml Cargo.lock README.md crates "$tree"
 mkdir "$tree/fuzz"
 cp -r fuzz/Cargo.* fuzz/.cargo fuzz/src fuzz/fuzz_targets fuzz/seeds "$tree/fuzz"
 
-for mutant in "${mutants[@]}"; do [ -f "mutants/$mutant" ] || die "there is no mutant named '$mutant'"; done
 for mutant in "${mutants[@]}"; do break_it "$mutant" && mend "$mutant"; done # all of them apply
 mapfile -t checks < <(for mutant in "${mutants[@]}"; do field "$mutant" check; done | sort -u)
 for line in "${checks[@]}"; do

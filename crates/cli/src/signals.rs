@@ -65,6 +65,12 @@ impl Signals {
         self.who.swap(false, Ordering::Relaxed)
     }
 
+    /// The same, for those who outlive this.
+    pub(crate) fn ask(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let asked = Arc::clone(&self.asked);
+        move || asked.load(Ordering::Relaxed)
+    }
+
     /// What is set once a signal has asked for the end.
     pub(crate) fn flag(&self) -> &AtomicBool {
         &self.asked

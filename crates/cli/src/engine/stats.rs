@@ -5,8 +5,8 @@ use waterwheel_xdp::{Drops, Health, PortStats, WorkerStats};
 
 use crate::report::snapshot::{Actions, Counters, Device, Pages, Pool, Snapshot};
 
-/// All workers together, the devices in the order of the command.
-pub(super) fn snapshot(workers: &[WorkerStats]) -> Snapshot {
+/// All workers together, the devices in the order of the command. `losses` are the names of what devices may lose: they stand among the drops from the start.
+pub(super) fn snapshot(workers: &[WorkerStats], losses: &[&'static str]) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let mut drops = Drops::default();
     let mut ports = Vec::new();
@@ -29,8 +29,12 @@ pub(super) fn snapshot(workers: &[WorkerStats]) -> Snapshot {
         snapshot.dma_maps += port.pool.dma_maps;
         add(&mut snapshot.pool, port);
     }
-    snapshot.devices = ports.into_iter().map(device).collect();
     snapshot.drops = Counters(drops.iter().map(|(reason, n)| (reason.as_str(), n)).collect());
+    losses.iter().for_each(|name| snapshot.drops.add(name, 0));
+    for (name, n) in ports.iter().flat_map(|port| &port.lost) {
+        snapshot.drops.add(name, *n);
+    }
+    snapshot.devices = ports.into_iter().map(device).collect();
     snapshot
 }
 
@@ -68,6 +72,8 @@ fn device(port: &PortStats) -> Device {
         tx_bytes: port.tx.bytes,
         in_flight: port.in_flight as u64,
         counters: Counters(port.counters.clone()),
+        lost: Counters(port.lost.clone()),
+        offered: (!port.lost.is_empty()).then(|| port.rx.packets + port.lost_total()),
     }
 }
 
