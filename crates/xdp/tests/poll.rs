@@ -4,9 +4,10 @@ mod common;
 
 use common::{Peer, Sink, Source, assert_balance, assert_counted, assert_whole, number, sum, zone};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use waterwheel_xdp::{
-    Action, Context, Direction, DropReason, Fabric, Homes, PagePool, PoolParams, PortId, Program, Worker, XdpBuff,
-    XdpFrame,
+    Action, Context, Device, Direction, DropReason, Drops, Fabric, Homes, PagePool, PoolParams, PortId, Program,
+    Traffic, Veth, Worker, XdpBuff, XdpFrame, veth,
 };
 
 /// Rounds until nothing is left to do.
@@ -325,4 +326,62 @@ fn pages_of_all_pools_of_a_thread_go_into_their_caches() {
     }
     drop((pools, stranger));
     assert_whole(&zone);
+}
+
+#[test]
+fn what_is_sent_to_an_end_that_has_left_is_told_and_no_page_stays_there() {
+    for shut_down in [true, false] {
+        let zone = zone(1024);
+        let (mut near, mut far) = veth("near", "far", 64);
+        let mut pool = common::pool(&zone);
+        let send = |near: &mut Veth, pool: &mut PagePool, drops: &mut Drops| {
+            let packet = |_| XdpFrame::from(common::packet(pool.alloc(Direction::Tx).unwrap(), 1, 60));
+            let mut frames: Vec<XdpFrame> = (0..10).map(packet).collect();
+            (near.tx(pool, &mut frames, drops).packets, frames.len())
+        };
+        let mut drops = Drops::default();
+        assert_eq!(send(&mut near, &mut pool, &mut drops), (10, 0));
+        let mut lost = 0;
+        if shut_down {
+            far.shutdown(&mut Homes::new(&mut []));
+            far.lost(&mut |_, n| lost += n);
+            assert_eq!(lost, 10, "it had not received them");
+        }
+        drop(far);
+        assert_eq!(pool.outstanding(), 0);
+        assert_eq!(send(&mut near, &mut pool, &mut drops), (0, 0));
+        assert_eq!((drops.get(DropReason::DeviceDown), drops.total()), (10, 10));
+        near.complete(&mut Homes::new(std::slice::from_mut(&mut pool)));
+        assert_eq!((near.unsent(), pool.outstanding()), (Traffic::default(), 0));
+        drop((near, pool));
+        assert_whole(&zone);
+    }
+}
+
+#[test]
+fn what_crosses_an_end_that_leaves_at_once_is_lost_there_or_unsent_here() {
+    let zone = zone(4096);
+    for _ in 0..50 {
+        let (mut near, mut far) = veth("near", "far", 64);
+        let mut pool = common::pool(&zone);
+        let leaves = thread::spawn(move || {
+            thread::yield_now();
+            far.shutdown(&mut Homes::new(&mut []));
+            let mut lost = 0;
+            far.lost(&mut |_, n| lost += n);
+            lost
+        });
+        let (mut sent, mut drops) = (0, Drops::default());
+        while drops.total() == 0 {
+            let page = pool.alloc(Direction::Tx).unwrap();
+            let mut frames = vec![XdpFrame::from(common::packet(page, 1, 60))];
+            sent += near.tx(&mut pool, &mut frames, &mut drops).packets;
+            frames.drain(..).for_each(|frame| pool.put(frame.into_page()));
+        }
+        near.complete(&mut Homes::new(std::slice::from_mut(&mut pool)));
+        assert_eq!(sent, leaves.join().unwrap() + near.unsent().packets);
+        assert_eq!(pool.outstanding(), 0);
+        drop((near, pool));
+        assert_whole(&zone);
+    }
 }

@@ -30,11 +30,14 @@ impl Rig for Alone {
 }
 
 /// Rules that apply to a device whose frames nobody sees.
-const WITHOUT_A_WIRE: [&str; 10] = [
+const WITHOUT_A_WIRE: [&str; 13] = [
     "profile",
     "runts",
     "fragments",
     "counters",
+    "losses",
+    "unsent",
+    "tx_wait",
     "conservation",
     "foreign_pages",
     "orphans",
