@@ -31,6 +31,8 @@ mod sent;
 #[cfg(feature = "uring")]
 pub mod socket;
 pub mod spec;
+#[cfg(all(test, any(feature = "pcap", feature = "tap")))]
+mod storm;
 #[cfg(feature = "tap")]
 pub mod tap;
 #[cfg(feature = "uring")]
