@@ -28,6 +28,7 @@ check() { # KIND [PACKAGE TARGET] NAME
   case $1 in
     loom) flags="--cfg loom" folder=$target/loom ;;
     loom-ring) flags="--cfg loom" folder=$target/loom test=loom ;;
+    loom-xdp) flags="--cfg loom" folder=$target/loom package=waterwheel-xdp ;;
     shuttle) flags="--cfg shuttle" folder=$target/shuttle package=waterwheel-xdp test=shuttle ;;
     debug) package=waterwheel-page-pool test=plants features=(--features debug_pages) ;;
     test) package=$2 test=$3 ;;

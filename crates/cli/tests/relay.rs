@@ -203,6 +203,26 @@ fn what_cannot_be_is_said_in_one_line() {
 }
 
 #[test]
+fn who_may_lock_no_memory_is_told_so_or_served() {
+    // Kernels count a ring as locked memory, or do not. Root may lock what it likes, unless it gives that up.
+    let mut limited = match rustix::process::geteuid().is_root() {
+        true => Command::new("setpriv"),
+        false => Command::new("env"),
+    };
+    if rustix::process::geteuid().is_root() {
+        limited.args(["--bounding-set", "-ipc_lock"]);
+    }
+    limited.args(["prlimit", "--memlock=0:0", env!("CARGO_BIN_EXE_waterwheel")]);
+    let line = "relay 127.0.0.1:0 127.0.0.1:1 --duration 50ms";
+    let output = limited.args(line.split_whitespace()).output().expect("prlimit and setpriv of util-linux run");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    match output.status.code() {
+        Some(0) => {}
+        code => assert!(code == Some(5) && errors.contains("raise the limit of locked memory (ulimit -l)"), "{errors}"),
+    }
+}
+
+#[test]
 fn a_killed_relay_leaves_nothing() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let to = server.local_addr().expect("an address");

@@ -76,8 +76,11 @@ impl<D: Device> Device for SendOnly<D> {
         self.device.health()
     }
 
+    /// Of a device that is not polled also what it says itself: that it is not connected, say.
     fn mode(&self) -> String {
-        self.mode.to_owned()
+        let own = if self.polled { String::new() } else { self.device.mode() };
+        let all = [self.mode, &own].into_iter().filter(|mode| !mode.is_empty());
+        all.collect::<Vec<_>>().join(", ")
     }
 
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {

@@ -411,6 +411,8 @@ impl Ring {
             if left.is_zero() || self.poll(homes, left, &mut events).is_err() {
                 break;
             }
+            let unread = events.iter().filter(|event| matches!(event, Event::Received { .. })).count();
+            self.requests.stats.unread += unread as u64;
             events.clear(); // sockets are closed, pages go home by their drop
         }
         if let Some(buffers) = self.requests.buffers.as_mut().filter(|_| self.requests.slots.receiving == 0)

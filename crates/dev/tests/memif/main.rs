@@ -5,6 +5,7 @@
 mod common;
 mod liars;
 mod linger;
+mod lost;
 mod pair;
 mod script;
 mod sockets;
