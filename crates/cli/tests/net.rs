@@ -451,6 +451,16 @@ fn overload(net: &Net, spec: &str, part: &str, prepare: &str) {
 }
 
 #[test]
+fn what_an_interface_lost_is_told() {
+    if !root("what_an_interface_lost_is_told") {
+        return;
+    }
+    let net = Net::new();
+    let prepare = format!("-n {}a neigh add 192.0.2.77 lladdr 02:00:00:00:00:07 dev eth", net.name);
+    overload(&net, "afxdp:left", "a", &prepare);
+}
+
+#[test]
 fn what_a_tap_lost_is_told() {
     if !root("what_a_tap_lost_is_told") {
         return;
