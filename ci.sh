@@ -39,7 +39,7 @@ clippy() {
 
 # The tests, with freed pages filled, checked and kept out of use.
 debug_pages() {
-  cargo test --workspace --locked --features debug_pages
+  cargo test --workspace --locked --features debug_pages,waterwheel-cli/plants # and what the binary says when something is wrong with it
 }
 
 # The tests of memory where there are huge pages, and where little of it may be locked: most machines have neither, and some both.
