@@ -15,6 +15,8 @@ target=${CARGO_TARGET_DIR:-$root/target}/mutants
 tree=$target/tree log=$target/log
 unset CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 export RUST_BACKTRACE=0 WATERWHEEL_SHUTTLE_SEED=1
+# One function changes at a time, and nobody debugs it.
+export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
 field() { sed -n "s/^$2 *//p;/^-/q" "mutants/$1"; } # MUTANT FIELD
 lines() { sed -n "s/^$2//p" "mutants/$1"; } # MUTANT SIGN
@@ -26,13 +28,15 @@ check() { # KIND [PACKAGE TARGET] NAME
   case $1 in
     loom) flags="--cfg loom" folder=$target/loom ;;
     loom-ring) flags="--cfg loom" folder=$target/loom test=loom ;;
+    loom-xdp) flags="--cfg loom" folder=$target/loom package=waterwheel-xdp ;;
     shuttle) flags="--cfg shuttle" folder=$target/shuttle package=waterwheel-xdp test=shuttle ;;
     debug) package=waterwheel-page-pool test=plants features=(--features debug_pages) ;;
+    plants) package=waterwheel-cli test=plants features=(--features plants) ;;
     test) package=$2 test=$3 ;;
     fuzz) fuzz "$name"; return ;;
     *) die "there is no kind of check named '$1'" ;;
   esac
-  [ "$test" = lib ] && test=(--lib) || test=(--test "$test")
+  case $test in lib) test=(--lib) ;; bin) test=(--bins) ;; *) test=(--test "$test") ;; esac
   local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}" "${features[@]}")
   "${cargo[@]}" --no-run >"$log" 2>&1 || { cat "$log" >&2; die "$name does not compile"; }
   local passed=0
@@ -76,7 +80,8 @@ if [ "${1-}" = --list ]; then
   for mutant in "${all[@]}"; do row "$mutant"; done
   exit
 fi
-for mutant in "${all[@]}"; do
+# Whoever tries some is still at work.
+[ $# != 0 ] || for mutant in "${all[@]}"; do
   grep -qFx -- "$(row "$mutant")" docs/proofs.md || die "docs/proofs.md does not have the row of '$mutant' as mutants/run.sh --list says it"
 done
 mutants=("$@")
@@ -84,13 +89,16 @@ if [ $# = 0 ]; then
   for mutant in "${all[@]}"; do [[ $(field "$mutant" check) = fuzz* ]] || mutants+=("$mutant"); done
 fi
 
+for mutant in "${mutants[@]}"; do [ -f "mutants/$mutant" ] || die "there is no mutant named '$mutant'"; done
+# Those that one check sees, and those of one crate, follow each other: the least is built anew.
+mapfile -t mutants < <(for mutant in "${mutants[@]}"; do echo "$(field "$mutant" check) $(field "$mutant" in) $mutant"; done | sort | sed 's/.* //')
+
 rm -rf "$tree"
 mkdir -p "$tree"
 cp -r Cargo.toml Cargo.lock README.md crates "$tree"
 mkdir "$tree/fuzz"
 cp -r fuzz/Cargo.* fuzz/.cargo fuzz/src fuzz/fuzz_targets fuzz/seeds "$tree/fuzz"
 
-for mutant in "${mutants[@]}"; do [ -f "mutants/$mutant" ] || die "there is no mutant named '$mutant'"; done
 for mutant in "${mutants[@]}"; do break_it "$mutant" && mend "$mutant"; done # all of them apply
 mapfile -t checks < <(for mutant in "${mutants[@]}"; do field "$mutant" check; done | sort -u)
 for line in "${checks[@]}"; do

@@ -123,7 +123,7 @@ pub(crate) fn next(lines: &mut Lines) -> Value {
 }
 
 /// The first interval of which this is true.
-pub(crate) fn until(lines: &mut Lines, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(lines: &mut Lines, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let interval = next(lines);

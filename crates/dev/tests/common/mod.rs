@@ -1,7 +1,10 @@
 //! A zone, a pool, and what a loop does with a device.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
-use waterwheel_xdp::mm::{Users, ZoneParams};
+#[cfg(feature = "uring")]
+pub(crate) mod locked;
+
+use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
 use waterwheel_xdp::{
     Account, Device, Direction, DropReason, Drops, Homes, PagePool, PoolParams, Traffic, XdpBuff, XdpFrame, Zone,
 };
@@ -24,7 +27,16 @@ impl Bench {
 
     /// Whose pool has blocks of `1 << order` pages.
     pub(crate) fn with_blocks(pages: usize, order: u8) -> Self {
-        let zone = Zone::new(&ZoneParams::pages(pages)).unwrap();
+        Self::of(&ZoneParams::pages(pages), order)
+    }
+
+    /// Whose memory is not of huge pages, even if the machine has some: a peer that does not trust us takes none of those.
+    pub(crate) fn of_small_pages() -> Self {
+        Self::of(&ZoneParams { huge_pages: HugePages::Never, ..ZoneParams::pages(512) }, 0)
+    }
+
+    fn of(params: &ZoneParams, order: u8) -> Self {
+        let (zone, pages) = (Zone::new(params).unwrap(), params.pages);
         let params = PoolParams { order, limit: pages >> order, ..PoolParams::default() };
         let pools = vec![PagePool::new(&zone, params).unwrap()];
         Self { zone, pools, drops: Drops::default() }

@@ -41,7 +41,7 @@ fn turn(bench: &mut Bench, client: &mut Memif) {
 
 #[test]
 fn packets_stay_in_their_pages() {
-    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (folder, mut bench) = (Folder::new(), Bench::of_small_pages());
     let (mut server, mut client) = pair(&folder, &bench);
     assert!(client.mode().starts_with("client, zero copy, connected"), "{}", client.mode());
     turn(&mut bench, &mut client);
@@ -72,8 +72,26 @@ fn packets_stay_in_their_pages() {
 }
 
 #[test]
+fn whoever_trusts_takes_the_pages_of_any_memory() {
+    // Of huge pages, where the machine has some.
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let mut servers = [open(&other_zone(), &trusting(folder.server()))];
+    let mut clients = [open(bench.zone(), &trusting(folder.client()))];
+    connect(&mut servers, &mut clients);
+    let ([mut server], [mut client]) = (servers, clients);
+    let sent = packet(1, 1514);
+    let frame = bench.frame(&sent);
+    assert_eq!(bench.send(&mut client, vec![frame]).packets, 1);
+    let got = receive(&mut bench, &mut server, 1);
+    assert_eq!(whole(&got[0]), sent);
+    bench.recycle(got);
+    drop(server);
+    bench.finish(client);
+}
+
+#[test]
 fn pages_of_another_region_are_copied_and_counted() {
-    let (folder, mut bench, mut strangers) = (Folder::new(), Bench::new(), Bench::new());
+    let (folder, mut bench, mut strangers) = (Folder::new(), Bench::of_small_pages(), Bench::new());
     let (mut server, mut client) = pair(&folder, &bench);
     for len in [60, 9014] {
         let frame = strangers.frame(&packet(1, len));
@@ -90,7 +108,7 @@ fn pages_of_another_region_are_copied_and_counted() {
 
 #[test]
 fn pages_come_home_from_a_peer_that_goes() {
-    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (folder, mut bench) = (Folder::new(), Bench::of_small_pages());
     let (mut server, mut client) = pair(&folder, &bench);
     for _ in 0..3 {
         turn(&mut bench, &mut client);
