@@ -27,6 +27,9 @@ const GROUP: u16 = 0;
 const FIXED_MAX: usize = 1 << 30;
 /// Fewer places than these are worth nothing.
 const ENTRIES_MIN: u32 = 8;
+/// How often, and how soon, a ring for which there is no memory is tried again.
+const TRIES: u32 = 50;
+const A_MOMENT: Duration = Duration::from_millis(10);
 /// `IORING_SEND_ZC_REPORT_USAGE` of `linux/io_uring.h`.
 const REPORT_USAGE: u16 = 1 << 3;
 
@@ -445,11 +448,17 @@ pub(super) fn went_on(entered: io::Result<usize>) -> io::Result<()> {
     }
 }
 
-/// As [`build`], with fewer places where so much memory may not be locked: what finds none waits in our list, and completions in the kernel's.
+/// As [`build`], with fewer places where so much memory may not be locked: what finds none waits in our list, and completions in the kernel's. The kernel gives the memory of a ring that was closed
+/// back some time later.
 fn build_as_large_as_may_be(mut entries: u32, defer: bool) -> io::Result<(IoUring, bool)> {
+    let mut tries = 0;
     loop {
         match build(entries, defer) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > ENTRIES_MIN => entries /= 2,
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(A_MOMENT);
+            }
             built => return built,
         }
     }
