@@ -403,3 +403,21 @@ fn only_what_keeps_the_ring_from_going_on_is_an_error() {
     }
     assert!(went_on(Ok(0)).is_ok());
 }
+
+#[test]
+fn what_waits_for_a_place_waits_in_its_order() {
+    let zone = Zone::new(&ZoneParams::pages(1)).unwrap();
+    let mut ring = Ring::open(&zone, &RingParams { entries: 4, buffers: 8, ..RingParams::default() }).unwrap();
+    if !ring.features().defer_taskrun {
+        return; // any thread may use it
+    }
+    // The kernel refuses the ring to other threads, so nothing gets a place.
+    let other = std::thread::spawn(move || {
+        let quiet = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ops = (0..20).map(|key| ring.watch(quiet.as_fd(), key, 1)).collect::<Vec<_>>();
+        let waiting = ring.backlog.iter().map(|entry| Op::of(entry.get_user_data())).collect::<Vec<_>>();
+        assert_eq!(waiting, ops[4..]);
+        assert_eq!(ring.pending(), 20);
+    });
+    other.join().unwrap();
+}

@@ -1,4 +1,4 @@
-//! A process that may lock next to no memory.
+//! A process that may lock no memory.
 
 use std::process::Command;
 
@@ -22,12 +22,8 @@ pub(crate) fn in_a_process_with_a_limit(name: &str, work: impl FnOnce()) {
     work();
 }
 
-/// What `open` opens, under the lowest limit that lets it: others of this user may have locked some, too.
-pub(crate) fn with_as_little_as_it_takes<T, E>(mut open: impl FnMut() -> Result<T, E>) -> T {
+/// From here on nothing can be locked. What was open before stays.
+pub(crate) fn lock_nothing_more() {
     let limit = getrlimit(Resource::Memlock);
-    let opened = (1..).find_map(|pages| {
-        setrlimit(Resource::Memlock, Rlimit { current: Some(pages * 4096), ..limit }).unwrap();
-        open().ok()
-    });
-    opened.unwrap()
+    setrlimit(Resource::Memlock, Rlimit { current: Some(0), ..limit }).unwrap();
 }
