@@ -688,7 +688,7 @@ fn what_is_refused_for_want_of_locked_memory_arrives() {
         let reader = std::thread::spawn(move || {
             let mut came = vec![0; 20 * 30_000];
             peer.read_exact(&mut came).unwrap();
-            came
+            (came, peer) // who would go, if it ended here
         });
         for number in 0..20 {
             let mut waiting = vec![bench.frame(&bytes(number))];
@@ -700,7 +700,8 @@ fn what_is_refused_for_want_of_locked_memory_arrives() {
             }
         }
         rounds(&mut bench, &mut device, |_, _| reader.is_finished());
-        assert!(reader.join().unwrap().chunks(30_000).zip(0..).all(|(came, number)| came == bytes(number)));
+        let (came, _peer) = reader.join().unwrap();
+        assert!(came.chunks(30_000).zip(0..).all(|(came, number)| came == bytes(number)));
         assert!(counter(&device, "zc_refused") > 0, "{}", counters(&device));
         assert_eq!((device.health(), device.unsent()), (Health::Up, Traffic::default()));
         bench.finish(device);
