@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, Uid, capabilities, set_capabilities, set_thread_res_uid};
 
 /// Runs `work`, what the test `name` of this file does, in a process of its own, on a thread for which there is a limit of locked memory.
 pub(crate) fn in_a_process_with_a_limit(name: &str, work: impl FnOnce()) {
@@ -19,6 +19,11 @@ pub(crate) fn in_a_process_with_a_limit(name: &str, work: impl FnOnce()) {
     let mut sets = capabilities(None).unwrap();
     sets.effective.remove(CapabilitySet::IPC_LOCK);
     set_capabilities(None, sets).unwrap();
+    if rustix::process::geteuid().is_root() {
+        // What others of a user have locked counts, and may be let go in the midst of this: so this is a user of whom there is no other.
+        let nobody = Uid::from_raw((1 << 30) + std::process::id());
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+    }
     work();
 }
 
