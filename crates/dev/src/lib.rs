@@ -34,6 +34,8 @@ mod signals;
 #[cfg(feature = "uring")]
 pub mod socket;
 pub mod spec;
+#[cfg(all(test, any(feature = "pcap", feature = "tap")))]
+mod storm;
 #[cfg(feature = "tap")]
 pub mod tap;
 #[cfg(feature = "uring")]

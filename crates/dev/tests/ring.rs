@@ -1,14 +1,16 @@
 //! The ring over sockets of loopback: what a completion says of the pages of a bundle, what a cut send leaves, and what happens when the kernel does not want to go on.
 #![cfg(feature = "uring")]
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::locked::{in_a_process_with_a_limit, with_as_little_as_it_takes};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use waterwheel_dev::uring::{Event, Op, PARTS, Part, Receive, Ring, RingParams};
@@ -37,10 +39,10 @@ impl Rig {
 
     fn open(params: &RingParams) -> std::io::Result<Self> {
         let zone = Zone::new(&ZoneParams { huge_pages: HugePages::Never, ..ZoneParams::pages(256) }).unwrap();
-        let mut pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
-        let mut ring = Ring::open(&zone, params)?;
-        ring.fill(&mut pool, BUFFERS);
-        Ok(Self { zone, pool, ring })
+        let pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
+        let mut rig = Self { pool, ring: Ring::open(&zone, params)?, zone };
+        rig.ring.fill(&mut rig.pool, BUFFERS);
+        Ok(rig)
     }
 
     /// Parts of a page each, full of `byte`.
@@ -334,8 +336,14 @@ fn memory_in_huge_pages_is_not_registered() {
 
 #[test]
 fn what_may_still_be_written_is_not_taken_back_at_the_end() {
-    for (busy, how) in [(true, Receive::Multi), (true, Receive::Once), (false, Receive::Multi)] {
+    for (busy, how, order) in [(true, Receive::Multi, 1), (true, Receive::Once, 0), (false, Receive::Multi, 1)] {
         let mut rig = Rig::new();
+        if order > 0 {
+            assert_eq!(rig.ring.close(&mut rig.pool, PATIENCE), 0);
+            rig.ring = Ring::open(&rig.zone, &RingParams { buffers: BUFFERS as u16, ..RingParams::default() }).unwrap();
+            rig.pool = PagePool::new(&rig.zone, PoolParams { order, limit: 64, ..PoolParams::default() }).unwrap();
+            rig.ring.fill(&mut rig.pool, BUFFERS);
+        }
         let (from, to) = pair();
         if busy {
             rig.ring.receive(to.as_fd(), 7, how, &mut rig.pool).unwrap();
@@ -343,7 +351,7 @@ fn what_may_still_be_written_is_not_taken_back_at_the_end() {
         }
         // Nobody has waited for the end of what is being received.
         let quarantined = rig.ring.close(&mut rig.pool, Duration::ZERO);
-        assert_eq!(quarantined, if busy { BUFFERS } else { 0 });
+        assert_eq!(quarantined, if busy { BUFFERS << order } else { 0 });
         // The ring is still a ring: what was under way goes on to its end.
         let mut events = Vec::new();
         while rig.ring.pending() > 0 {
@@ -458,38 +466,11 @@ fn a_stream_of_signals_ends_no_wait_in_an_error_and_loses_nothing() {
     });
 }
 
-/// Runs `name`, a test of this file, in a process of its own that may lock next to no memory.
-fn with_little_locked_memory(name: &str, work: impl FnOnce()) {
-    const CHILD: &str = "WATERWHEEL_TEST_CHILD";
-    if std::env::var_os(CHILD).is_none() {
-        let exe = std::env::current_exe().unwrap();
-        let child = Command::new(exe).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let output = String::from_utf8_lossy(&child.stdout);
-        assert!(
-            child.status.success() && output.contains("1 passed"),
-            "{output}{}",
-            String::from_utf8_lossy(&child.stderr)
-        );
-        return;
-    }
-    // The thread is one that the limit is for.
-    let mut sets = rustix::thread::capabilities(None).unwrap();
-    sets.effective.remove(rustix::thread::CapabilitySet::IPC_LOCK);
-    rustix::thread::set_capabilities(None, sets).unwrap();
-    work();
-}
-
 #[test]
 fn what_is_refused_for_want_of_locked_memory_is_sent_plainly() {
-    with_little_locked_memory("what_is_refused_for_want_of_locked_memory_is_sent_plainly", || {
-        // As much as it takes to open a ring: others of this user may have locked some, too.
-        let mut rig = (1..).find_map(|pages| {
-            let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
-            let limit = rustix::process::Rlimit { current: Some(pages * 4096), ..limit };
-            rustix::process::setrlimit(rustix::process::Resource::Memlock, limit).unwrap();
-            Rig::open(&RingParams { entries: 4, buffers: BUFFERS as u16, ..RingParams::default() }).ok()
-        });
-        let mut rig = rig.take().unwrap();
+    in_a_process_with_a_limit("what_is_refused_for_want_of_locked_memory_is_sent_plainly", || {
+        let params = RingParams { entries: 4, buffers: BUFFERS as u16, ..RingParams::default() };
+        let mut rig = with_as_little_as_it_takes(|| Rig::open(&params));
         assert!(rig.ring.features().send_zc && !rig.ring.features().fixed, "{}", rig.ring.features());
         let (from, to) = pair();
         // More pages in one send than may be locked.

@@ -7,11 +7,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use common::locked::{in_a_process_with_a_limit, with_as_little_as_it_takes};
 use common::{Bench, whole};
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
 use waterwheel_dev::uring::{Send, Without};
-use waterwheel_xdp::{Device, DropReason, Health, XdpBuff, XdpFrame};
+use waterwheel_xdp::{Device, DropReason, Health, Homes, Traffic, Wait, XdpBuff, XdpFrame};
 
 /// Nothing takes so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,6 +83,18 @@ fn counter(device: &dyn Device, wanted: &str) -> u64 {
     found.unwrap()
 }
 
+fn lost(device: &dyn Device, wanted: &str) -> u64 {
+    let mut found = None;
+    device.lost(&mut |name, n| found = found.or((name == wanted).then_some(n)));
+    found.unwrap()
+}
+
+fn lost_in_all(device: &dyn Device) -> u64 {
+    let mut sum = 0;
+    device.lost(&mut |_, n| sum += n);
+    sum
+}
+
 /// A payload that says which one it is.
 fn payload(number: usize) -> Vec<u8> {
     let len = 1 + number * 379 % 3000;
@@ -135,6 +148,23 @@ fn a_packet_of_several_parts_is_one_datagram() {
 }
 
 #[test]
+fn what_is_longer_than_a_datagram_is_dropped_with_a_word() {
+    for send in [Send::Plain, Send::Zc] {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &SocketParams { send, ..SocketParams::default() });
+        // As long as there are, and a byte more.
+        let frames = [65507, 65508].into_iter().map(|len| bench.frame(&vec![7; len])).collect();
+        let traffic = bench.send(&mut device, frames);
+        assert_eq!((traffic, bench.drops(DropReason::FrameTooLong)), (Traffic { packets: 1, bytes: 65507 }, 1));
+        let mut came = vec![0; 1 << 17];
+        // More pages than a packet may have without a copy: it is sent plainly then.
+        rounds(&mut bench, &mut device, |device, _| device.tx_room() == 256);
+        assert_eq!((peer.recv(&mut came).unwrap(), counter(&device, "tx_errors")), (65507, 0));
+        bench.finish(device);
+    }
+}
+
+#[test]
 fn what_is_too_long_or_empty_is_counted() {
     let mut bench = Bench::new();
     let (mut device, peer) = udp(&bench, &SocketParams::default());
@@ -144,7 +174,7 @@ fn what_is_too_long_or_empty_is_counted() {
     }
     let came = rounds(&mut bench, &mut device, |_, came| came.len() == 2);
     assert_eq!(came, [vec![1; 3839], b"after".to_vec()]);
-    assert_eq!((counter(&device, "rx_too_long"), counter(&device, "rx_empty")), (2, 1));
+    assert_eq!((lost(&device, "too_long"), lost(&device, "empty"), lost_in_all(&device)), (2, 1, 3));
     bench.finish(device);
 }
 
@@ -162,7 +192,7 @@ fn longer_datagrams_come_into_blocks_of_pages() {
         sent.iter().for_each(|bytes| assert_eq!(peer.send(bytes).unwrap(), bytes.len()));
         sent.remove(2); // it fills its block: it may have been cut
         let came = rounds(&mut bench, &mut device, |_, came| came.len() == sent.len());
-        assert!(came == sent && counter(&device, "rx_too_long") == 1, "{params:?}");
+        assert!(came == sent && lost(&device, "too_long") == 1, "{params:?}");
         let frames = sent.iter().map(|bytes| bench.frame(bytes)).collect();
         bench.send(&mut device, frames);
         for expected in &sent {
@@ -452,4 +482,245 @@ fn who_listens_takes_one_after_the_other() {
         assert_eq!((counter(&device, "reset"), counter(&device, "closed")), (3, 2));
         bench.finish(device);
     }
+}
+
+#[test]
+fn datagrams_that_find_the_buffer_full_are_told_as_lost() {
+    const OFFERED: u64 = 20_000;
+    for params in [SocketParams::default(), SocketParams { ring: 2, ..SocketParams::default() }] {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &params);
+        assert_eq!(lost_in_all(&device), 0);
+        (0..OFFERED).for_each(|_| assert!(peer.send(b"one of many").is_ok()));
+        let mut came = 0;
+        rounds(&mut bench, &mut device, |device, all| {
+            came = all.len() as u64;
+            came + lost_in_all(device) >= OFFERED
+        });
+        assert_eq!(came + lost(&device, "socket_full"), OFFERED);
+        assert!(lost(&device, "socket_full") > 0, "the buffer holds {}", counter(&device, "receive_buffer"));
+        // What has come and is not handed out is lost at the end; no count becomes smaller.
+        (0..3).for_each(|_| assert!(peer.send(b"one more").is_ok()));
+        while device.wait() != Wait::Now {
+            bench.complete(&mut device);
+            device.flush();
+        }
+        let before = lost(&device, "socket_full");
+        device.shutdown(&mut Homes::new(&mut []));
+        assert_eq!(lost(&device, "socket_full"), before);
+        assert!((1..=3).contains(&lost(&device, "left_at_end")));
+    }
+}
+
+#[test]
+fn the_receive_buffer_is_as_large_as_it_may_be() {
+    use rustix::net::sockopt;
+    let bench = Bench::new();
+    let (device, peer) = udp(&bench, &SocketParams::default());
+    let usual = sockopt::socket_recv_buffer_size(&peer).unwrap();
+    if sockopt::set_socket_recv_buffer_size_force(&peer, 4 << 20).is_err() {
+        sockopt::set_socket_recv_buffer_size(&peer, 4 << 20).unwrap();
+    }
+    let allowed = sockopt::socket_recv_buffer_size(&peer).unwrap();
+    assert_eq!(counter(&device, "receive_buffer"), usual.max(allowed) as u64);
+}
+
+#[test]
+fn no_more_pages_are_out_than_the_ring_has_places() {
+    for params in ways() {
+        let mut bench = Bench::new();
+        let (mut device, peer) = udp(&bench, &SocketParams { ring: 8, ..params });
+        let mut all = Vec::new();
+        for number in 0..100 {
+            peer.send(&payload(number)).unwrap();
+            bench.complete(&mut device);
+            // Now and then some are handed out, mostly none.
+            all.extend(bench.receive(&mut device, if number % 10 == 9 { 3 } else { 0 }));
+            device.flush();
+            assert!(device.in_flight() <= 8, "{params:?}: {} pages", device.in_flight());
+        }
+        assert!(!all.is_empty());
+        bench.recycle(all);
+        bench.finish(device);
+    }
+}
+
+/// Bytes of a packet.
+const LEN: usize = 2654;
+
+/// Sends packets of one length until neither the device nor its peer's buffer takes any more. Tells what the device took.
+fn fill(bench: &mut Bench, device: &mut Tcp, peer: &TcpStream) -> Traffic {
+    let (mut taken, deadline) = (Traffic::default(), Instant::now() + PATIENCE);
+    loop {
+        assert!(Instant::now() < deadline, "{taken:?} and still more");
+        let mut frames = vec![bench.frame(&[7; LEN])];
+        taken.merge(bench.offer(device, &mut frames));
+        rounds(bench, device, |_, _| true);
+        let full = device.tx_room() == 0 && !readable(device, Duration::from_millis(200));
+        if full && rustix::io::ioctl_fionread(peer).unwrap() < taken.bytes {
+            return taken;
+        }
+    }
+}
+
+fn readable(device: &Tcp, timeout: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = Vec::new();
+    device.fds(&mut |fd| fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    poll(&mut fds, Some(&timeout.try_into().unwrap())).unwrap() > 0
+}
+
+#[test]
+fn without_room_it_sleeps_until_its_peer_reads() {
+    for send in [Send::Plain, Send::Zc] {
+        let mut bench = Bench::new();
+        let (mut device, mut peer) = tcp(&bench, &SocketParams { ring: 16, send, ..SocketParams::default() });
+        let taken = fill(&mut bench, &mut device, &peer);
+        assert_eq!((device.tx_room(), device.wait_tx()), (0, Wait::Readable));
+        // Nothing happens, so nothing wakes.
+        while readable(&device, Duration::from_millis(50)) {
+            bench.complete(&mut device);
+            device.flush();
+        }
+        let calls = counter(&device, "system_calls");
+        let reader = std::thread::spawn(move || {
+            peer.read_exact(&mut vec![0; taken.bytes as usize]).unwrap();
+            peer
+        });
+        let mut wakes = 0;
+        while device.tx_room() < 16 {
+            assert!(readable(&device, PATIENCE), "there is room, and nothing has woken it");
+            bench.complete(&mut device);
+            device.flush();
+            wakes += 1;
+        }
+        assert!(counter(&device, "system_calls") <= calls + 2 * wakes);
+        drop(reader.join().unwrap());
+        bench.finish(device);
+    }
+}
+
+#[test]
+fn what_did_not_arrive_is_not_sent() {
+    for (send, resets) in [(Send::Plain, true), (Send::Plain, false), (Send::Zc, true), (Send::Zc, false)] {
+        let mut bench = Bench::new();
+        let (mut device, mut peer) = tcp(&bench, &SocketParams { ring: 16, send, ..SocketParams::default() });
+        // It reads nothing. Then it goes, or we do.
+        let taken = fill(&mut bench, &mut device, &peer);
+        assert_eq!(device.unsent(), Traffic::default());
+        if resets {
+            rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+            let unread = rustix::io::ioctl_fionread(&peer).unwrap();
+            drop(peer);
+            rounds(&mut bench, &mut device, |device, _| device.health() != Health::Up);
+            device.shutdown(&mut Homes::new(&mut []));
+            // What has arrived may not be acknowledged yet; what is sent has arrived.
+            assert!(device.unsent().bytes >= taken.bytes - unread, "{:?} of {taken:?}, {unread}", device.unsent());
+        } else {
+            device.shutdown(&mut Homes::new(&mut []));
+            let mut arrived = Vec::new();
+            let _ = peer.read_to_end(&mut arrived).unwrap_err(); // a reset
+            assert!(device.unsent().bytes >= taken.bytes - arrived.len() as u64, "{:?} of {taken:?}", device.unsent());
+            assert!(matches!(device.health(), Health::Failed(why) if why.contains("were not sent")));
+        }
+        // A packet is sent when its last byte is.
+        let unsent = device.unsent();
+        assert!(unsent.packets > 0 && unsent.packets == unsent.bytes.div_ceil(LEN as u64), "{unsent:?}");
+        assert!(unsent.bytes < taken.bytes, "{unsent:?} of {taken:?}: some has arrived");
+        assert_eq!(device.in_flight(), 0);
+    }
+}
+
+#[test]
+fn the_end_waits_for_the_peer_to_have_everything() {
+    for send in [Send::Plain, Send::Zc] {
+        let mut bench = Bench::new();
+        let (mut device, mut peer) = tcp(&bench, &SocketParams { send, ..SocketParams::default() });
+        // What it has not received is no reason to take back what it has sent.
+        peer.write_all(b"never read").unwrap();
+        let frames = frames(&mut bench, 0..100);
+        bench.send(&mut device, frames);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = vec![0; stream(0..100).len()];
+            peer.read_exact(&mut bytes).unwrap();
+            (peer, bytes)
+        });
+        device.shutdown(&mut Homes::new(&mut []));
+        assert!(reader.join().unwrap().1 == stream(0..100));
+        assert_eq!((device.unsent(), device.health()), (Traffic::default(), Health::Up));
+    }
+}
+
+#[test]
+fn a_refused_datagram_is_not_sent() {
+    let mut bench = Bench::new();
+    // Whoever receives is told first.
+    let (mut device, peer) = udp(&bench, &SocketParams { receive: false, ..SocketParams::default() });
+    drop(peer);
+    let (mut taken, deadline) = (Traffic::default(), Instant::now() + PATIENCE);
+    while device.unsent().packets < 3 {
+        let frame = bench.frame(b"is anybody there");
+        taken.merge(bench.send(&mut device, vec![frame]));
+        let came = round(&mut bench, &mut device);
+        bench.recycle(came);
+        assert!(Instant::now() < deadline, "{}", counters(&device));
+    }
+    let unsent = device.unsent();
+    assert!(unsent.bytes == 16 * unsent.packets && unsent.packets < taken.packets, "{unsent:?} of {taken:?}");
+    assert!(unsent.packets <= counter(&device, "refused"));
+    device.shutdown(&mut Homes::new(&mut []));
+    assert_eq!((device.unsent(), device.health()), (unsent, Health::Up));
+}
+
+#[test]
+fn what_is_refused_for_want_of_locked_memory_arrives() {
+    in_a_process_with_a_limit("what_is_refused_for_want_of_locked_memory_arrives", || {
+        let params = SocketParams { ring: 4, send: Send::Zc, ..SocketParams::default() };
+        let mut bench = Bench::new();
+        let (mut device, peer) = with_as_little_as_it_takes(|| {
+            let peer = UdpSocket::bind(local()).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            let device = Udp::open(bench.zone(), local(), Some(peer.local_addr().unwrap()), &params)?;
+            peer.connect(device.local_address()).unwrap();
+            Ok::<_, waterwheel_dev::DevError>((device, peer))
+        });
+        // Of several pages each: the pages of one send are more than may be locked.
+        let bytes = |number: u8| (0..30_000_u32).map(|n| (n / 7) as u8 ^ number).collect::<Vec<_>>();
+        for number in 0..20 {
+            let frame = bench.frame(&bytes(number));
+            assert_eq!(bench.send(&mut device, vec![frame]).packets, 1);
+            rounds(&mut bench, &mut device, |device, _| device.tx_room() == 4);
+            let mut came = vec![0; 65536];
+            let len = peer.recv(&mut came).unwrap();
+            assert!(came[..len] == bytes(number), "{number}: {len}");
+        }
+        assert!(counter(&device, "zc_refused") > 0, "{}", counters(&device));
+        assert_eq!((counter(&device, "tx_errors"), device.unsent()), (0, Traffic::default()));
+        bench.finish(device);
+        let listener = TcpListener::bind(local()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut device = with_as_little_as_it_takes(|| Tcp::connect(bench.zone(), address, &params));
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut came = vec![0; 20 * 30_000];
+            peer.read_exact(&mut came).unwrap();
+            (peer, came)
+        });
+        for number in 0..20 {
+            let mut waiting = vec![bench.frame(&bytes(number))];
+            let deadline = Instant::now() + PATIENCE;
+            while !waiting.is_empty() {
+                bench.offer(&mut device, &mut waiting);
+                rounds(&mut bench, &mut device, |_, _| true);
+                assert!(Instant::now() < deadline, "{}", counters(&device));
+            }
+        }
+        rounds(&mut bench, &mut device, |_, _| reader.is_finished());
+        let (_peer, came) = reader.join().unwrap();
+        assert!(came.chunks(30_000).zip(0..).all(|(came, number)| came == bytes(number)));
+        assert!(counter(&device, "zc_refused") > 0, "{}", counters(&device));
+        assert_eq!((device.health(), device.unsent()), (Health::Up, Traffic::default()));
+        bench.finish(device);
+    });
 }

@@ -36,6 +36,8 @@ pub(super) struct Base {
     /// Receives that ended as there was no page.
     starved: u64,
     quarantined: u64,
+    /// What had come at the end, and was not handed out.
+    unread: u64,
     ended: bool,
 }
 
@@ -62,6 +64,7 @@ impl Base {
             failure: None,
             starved: 0,
             quarantined: 0,
+            unread: 0,
             ended: false,
         })
     }
@@ -148,8 +151,14 @@ impl Base {
         count("quarantined_pages", self.quarantined);
     }
 
+    /// What had come and nobody will be given.
+    pub(super) fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        count("left_at_end", self.unread + self.ring.stats().unread);
+    }
+
     /// Closes the ring; every page goes home, but those that the kernel does not let go of.
     pub(super) fn end(&mut self, homes: &mut Homes<'_>) {
+        self.unread += self.received.len() as u64;
         homes.put_bulk(self.received.drain(..).map(|part| part.page));
         if !std::mem::replace(&mut self.ended, true) {
             self.quarantined += self.ring.end(homes, LET_GO) as u64;

@@ -13,6 +13,7 @@
 //! An empty pool stops receiving: datagrams then wait in the socket's buffer, and are lost when that is full; a stream's peer finds the window closed.
 
 mod base;
+mod outgoing;
 mod tcp;
 mod udp;
 
@@ -31,7 +32,7 @@ pub const MAX_RING: u16 = 4096;
 /// What both kinds of sockets are opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketParams {
-    /// Pages that wait for what is received, and pages that may be with the network: a power of two, 2 to [`MAX_RING`].
+    /// Pages that wait for what is received, and packets that may wait to be sent: a power of two, 2 to [`MAX_RING`].
     pub ring: u16,
     /// How to send.
     pub send: Send,

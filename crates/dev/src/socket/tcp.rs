@@ -13,17 +13,23 @@ use waterwheel_xdp::{
 };
 
 use super::base::{ACCEPT, Base, DRAIN, TX, parts};
+use super::outgoing::Outgoing;
 use super::{SocketParams, refused};
 use crate::error::DevError;
-use crate::uring::{Choice, Event, Op, PARTS, Part};
+use crate::uring::{Choice, Event, Op, PARTS, Part, unacknowledged};
 
 /// How long to wait for a peer to answer.
 const CONNECT: Duration = Duration::from_secs(5);
+/// When to look again whether a peer has acknowledged what was sent: nothing tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A TCP connection: a packet is a piece of the stream as it was received, a page at most, without any header. What is sent is put behind what was sent before.
 ///
 /// A device that [connects](Self::connect) has failed when its connection ends, after what had come was handed out. One that [listens](Self::listen) accepts the next connection;
 /// what is to be sent meanwhile is dropped as [`DropReason::DeviceDown`].
+///
+/// What could not be written, or was not acknowledged when the connection was reset, is [unsent](Device::unsent). A peer that has closed its own half may have taken what was written to it: that counts as
+/// sent.
 #[derive(Debug)]
 pub struct Tcp {
     name: String,
@@ -40,6 +46,9 @@ pub struct Tcp {
     sending: Option<(Op, usize)>,
     /// Pages that were sent without a copy and are not acknowledged.
     held: usize,
+    outgoing: Outgoing,
+    /// Bytes that the kernel had when the connection was over, and that did not arrive.
+    lost: usize,
     counts: Counts,
 }
 
@@ -49,8 +58,6 @@ struct Counts {
     closed: u64,
     reset: u64,
     accept_errors: u64,
-    /// Parts that were taken, and lost with their connection.
-    tx_lost: u64,
 }
 
 impl Tcp {
@@ -101,6 +108,8 @@ impl Tcp {
             queue: VecDeque::with_capacity(params.ring.into()),
             sending: None,
             held: 0,
+            outgoing: Outgoing::default(),
+            lost: 0,
             counts: Counts::default(),
         }
     }
@@ -175,6 +184,7 @@ impl Tcp {
                     self.choice.refused(); // or cut: the rest goes plainly
                 }
                 rest.into_iter().rev().for_each(|part| self.queue.push_front(part));
+                self.outgoing.wrote(result.unwrap_or(0));
                 match result {
                     Err(error) => home += self.hang_up(Some(error), homes),
                     Ok(_) if self.connection.is_none() => home += self.forget_queue(homes),
@@ -202,8 +212,13 @@ impl Tcp {
 
     /// The connection is over: by its peer's word, or by an error. Tells how many pages went home.
     fn hang_up(&mut self, error: Option<Errno>, homes: &mut Homes<'_>) -> usize {
-        if self.connection.take().is_none() {
+        let Some(socket) = self.connection.take() else {
             return self.forget_queue(homes); // the other half says so, too
+        };
+        // A reset is told to one of those who wait for the socket; to the others it is an end. But then there is no peer any more.
+        let error = error.or_else(|| rustix::net::getpeername(&socket).err().map(|_| Errno::CONNRESET));
+        if error.is_some() {
+            self.lost = unacknowledged(socket.as_fd()).unwrap_or(0);
         }
         for op in self.base.receiving.into_iter().chain(self.sending.map(|(op, _)| op)) {
             self.base.ring.cancel(op);
@@ -218,8 +233,10 @@ impl Tcp {
 
     fn forget_queue(&mut self, homes: &mut Homes<'_>) -> usize {
         let count = self.queue.len();
-        self.counts.tx_lost += count as u64;
         homes.put_bulk(self.queue.drain(..).map(|part| part.page));
+        if self.sending.is_none() {
+            self.outgoing.cut(std::mem::take(&mut self.lost));
+        } // else: when it is known how much of that was written
         count
     }
 
@@ -228,22 +245,42 @@ impl Tcp {
         self.queue.len() + self.sending.map_or(0, |(_, pages)| pages) + self.held
     }
 
-    /// What is under way may still be sent for a short time. A connection that still holds pages then is reset, so that it lets go of them.
+    /// Bytes that were written to the connection, and that its peer has not acknowledged.
+    fn unacknowledged(&self) -> usize {
+        self.connection.as_ref().map_or(0, |socket| unacknowledged(socket.as_fd()).unwrap_or(0))
+    }
+
+    /// What is under way may still arrive for a short time. A connection that still holds pages then is reset, so that it lets go of them.
     fn end(&mut self, homes: &mut Homes<'_>) {
         let deadline = Instant::now() + DRAIN;
-        while self.waiting() > 0 && self.connection.is_some() && Instant::now() < deadline {
+        let before = self.outgoing.unsent();
+        while self.connection.is_some() && self.base.failure.is_none() && Instant::now() < deadline {
+            let pause = match self.waiting() {
+                0 if self.unacknowledged() == 0 => break,
+                0 => LOOK_AGAIN,
+                _ => DRAIN / 10,
+            };
             self.send();
-            self.look(homes, DRAIN / 10);
-            if self.base.failure.is_some() {
-                break;
-            }
+            self.look(homes, pause);
         }
-        if let Some(socket) = self.connection.take().filter(|_| self.waiting() > 0) {
-            let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        let out = self.unacknowledged();
+        if let Some(socket) = self.connection.take() {
+            if self.waiting() > 0 {
+                let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+                self.lost = out;
+            } else if rustix::io::ioctl_fionread(&socket).is_ok_and(|unread| unread > 0) {
+                self.lost = out; // who closes without having read everything resets
+            }
         }
         self.forget_queue(homes);
         self.base.end(homes);
         (self.sending, self.held) = (None, 0);
+        self.outgoing.cut(std::mem::take(&mut self.lost));
+        let unsent = self.outgoing.unsent().packets - before.packets;
+        if unsent > 0 {
+            let why = || format!("{}: {unsent} packets were not sent: the peer did not take them in time", self.name);
+            self.base.failure.get_or_insert_with(why);
+        }
     }
 }
 
@@ -282,15 +319,11 @@ impl Device for Tcp {
             frames.clear();
             return traffic;
         }
-        let mut room = self.tx_room();
-        let fits = |frame: &XdpFrame| {
-            let pages = 1 + frame.frag_count();
-            room = room.checked_sub(pages)?;
-            Some(())
-        };
-        let count = frames.iter().map_while(fits).count();
+        let count = self.tx_room().min(frames.len());
         for frame in frames.drain(..count) {
-            traffic.add(frame.total_len());
+            let bytes = frame.total_len();
+            traffic.add(bytes);
+            self.outgoing.take(bytes);
             self.queue.extend(parts(frame));
         }
         traffic
@@ -298,13 +331,23 @@ impl Device for Tcp {
 
     fn tx_room(&mut self) -> usize {
         match self.connection {
-            Some(_) => usize::from(self.base.params.ring).saturating_sub(self.waiting()),
+            Some(_) => usize::from(self.base.params.ring).saturating_sub(self.outgoing.waiting() + self.held),
             None => 0,
+        }
+    }
+
+    fn wait_tx(&self) -> Wait {
+        match self.connection {
+            None if self.listener.is_none() => Wait::Never, // it has failed
+            _ => Wait::Readable,
         }
     }
 
     fn flush(&mut self) {
         self.send();
+        if self.outgoing.is_long() {
+            self.outgoing.arrived(self.unacknowledged());
+        }
         self.base.submit();
     }
 
@@ -342,8 +385,15 @@ impl Device for Tcp {
         count("closed", self.counts.closed);
         count("reset", self.counts.reset);
         count("accept_errors", self.counts.accept_errors);
-        count("tx_lost", self.counts.tx_lost);
         self.base.counters(count);
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        self.base.lost(count);
+    }
+
+    fn unsent(&self) -> Traffic {
+        self.outgoing.unsent()
     }
 
     fn in_flight(&self) -> usize {

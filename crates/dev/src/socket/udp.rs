@@ -1,5 +1,6 @@
 //! `udp`: datagrams.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,10 +12,10 @@ use waterwheel_xdp::{
     XdpBuff, XdpFrame, Zone, mm::PAGE_SIZE,
 };
 
-use super::base::{Base, DRAIN, TX, parts};
+use super::base::{Base, DRAIN, parts};
 use super::{SocketParams, refused};
 use crate::error::DevError;
-use crate::uring::{Choice, Event, Part};
+use crate::uring::{Choice, Event, Part, dropped};
 
 /// The most payload of an IPv4 datagram: 65535 less the headers of IP and UDP.
 const MAX_DATAGRAM: usize = 65507;
@@ -24,9 +25,10 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// A UDP socket: a packet is the payload of a datagram, without any header.
 ///
 /// With a peer it sends to it, and receives from it alone. Without one it receives from everybody and sends to nobody. A datagram must fit into a page of the pool behind its
-/// headroom, with a byte to spare ([`Udp::order_for`]); others are counted as `rx_too_long`. Empty ones are counted as `rx_empty`, as there is no packet in them.
+/// headroom, with a byte to spare ([`Udp::order_for`]); others are [lost](Device::lost) as `too_long`, and empty ones as `empty`, as there is no packet in them. So are those that found the socket's
+/// buffer full: `socket_full`.
 ///
-/// Nothing tells whether a datagram arrives. That nobody has the peer's port is told by ICMP now and then: it is counted as `refused`, and no failure.
+/// Nothing tells whether a datagram arrives. One that the kernel refused is [unsent](Device::unsent). That nobody has the peer's port is told by ICMP now and then: it is counted as `refused`, and no failure.
 #[derive(Debug)]
 pub struct Udp {
     name: String,
@@ -37,6 +39,11 @@ pub struct Udp {
     choice: Choice,
     /// Datagrams with the kernel.
     sending: usize,
+    /// Of those, of which it has said nothing.
+    asked: Traffic,
+    unsent: Traffic,
+    /// Datagrams that the kernel has dropped, as it said last; its count has 32 bits.
+    dropped: Cell<u64>,
     counts: Counts,
 }
 
@@ -70,10 +77,20 @@ impl Udp {
         if let Some(peer) = peer {
             socket.connect(peer).map_err(|error| refused(&name, "send to", &peer, &error, ""))?;
         }
-        // Less is what there was before.
-        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER);
-        let (choice, counts) = (Choice::new(params.send), Counts::default());
-        Ok(Self { name, socket, local, peer, base, choice, sending: 0, counts })
+        enlarge(&socket);
+        Ok(Self {
+            name,
+            socket,
+            local,
+            peer,
+            base,
+            choice: Choice::new(params.send),
+            sending: 0,
+            asked: Traffic::default(),
+            unsent: Traffic::default(),
+            dropped: Cell::new(0),
+            counts: Counts::default(),
+        })
     }
 
     /// The same device with another name.
@@ -115,16 +132,19 @@ impl Udp {
                 Ok(_) => {}
                 Err(error) => self.refused(error, true),
             },
-            Event::Sent { result, pages, held, rest, .. } => {
+            Event::Sent { key, result, pages, held, rest } => {
                 let home = pages - held - rest.len();
                 if !rest.is_empty() {
                     self.choice.answered(true);
-                    self.base.ring.send(self.socket.as_fd(), TX, rest.into_iter(), false);
-                } else if held == 0 {
-                    self.sending -= 1;
+                    self.base.ring.send(self.socket.as_fd(), key, rest.into_iter(), false);
+                    return home;
                 }
+                self.sending -= usize::from(held == 0);
+                let datagram = Traffic { packets: 1, bytes: key };
+                self.asked = less(self.asked, datagram);
                 if let Err(error) = result {
                     self.choice.answered(true);
+                    self.unsent.merge(datagram);
                     self.refused(error, false);
                 }
                 return home;
@@ -167,6 +187,37 @@ impl Udp {
         }
         self.base.end(homes);
         self.sending = 0;
+        self.unsent.merge(std::mem::take(&mut self.asked)); // nobody knows
+        self.socket_full(); // once more, for who asks later
+    }
+
+    /// Datagrams that the kernel has dropped, mostly as the socket's buffer was full.
+    fn socket_full(&self) -> u64 {
+        let last = self.dropped.get();
+        let Ok(now) = dropped(self.socket.as_fd()) else { return last };
+        let more = now.wrapping_sub(last as u32); // the lower half of what there was
+        self.dropped.set(last + u64::from(more));
+        self.dropped.get()
+    }
+}
+
+/// `all` without `part` of it.
+fn less(all: Traffic, part: Traffic) -> Traffic {
+    Traffic { packets: all.packets.saturating_sub(part.packets), bytes: all.bytes.saturating_sub(part.bytes) }
+}
+
+/// Asks for a large receive buffer. What it gets is what the kernel allows (`net.core.rmem_max`) unless it is privileged, and never less than there was.
+fn enlarge(socket: &UdpSocket) {
+    use rustix::net::sockopt;
+    let before = sockopt::socket_recv_buffer_size(socket);
+    if sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER).is_ok() {
+        return;
+    }
+    let _ = sockopt::set_socket_recv_buffer_size(socket, RECEIVE_BUFFER);
+    if let (Ok(before), Ok(after)) = (before, sockopt::socket_recv_buffer_size(socket))
+        && after < before
+    {
+        let _ = sockopt::set_socket_recv_buffer_size(socket, before / 2); // the kernel doubles it
     }
 }
 
@@ -211,7 +262,9 @@ impl Device for Udp {
             }
             traffic.add(bytes);
             let zc = self.choice.zc(bytes);
-            self.base.ring.send(self.socket.as_fd(), TX, parts(frame), zc);
+            // Named by its bytes, so that they are known when it was refused.
+            self.base.ring.send(self.socket.as_fd(), bytes as u64, parts(frame), zc);
+            self.asked.add(bytes);
             self.sending += 1;
         }
         traffic
@@ -219,6 +272,10 @@ impl Device for Udp {
 
     fn tx_room(&mut self) -> usize {
         usize::from(self.base.params.ring) - self.sending
+    }
+
+    fn wait_tx(&self) -> Wait {
+        Wait::Readable
     }
 
     fn flush(&mut self) {
@@ -243,12 +300,23 @@ impl Device for Udp {
     }
 
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        count("rx_too_long", self.counts.too_long);
-        count("rx_empty", self.counts.empty);
+        let buffer = rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0);
+        count("receive_buffer", buffer as u64);
         count("rx_errors", self.counts.rx_errors);
         count("tx_errors", self.counts.tx_errors);
         count("refused", self.counts.refused);
         self.base.counters(count);
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        count("socket_full", self.socket_full());
+        count("too_long", self.counts.too_long);
+        count("empty", self.counts.empty);
+        self.base.lost(count);
+    }
+
+    fn unsent(&self) -> Traffic {
+        self.unsent
     }
 
     fn in_flight(&self) -> usize {

@@ -22,7 +22,7 @@ pub use features::{Features, Without};
 pub use requests::{Event, RingStats};
 pub use ring::{Receive, Ring, RingParams};
 pub use slots::{Op, PARTS, Part};
-pub(crate) use sys::own_descriptors;
+pub(crate) use sys::{dropped, own_descriptors, unacknowledged};
 
 use std::io;
 

@@ -50,6 +50,8 @@ pub struct RingStats {
     pub zc_refused: u64,
     /// Completions that made no sense, or were for nobody.
     pub bad_completions: u64,
+    /// What was received while the ring was closed, and reached nobody: pieces, each in a page.
+    pub unread: u64,
 }
 
 /// All requests that are under way, and the pages that the kernel has.

@@ -69,7 +69,7 @@ pub struct Ring {
     fixed: Option<Fixed>,
     /// Requests for which the kernel had no place yet.
     backlog: VecDeque<squeue::Entry>,
-    completions: Vec<(u64, i32, u32)>,
+    pub(super) completions: Vec<(u64, i32, u32)>,
     enters: u64,
 }
 
@@ -411,6 +411,8 @@ impl Ring {
             if left.is_zero() || self.poll(homes, left, &mut events).is_err() {
                 break;
             }
+            let unread = events.iter().filter(|event| matches!(event, Event::Received { .. })).count();
+            self.requests.stats.unread += unread as u64;
             events.clear(); // sockets are closed, pages go home by their drop
         }
         if let Some(buffers) = self.requests.buffers.as_mut().filter(|_| self.requests.slots.receiving == 0)
@@ -433,7 +435,7 @@ impl AsFd for Ring {
 }
 
 /// What a call to the kernel says, where only what keeps the ring from going on is an error.
-fn went_on(entered: io::Result<usize>) -> io::Result<()> {
+pub(super) fn went_on(entered: io::Result<usize>) -> io::Result<()> {
     match entered.map_err(|error| error.raw_os_error()) {
         // EBUSY, EAGAIN: completions must be taken before more can be submitted.
         Ok(_) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),

@@ -1,6 +1,9 @@
 //! A zone, a pool, and what a loop does with a device.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+#[cfg(feature = "uring")]
+pub(crate) mod locked;
+
 use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
 use waterwheel_xdp::{
     Account, Device, Direction, DropReason, Drops, Homes, PagePool, PoolParams, Traffic, XdpBuff, XdpFrame, Zone,

@@ -28,7 +28,7 @@ impl Peer for Socket {
 
 impl Rig for Datagrams {
     fn profile(&self) -> Profile {
-        Profile { fills: true, longest: 3839, ..Profile::default() }
+        Profile { fills: true, longest: 3839, knows_losses: true, ..Profile::default() }
     }
 
     fn open(&mut self, zone: &Zone, _: &[Vec<u8>]) -> Pair {
