@@ -30,9 +30,9 @@ pub(super) fn set(event: impl AsFd) {
 fn write_one(event: impl AsFd) {
     let mut fds = [PollFd::new(&event, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // A signal that waits to be delivered ends even a look: a wake-up would be lost.
-    if retry_on_intr(|| poll(&mut fds, Some(&now))).is_ok_and(|ready| ready > 0) {
-        let _ = retry_on_intr(|| write(&event, &1u64.to_ne_bytes()));
+    // A signal ends the look only if there is no room.
+    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
+        let _ = write(&event, &1u64.to_ne_bytes());
     }
 }
 

@@ -116,9 +116,15 @@ fn a_file_whose_close_waits_stops_nobody() {
     }
 }
 
-/// Who has not been looked at has its files in a queue of ours.
+/// Who has not been looked at has its files in a queue of ours. Who closes the one waits, and somebody else closes the other.
 #[test]
 fn devices_end_while_such_files_wait_for_them() {
+    for turned in [false, true] {
+        end_with_files(turned);
+    }
+}
+
+fn end_with_files(turned: bool) {
     let folder = Folder::new();
     let mut files = [Lingering::new(), Lingering::new()];
     let mut server = open(&folder.server());
@@ -133,6 +139,9 @@ fn devices_end_while_such_files_wait_for_them() {
     late.say_with(&init(), &[files[1].file()]);
     files.iter_mut().for_each(Lingering::leave);
     in_time("the end of a server", move || Bench::new().finish(server));
+    if turned {
+        files.reverse();
+    }
     files.into_iter().for_each(Lingering::release);
 }
 
