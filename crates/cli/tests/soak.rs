@@ -14,7 +14,7 @@ fn soak(line: &str) -> Output {
 }
 
 const COUNTS: [&str; 5] = ["packets", "resets", "pools_made", "pages_out_max", "checks"];
-const REASONS: [&str; 5] = ["program", "aborted", "no_target", "fault", "tx_ring_full"];
+const REASONS: [&str; 7] = ["program", "aborted", "no_target", "fault", "tx_ring_full", "worker_gone", "unsent"];
 
 /// Whether everything has happened at least once.
 fn all_happened(counters: &Value) -> bool {

@@ -30,7 +30,7 @@ impl Rig for Alone {
 }
 
 /// Rules that apply to a device whose frames nobody sees.
-const WITHOUT_A_WIRE: [&str; 13] = [
+const WITHOUT_A_WIRE: [&str; 14] = [
     "profile",
     "runts",
     "fragments",
@@ -38,6 +38,7 @@ const WITHOUT_A_WIRE: [&str; 13] = [
     "losses",
     "unsent",
     "tx_wait",
+    "returns",
     "conservation",
     "foreign_pages",
     "orphans",

@@ -1,17 +1,79 @@
 //! The end of a device, in the middle of everything.
 
-use super::bed::{Bed, mixed};
+use super::bed::{self, Bed, mixed};
 use super::pattern::number;
 use super::{Asked, Cut, Receives, Rig, Sends, Verdict, ensure};
 use crate::Zone;
 use crate::buff::{XdpBuff, XdpFrame};
 use crate::device::Health;
-use std::time::Instant;
+use crate::drops::Drops;
+use crate::homes::Homes;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Frames in flight each way.
 const IN_FLIGHT: usize = 100;
 /// Times that a device is made anew.
 const TIMES: usize = 4;
+
+/// A call that has not returned after so long waits, or loops without a bound. (A worker's other ports have stood still all the time.)
+const NO_RETURN: Duration = Duration::from_secs(2);
+
+/// Uses the device while nobody puts anything in and nobody takes anything out, until it is full: each call returns all the same.
+pub(super) fn returns(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
+    let mut bed = Bed::open(rig, zone, &[]);
+    let mut device = bed.device.take().ok_or("a check has its device")?;
+    let frames = if device.capabilities().tx { mixed(&bed.profile, 0, 480) } else { Vec::new() };
+    let mut bursts = [const { Vec::new() }; 30];
+    for (burst, frames) in std::iter::zip(&mut bursts, frames.chunks(16)) {
+        burst.extend(frames.iter().filter_map(|bytes| bed.packet(bytes)));
+    }
+    let mut pool = bed::pool(zone);
+    let (say, hear) = channel();
+    let user = move || {
+        let mut batch = Vec::with_capacity(64);
+        for mut frames in bursts {
+            let say = |call| drop(say.send(call));
+            say("complete");
+            device.complete(&mut Homes::new(std::slice::from_mut(&mut pool)));
+            say("rx");
+            device.rx(&mut pool, &mut batch, 64);
+            batch.clear();
+            say("tx_room");
+            device.tx_room();
+            say("tx");
+            device.tx(&mut pool, &mut frames, &mut Drops::default());
+            say("flush");
+            device.flush();
+            say("health");
+            device.health();
+            say("wait");
+            (device.wait(), device.wait_tx(), device.mode(), device.in_flight(), device.unsent());
+            say("counters");
+            device.counters(&mut |_, _| ());
+            device.lost(&mut |_, _| ());
+        }
+        (device, pool)
+    };
+    let used = thread::Builder::new().name("conformance".to_owned()).spawn(user);
+    let used = used.map_err(|error| format!("no thread to use it: {error}"))?;
+    let mut last = "";
+    loop {
+        match hear.recv_timeout(NO_RETURN.max(bed.profile.patience)) {
+            Ok(call) => last = call,
+            Err(_) if used.is_finished() => break,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break, // it is about to be
+            Err(_) => return Err(format!("nothing comes and nobody takes anything, and `{last}` does not return")),
+        }
+    }
+    let (device, pool) = used.join().map_err(|_| format!("`{last}` panicked"))?;
+    bed.device = Some(device);
+    bed.close();
+    drop(pool);
+    bed.end("used by another thread")?;
+    Ok(Asked::Yes)
+}
 
 /// Gets frames under way, both ways, and holds some that were received: nothing is waited for.
 fn make_busy(bed: &mut Bed) -> Vec<XdpBuff> {

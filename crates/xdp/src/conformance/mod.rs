@@ -236,6 +236,7 @@ pub const CHECKS: &[Check] = &[
         rule: "without room to send, `wait_tx` says when there will be some, and never Now",
         run: rings::tx_wait,
     },
+    Check { name: "returns", rule: "no call waits for the other end, or loops without a bound", run: ends::returns },
     Check { name: "the_last_packet", rule: "a source that has given everything says so", run: rings::the_last_packet },
     Check {
         name: "conservation",

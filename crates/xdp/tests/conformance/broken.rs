@@ -4,6 +4,7 @@ use crate::profile;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 use waterwheel_xdp::conformance::{CHECKS, Cut, DevicePeer, Nobody, Pair, Profile, Receives, Rig, Sends, run};
 use waterwheel_xdp::mm::RegionId;
@@ -52,12 +53,13 @@ enum Fault {
     WaitsForRoomWithoutEnd,
     WaitsForRoomNow,
     WaitsForRoomUntilThePast,
+    WaitsForAPacket,
 }
 
 use Fault::*;
 
 /// Every fault, and the rule that must catch it.
-const FAULTS: [(Fault, &str); 37] = [
+const FAULTS: [(Fault, &str); 38] = [
     (SwapsNeighbours, "order"),
     (FlipsABit, "payload"),
     (LosesSilently, "loss"),
@@ -95,6 +97,7 @@ const FAULTS: [(Fault, &str); 37] = [
     (WaitsForRoomWithoutEnd, "tx_wait"),
     (WaitsForRoomNow, "tx_wait"),
     (WaitsForRoomUntilThePast, "tx_wait"),
+    (WaitsForAPacket, "returns"),
 ];
 
 /// A veth with a fault.
@@ -163,6 +166,10 @@ impl Device for Broken {
                 batch.pop();
                 received -= 1;
                 self.lost += 1;
+            }
+            // Where it is looked for only: all the others would wait, too.
+            WaitsForAPacket if received == 0 && thread::current().name() == Some("conformance") => {
+                thread::sleep(Duration::from_secs(60));
             }
             _ => {}
         }
