@@ -11,6 +11,9 @@ use std::cell::Cell;
 /// Pages that a lane holds. A burst beyond that takes the shared list. (Under loom and shuttle a burst is two pages.)
 const LANE: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
+/// So many lanes wait for their owner, whether their threads have ended or not. (2 MiB. Under loom and shuttle none does.)
+const FEW: usize = if cfg!(any(loom, shuttle)) { 0 } else { 64 };
+
 /// The returning thread's end. Dropped when the thread ends.
 pub(crate) struct Lane {
     pages: Producer<FrozenPage>,
@@ -121,8 +124,11 @@ impl LaneEnds {
         self.folded = self.folded.wrapping_add(std::mem::take(&mut other.folded));
     }
 
-    /// Lets the lanes of threads that have ended go; what is in them goes `beside` the lanes. So an owner that fetches nothing for long has no more lanes than there are threads.
+    /// If there are many, lets the lanes of threads that have ended go; what is in them goes `beside` the lanes. So an owner that fetches nothing for long has few more lanes than there are threads.
     pub(crate) fn fold(&mut self, beside: &RemoteList) {
+        if self.ends.len() < FEW {
+            return;
+        }
         let folded = &mut self.folded;
         self.ends.retain(|end| {
             let open = !end.is_closed();
