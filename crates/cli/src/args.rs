@@ -58,6 +58,18 @@ totals and the account of every page. Notices and errors go to standard error.
 SIGINT and SIGTERM end a run cleanly: nothing more is taken in, what is under way is sent, and the totals are printed; a second \
 one forces the end. SIGUSR1 asks who has pages, if --trace-pages follows them.";
 
+/// What is broken on purpose, for the tests of what is said of it.
+#[cfg(feature = "plants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plant {
+    /// A page that nobody holds.
+    Leak,
+    /// A page that two hold.
+    Twice,
+    /// A program that panics.
+    Panic,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Forward(Forward),
@@ -441,6 +453,9 @@ pub(crate) struct RunArgs {
     /// Lines instead of the live table, also at a terminal
     #[arg(long, conflicts_with = "json", help_heading = "Reporting")]
     pub(crate) plain: bool,
+    #[cfg(feature = "plants")]
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) plant: Option<Plant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

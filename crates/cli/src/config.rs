@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) interval: Duration,
     pub(crate) style: Style,
     pub(crate) output: Output,
+    #[cfg(feature = "plants")]
+    pub(crate) plant: Option<crate::args::Plant>,
 }
 
 /// A device and its part in the run.
@@ -161,6 +163,8 @@ impl Plan {
             interval: run.interval,
             style: Style::choose(run.json, run.plain, output),
             output,
+            #[cfg(feature = "plants")]
+            plant: run.plant,
         }
     }
 }

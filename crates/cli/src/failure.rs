@@ -24,6 +24,8 @@ pub(crate) enum Class {
     Slower,
     /// Something that must hold does not.
     Broken,
+    /// A worker panicked.
+    Panicked,
 }
 
 impl Class {
@@ -38,6 +40,7 @@ impl Class {
             Self::Leak => 6,
             Self::Slower => 7,
             Self::Broken => 8,
+            Self::Panicked => 9,
         }
     }
 }
@@ -50,10 +53,12 @@ Exit codes:
   2    usage: the command line or a device spec cannot be understood
   3    config: a bad file, a value out of range, too few pages for the rings
   4    permission: a capability is missing (which one is said)
-  5    device: unknown interface, taken by another process, or failed while running and not back at the end (see --on-device-loss)
-  6    pages leaked: the account after the run (of 'soak': also during it) found pages that nobody holds
+  5    device: unknown interface, taken by another process, failed while running and not back at the end (see --on-device-loss),
+       or packets that it took could not be written after all (drop reason 'unsent')
+  6    pages leaked: the account after the run (of 'soak': also during it) found pages that nobody holds, or that two hold
   7    slower: 'bench compare' found that something became slower
   8    broken: 'soak' found a corrupt packet, a page with two holders, or another promise that does not hold
+  9    a worker panicked: the others went on until the end, and everything was counted
   130, 143  forced by a second SIGINT, SIGTERM while draining";
 
 /// A run that ends in an error.

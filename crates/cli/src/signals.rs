@@ -17,6 +17,9 @@ pub(crate) struct Signals {
     waker: Waker,
 }
 
+/// Whether who has something to hand over may still wait for a slow taker: nobody has asked for the end, and the time is not up.
+pub(crate) type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Wakes the main thread; a worker uses it when it has ended.
 pub(crate) struct Waker(UnixStream);
 
@@ -63,6 +66,13 @@ impl Signals {
     /// Whether SIGUSR1 came since the last time that this was asked.
     pub(crate) fn who_asked(&self) -> bool {
         self.who.swap(false, Ordering::Relaxed)
+    }
+
+    /// For a run that may last so long from now on.
+    pub(crate) fn patience(&self, duration: Option<Duration>) -> Patience {
+        let asked = Arc::clone(&self.asked);
+        let deadline = duration.and_then(|duration| Instant::now().checked_add(duration));
+        Arc::new(move || !asked.load(Ordering::Relaxed) && deadline.is_none_or(|deadline| Instant::now() < deadline))
     }
 
     /// What is set once a signal has asked for the end.

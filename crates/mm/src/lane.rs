@@ -158,9 +158,9 @@ impl LaneEnds {
                 got += beside.take_all(out);
                 continue;
             };
-            let closed = end.is_closed(); // before the last look at its pages
             got += end.pages.consume_batch(out, max - got);
-            if closed && end.pages.is_empty() {
+            // In this order: who has ended has sent everything before.
+            if end.is_closed() && end.pages.is_empty() {
                 // In order, so that this round asks each of the others once.
                 self.folded = self.folded.wrapping_add(self.ends.remove(self.next).released());
             } else {

@@ -199,6 +199,33 @@ fn a_larger_zone_raises_the_high_mark_to_what_the_limit_allows() {
 }
 
 #[test]
+fn what_has_come_home_is_fetched_in_batches_whoever_asks_for_how_little() {
+    let zone = zone(512);
+    let floors = PoolParams { limit: 512, floor_rx: 8, floor_tx: 8, ..PoolParams::default() };
+    let mut pool = PagePool::new(&zone, floors).unwrap();
+    let (rx, tx) = (take(&mut pool, RX, 200), take(&mut pool, TX, 200));
+    pool.shrink(0);
+    drop((rx, tx));
+    let before = pool.stats();
+    let mut page = Vec::new();
+    assert_eq!(pool.alloc_bulk(RX, 1, &mut page), 1);
+    let after = pool.stats();
+    assert_eq!(
+        (after.recycle_ring - before.recycle_ring, pool.cached()),
+        (REFILL as u64, REFILL - 1),
+        "of one direction"
+    );
+    assert_eq!((after.alloc_refill - before.alloc_refill, after.alloc_slow - before.alloc_slow), (1, 0));
+    // Where one direction has too few, the other one fills up the batch, and no more.
+    page.extend(take(&mut pool, RX, 190));
+    page.extend(take(&mut pool, RX, 2));
+    let fetched = pool.stats().recycle_ring - before.recycle_ring;
+    assert_eq!(fetched, 64 + 127 + 64, "the last time 9 of rx and 55 of tx");
+    drop((page, pool));
+    assert_whole(&zone);
+}
+
+#[test]
 fn fragments_share_pages_and_give_them_back() {
     let zone = zone(64);
     let mut pool = pool(&zone, 64);
@@ -222,10 +249,10 @@ fn fragments_share_pages_and_give_them_back() {
 #[test]
 fn fragments_are_aligned_as_they_were_asked_for_or_are_not_there() {
     for order in 0..=MAX_ORDER {
-        let zone = zone(1 << 12);
+        let zone = zone(2 << order);
         let mut pool = PagePool::new(&zone, PoolParams { order, limit: 2, ..PoolParams::default() }).unwrap();
         let size = PAGE_SIZE << order;
-        for align in (0..usize::BITS).map(|shift| 1usize << shift) {
+        for align in [1, 64, 4096, size / 2, size, 2 * size, 1 << 40, 1 << 63] {
             for len in [1, 64, PAGE_SIZE, size - 1, size, size + 1, usize::MAX - 1, usize::MAX] {
                 let frag = pool.alloc_frag(len, align);
                 assert_eq!(frag.is_some(), len <= size && align <= size, "{len} bytes at {align}, order {order}");

@@ -99,6 +99,34 @@ fn one_page_in_eight_stands_for_all() {
 }
 
 #[test]
+fn who_is_given_more_pages_is_asked_for_those_alone() {
+    let zone = traced(256, 1);
+    let mut pool = named(&zone, "the giver");
+    let name = Holder::named("has had his for long");
+    let mut pages = take(&mut pool, RX, 3);
+    pages.iter().for_each(|page| page.note_holder(name));
+    assert_eq!(pool.alloc_bulk(RX, 2, &mut pages), 2);
+    let held = pool.holders().held;
+    assert_eq!(who(&held), [(name.to_string(), Event::Held, 3), ("the giver".to_owned(), Event::Allocated, 2)]);
+    drop((pages, pool));
+    assert_whole(&zone);
+}
+
+#[test]
+fn a_pool_that_moves_follows_the_pages_that_its_new_zone_follows() {
+    let (here, there) = (traced(256, 16), traced(256, 1));
+    let mut pool = named(&here, "moved");
+    drop(take(&mut pool, RX, 64));
+    pool.set_zone(&there).expect("nothing is mapped");
+    let pages = take(&mut pool, RX, 40);
+    let held = pool.holders().held;
+    assert_eq!(who(&held), [("moved".to_owned(), Event::Allocated, 40)]);
+    drop((pages, pool));
+    assert_whole(&here);
+    assert_whole(&there);
+}
+
+#[test]
 fn without_tracing_it_is_said_how_many_are_out_and_that_nobody_knows_more() {
     let zone = zone(256);
     let params = PoolParams { limit: 100, floor_rx: 10, floor_tx: 10, ..PoolParams::default() };
@@ -293,6 +321,23 @@ fn a_pool_that_goes_before_its_pages_says_who_has_them() {
     assert_eq!(stalled_as("gone:0").map(|pool| pool.inflight), Some(2));
     drop(queue);
     assert_eq!(stalled_as("gone:0"), None, "all are back");
+    assert_whole(&zone);
+}
+
+#[test]
+fn of_pools_that_are_gone_the_oldest_comes_first() {
+    let zone = zone(512);
+    let names = ["gone first", "gone second", "gone third"];
+    let pages = names.map(|name| named(&zone, name).alloc(RX).expect("a page"));
+    let told: Vec<String> =
+        stalled().into_iter().map(|pool| pool.name).filter(|n| names.contains(&n.as_str())).collect();
+    assert_eq!(told, names);
+    let [first, second, third] = pages;
+    drop(second);
+    let told: Vec<String> =
+        stalled().into_iter().map(|pool| pool.name).filter(|n| names.contains(&n.as_str())).collect();
+    assert_eq!(told, [names[0], names[2]], "the others stay where they were");
+    drop((first, third));
     assert_whole(&zone);
 }
 

@@ -6,7 +6,7 @@ use crate::drops::Drops;
 use crate::event::Event;
 use crate::sleeper::{Roll, Sees, Sleeper};
 use crate::stats::{Actions, WorkerStats, add_to};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, thread};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, rest};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use waterwheel_page_pool::mm::Consumer;
@@ -222,7 +222,7 @@ impl Control {
         let deadline = Instant::now() + LONGEST_ANSWER;
         let workers = std::iter::zip(&self.0.workers, before).map(|(slot, before)| {
             while generation(slot) == before && before != LAST && Instant::now() < deadline {
-                thread::sleep(Duration::from_micros(200));
+                rest(Duration::from_micros(200));
             }
             slot.published.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
         });

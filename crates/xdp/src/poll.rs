@@ -33,7 +33,7 @@ impl Worker {
         match catch_unwind(AssertUnwindSafe(|| self.round(program))) {
             Ok(work) => work,
             Err(panic) => {
-                self.settle();
+                self.reckon();
                 resume_unwind(panic)
             }
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::RegionId;
 
-/// How long the end of a worker waits for a device that is being shut down elsewhere. Each has a deadline of its own, which is shorter.
+/// How long a worker waits at its end for a device that is being shut down elsewhere. Each has a deadline of its own, which is shorter.
 const LONGEST_PARTING: Duration = if cfg!(shuttle) { Duration::MAX } else { Duration::from_secs(10) };
 
 /// A device that was shut down, and how that went. (Nothing, if somebody else did it.)
@@ -217,16 +217,21 @@ impl Port {
         }
     }
 
-    /// The end: there will be no other device.
-    pub(crate) fn close(&mut self, homes: &mut Homes<'_>) {
-        if let Some(revival) = &mut self.revival {
-            revival.stop();
-        }
+    /// Waits for a device that is being shut down elsewhere.
+    pub(crate) fn settle(&mut self) {
         if let Some(leaving) = self.leaving.take()
             && let Some(parted) = leaving.wait(LONGEST_PARTING)
         {
             self.take_up_again(parted);
         }
+    }
+
+    /// The end: there will be no other device.
+    pub(crate) fn close(&mut self, homes: &mut Homes<'_>) {
+        if let Some(revival) = &mut self.revival {
+            revival.stop();
+        }
+        self.settle();
         if std::mem::take(&mut self.up) {
             let ended = shut_down(&mut *self.device, homes);
             // What was still buffered may not have been written.

@@ -81,6 +81,7 @@ impl Roll {
 #[cfg(all(loom, test))]
 mod model {
     use super::*;
+    use loom::sync::Mutex;
     use loom::thread;
     use std::sync::Arc;
 
@@ -89,10 +90,22 @@ mod model {
         sleeper: Sleeper,
         thing: AtomicUsize,
         woken: AtomicUsize,
+        /// Who takes the thing notes it here, as who takes something out of a ring does.
+        taken: Mutex<bool>,
+    }
+
+    impl Place {
+        fn take(&self) -> usize {
+            let mut taken = self.taken.lock().unwrap();
+            let is_there = !*taken && self.thing.load(Ordering::Relaxed) == 1;
+            *taken |= is_there;
+            usize::from(is_there)
+        }
     }
 
     fn place() -> Arc<Place> {
-        Arc::new(Place { sleeper: Sleeper::new(), thing: AtomicUsize::new(0), woken: AtomicUsize::new(0) })
+        let (thing, woken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Place { sleeper: Sleeper::new(), thing, woken, taken: Mutex::new(false) })
     }
 
     #[test]
@@ -121,12 +134,12 @@ mod model {
             let other = thread::spawn(move || {
                 there.thing.store(1, Ordering::Relaxed);
                 match there.sleeper.ask() {
-                    Sees::Never => there.thing.swap(0, Ordering::AcqRel),
+                    Sees::Never => there.take(),
                     _ => 0,
                 }
             });
             place.sleeper.leave();
-            let taken = place.thing.swap(0, Ordering::AcqRel);
+            let taken = place.take();
             assert_eq!(taken + other.join().unwrap(), 1, "nobody has it, or two have");
         });
     }

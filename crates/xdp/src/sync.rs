@@ -17,3 +17,11 @@ pub(crate) use std::{
     sync::{Condvar, Mutex},
     thread,
 };
+
+/// Lets others go on for a while.
+pub(crate) fn rest(time: std::time::Duration) {
+    #[cfg(not(shuttle))]
+    thread::sleep(time);
+    #[cfg(shuttle)]
+    let ((), _) = (thread::yield_now(), time);
+}

@@ -177,7 +177,12 @@ impl Worker {
         stats
     }
 
-    /// Marks the pages that its devices, pools and queues hold.
+    /// Waits until devices that have failed are shut down, so that their pages are at home: before an [`Account`] is opened.
+    pub fn settle(&mut self) {
+        self.ports.iter_mut().for_each(Port::settle);
+    }
+
+    /// Marks the pages that its devices, pools and queues hold. What is with devices that are being shut down is seen after [`settle`](Self::settle) only.
     pub fn account(&mut self, account: &mut Account) {
         self.ports.iter().for_each(|port| port.device.account(account));
         self.pools.iter_mut().for_each(|pool| pool.account(account));
@@ -212,7 +217,7 @@ impl Worker {
 
     /// It is over, before its time.
     fn die(&mut self, why: &str) {
-        self.settle();
+        self.reckon();
         self.stats.died.get_or_insert_with(|| why.to_owned());
         self.leave(DropReason::WorkerGone);
         // The devices are asked for their counters, and one of them may be why.
@@ -221,7 +226,7 @@ impl Worker {
     }
 
     /// After a panic: the packets that were under way are dropped. Whatever of the books does not add up was lost by who has panicked, and is counted as aborted with them.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn reckon(&mut self) {
         self.count_received();
         let mut homes = Homes::new(&mut self.pools);
         homes.put_bulk(self.batch.drain(..).map(XdpBuff::into_page));
@@ -232,6 +237,9 @@ impl Worker {
             self.ports.iter().map(|port| which(port).packets).sum()
         });
         let (received, sent) = (count(|port| port.rx), count(|port| port.tx));
+        if self.host.is_some() {
+            stats.actions.pass = self.passed; // what the host was not given any more is aborted, too
+        }
         stats.actions.aborted += received.saturating_sub(stats.actions.total());
         let gone = sent + stats.drops.total() + self.passed + stats.handed_over;
         stats.drops.add(DropReason::Aborted, (received + stats.taken_over).saturating_sub(gone));

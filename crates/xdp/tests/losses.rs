@@ -136,6 +136,7 @@ fn losses_and_what_was_not_sent_add_up_over_devices_that_are_made_anew() {
             worker.run(&mut to(out));
             worker.close()
         });
+        let stop = common::Stop(control.clone());
         for time in 1..=3 {
             let before = state.taken.load(Ordering::Relaxed);
             until(|| {
@@ -148,8 +149,8 @@ fn losses_and_what_was_not_sent_add_up_over_devices_that_are_made_anew() {
             }
         }
         until(|| control.snapshot().workers[0].ports[1].revivals == 2);
-        assert_eq!(control.snapshot().lost(), [("ring_full", 120), ("too_long", 3)]);
-        control.stop();
+        assert_eq!(control.snapshot().lost(), [("closed", 0), ("ring_full", 120), ("too_long", 3)], "with the veth's");
+        drop(stop);
         thread.join().unwrap()
     });
     let port = &end.ports[1];

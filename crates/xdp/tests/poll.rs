@@ -2,9 +2,13 @@
 
 mod common;
 
-use common::{Peer, Sink, assert_balance, assert_counted, assert_whole, number, sum, zone};
+use common::{Peer, Sink, Source, assert_balance, assert_counted, assert_whole, number, sum, zone};
 use std::sync::{Arc, Mutex};
-use waterwheel_xdp::{Action, Context, DropReason, Fabric, PortId, Program, Worker, XdpBuff, XdpFrame};
+use std::thread;
+use waterwheel_xdp::{
+    Action, Context, Device, Direction, DropReason, Drops, Fabric, Homes, PagePool, PoolParams, PortId, Program,
+    Traffic, Veth, Worker, XdpBuff, XdpFrame, veth,
+};
 
 /// Rounds until nothing is left to do.
 fn drain(worker: &mut Worker, program: &mut dyn Program) {
@@ -269,4 +273,115 @@ fn what_a_limit_allowed_and_did_not_come_may_come_later() {
     assert_eq!((received, workers[0].poll(&mut program), control.is_stopped()), (100, 0, true));
     drop((workers, peer));
     assert_whole(&zone);
+}
+
+#[test]
+fn a_hand_over_ring_that_is_full_is_told_as_such() {
+    let zone = zone(8192);
+    let mut fabric = Fabric::new(2);
+    fabric
+        .add(
+            0,
+            Source::new(u64::MAX),
+            PagePool::new(&zone, PoolParams { limit: 4096, ..PoolParams::default() }).unwrap(),
+        )
+        .unwrap();
+    let (sink, _) = Sink::new(64);
+    let out = fabric.add(1, sink, common::pool(&zone)).unwrap();
+    let mut workers = fabric.build().unwrap();
+    let mut program = move |_: &Context, _: &mut XdpBuff| Action::Redirect(out);
+    (0..40).for_each(|_| assert_eq!(workers[0].poll(&mut program), 64));
+    let stats = workers[0].stats();
+    assert_eq!(stats.handed_over, 2048);
+    assert_eq!((stats.drops.get(DropReason::HandoverFull), stats.drops.total()), (40 * 64 - 2048, 40 * 64 - 2048));
+    workers.into_iter().for_each(|worker| drop(worker.close()));
+    assert_whole(&zone);
+}
+
+#[test]
+fn pages_of_all_pools_of_a_thread_go_into_their_caches() {
+    let zone = zone(1024);
+    let mut pools = [common::pool(&zone), common::pool(&zone), common::pool(&zone)];
+    let mut stranger = common::pool(&zone);
+    for bulk in [true, false] {
+        let before = pools.each_ref().map(PagePool::cached);
+        let mut pages = Vec::new();
+        for n in 0..30 {
+            pages.push(pools[n % 3].alloc(Direction::Rx).unwrap());
+            pages.extend((n % 10 == 9).then(|| stranger.alloc(Direction::Rx).unwrap()));
+        }
+        let taken = pools.each_ref().map(PagePool::cached);
+        let mut homes = Homes::new(&mut pools);
+        if bulk {
+            homes.put_bulk(pages);
+        } else {
+            pages.into_iter().for_each(|page| homes.put(page));
+        }
+        for (at, (pool, taken)) in std::iter::zip(&mut pools, taken).enumerate() {
+            assert_eq!(pool.cached(), taken + 10, "pool {at}: in the cache, not on the way by the drop");
+            assert_eq!((pool.outstanding(), pool.stats().recycle_ring), (0, 0));
+            assert!(pool.cached() >= before[at]);
+        }
+        assert_eq!(stranger.outstanding(), 0, "and those of others by their drop");
+    }
+    drop((pools, stranger));
+    assert_whole(&zone);
+}
+
+#[test]
+fn what_is_sent_to_an_end_that_has_left_is_told_and_no_page_stays_there() {
+    for shut_down in [true, false] {
+        let zone = zone(1024);
+        let (mut near, mut far) = veth("near", "far", 64);
+        let mut pool = common::pool(&zone);
+        let send = |near: &mut Veth, pool: &mut PagePool, drops: &mut Drops| {
+            let packet = |_| XdpFrame::from(common::packet(pool.alloc(Direction::Tx).unwrap(), 1, 60));
+            let mut frames: Vec<XdpFrame> = (0..10).map(packet).collect();
+            (near.tx(pool, &mut frames, drops).packets, frames.len())
+        };
+        let mut drops = Drops::default();
+        assert_eq!(send(&mut near, &mut pool, &mut drops), (10, 0));
+        let mut lost = 0;
+        if shut_down {
+            far.shutdown(&mut Homes::new(&mut []));
+            far.lost(&mut |_, n| lost += n);
+            assert_eq!(lost, 10, "it had not received them");
+        }
+        drop(far);
+        assert_eq!(pool.outstanding(), 0);
+        assert_eq!(send(&mut near, &mut pool, &mut drops), (0, 0));
+        assert_eq!((drops.get(DropReason::DeviceDown), drops.total()), (10, 10));
+        near.complete(&mut Homes::new(std::slice::from_mut(&mut pool)));
+        assert_eq!((near.unsent(), pool.outstanding()), (Traffic::default(), 0));
+        drop((near, pool));
+        assert_whole(&zone);
+    }
+}
+
+#[test]
+fn what_crosses_an_end_that_leaves_at_once_is_lost_there_or_unsent_here() {
+    let zone = zone(4096);
+    for _ in 0..50 {
+        let (mut near, mut far) = veth("near", "far", 64);
+        let mut pool = common::pool(&zone);
+        let leaves = thread::spawn(move || {
+            thread::yield_now();
+            far.shutdown(&mut Homes::new(&mut []));
+            let mut lost = 0;
+            far.lost(&mut |_, n| lost += n);
+            lost
+        });
+        let (mut sent, mut drops) = (0, Drops::default());
+        while drops.total() == 0 {
+            let page = pool.alloc(Direction::Tx).unwrap();
+            let mut frames = vec![XdpFrame::from(common::packet(page, 1, 60))];
+            sent += near.tx(&mut pool, &mut frames, &mut drops).packets;
+            frames.drain(..).for_each(|frame| pool.put(frame.into_page()));
+        }
+        near.complete(&mut Homes::new(std::slice::from_mut(&mut pool)));
+        assert_eq!(sent, leaves.join().unwrap() + near.unsent().packets);
+        assert_eq!(pool.outstanding(), 0);
+        drop((near, pool));
+        assert_whole(&zone);
+    }
 }

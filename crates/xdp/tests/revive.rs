@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Peer, Sink, SinkState, Source, assert_counted, assert_whole, pool, sum, until, zone};
+use common::{Peer, Sink, SinkState, Source, Stop, assert_counted, assert_whole, pool, sum, until, zone};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -33,15 +33,6 @@ impl Forge {
 
     fn last(&self) -> Arc<SinkState> {
         self.made.lock().unwrap().last().unwrap().clone()
-    }
-}
-
-/// Ends the worker also when the test fails.
-struct Stop(Control);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.stop();
     }
 }
 

@@ -154,7 +154,7 @@ impl Conductor<'_> {
             add(&mut both, &found);
         }
         let mut books = self.books;
-        crews.iter().filter_map(|crew| crew.worker.as_ref()).for_each(|worker| books.add(&worker.stats()));
+        crews.iter().filter_map(|crew| crew.stats()).for_each(|stats| books.add(&stats));
         books.audit(&self.actor);
 
         self.report.pages_out_max = self.report.pages_out_max.max(both.held_by_users + both.held_by_devices);

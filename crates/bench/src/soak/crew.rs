@@ -1,24 +1,53 @@
 //! A worker with what it needs: a program that verifies packets and throws dice for them, and a host that holds some.
 
+use super::driver::Driver;
 use super::held::Held;
 use super::packet::Ident;
 use super::stage::{Actor, Plant, lock};
+use super::violation::Broken;
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use waterwheel_dev::generator::SplitMix64;
 use waterwheel_mm::Account;
-use waterwheel_xdp::{Action, Context, DropReason, Host, PortId, Program, Worker, XdpBuff, XdpFrame};
+use waterwheel_xdp::{
+    Action, Context, DropReason, Health, Host, PortId, Program, Worker, WorkerStats, XdpBuff, XdpFrame,
+};
 
 /// Packets that a host holds at most.
 const QUEUE: usize = 64;
+/// Of so many batches a program panics with one, of so many packets a host, of so many turns a worker dies with one.
+const CALM: usize = 2048;
+
+/// What programs and hosts panic with.
+struct Nervous;
+
+impl Nervous {
+    /// A panic, without a report.
+    fn panic() -> ! {
+        resume_unwind(Box::new(Nervous))
+    }
+
+    /// Whether it was one of these; any other goes on.
+    fn caught(panic: Box<dyn Any + Send>) {
+        if !panic.is::<Nervous>() {
+            resume_unwind(panic);
+        }
+    }
+}
 
 /// One polling thread.
 pub(super) struct Crew {
     pub(super) actor: Arc<Actor>,
+    /// Which worker of the fabric it has.
+    seat: usize,
     /// Polls the current devices; made anew with them.
     pub(super) worker: Option<Worker>,
+    /// What the current worker has counted, if it is dead.
+    pub(super) died: Option<WorkerStats>,
     judge: Judge,
     queue: Arc<Mutex<VecDeque<Held>>>,
     pub(super) dice: SplitMix64,
@@ -27,12 +56,12 @@ pub(super) struct Crew {
 impl Crew {
     pub(super) fn new(actor: Arc<Actor>) -> Self {
         let judge = Judge { actor: actor.clone(), dice: actor.dice(1), ports: 0 };
-        Self { worker: None, judge, queue: Arc::default(), dice: actor.dice(2), actor }
+        Self { seat: 0, worker: None, died: None, judge, queue: Arc::default(), dice: actor.dice(2), actor }
     }
 
     /// Takes over a worker of a fabric with so many ports.
-    pub(super) fn take(&mut self, worker: Worker, ports: usize) {
-        (self.worker, self.judge.ports) = (Some(worker), ports);
+    pub(super) fn take(&mut self, seat: usize, worker: Worker, ports: usize) {
+        (self.seat, self.worker, self.judge.ports) = (seat, Some(worker), ports);
     }
 
     /// Who takes what the program passes on. It keeps its queue when workers come and go.
@@ -46,14 +75,50 @@ impl Crew {
         let Some(worker) = &mut self.worker else { return thread::sleep(Duration::from_millis(1)) };
         for _ in 0..32 {
             self.actor.next_step();
-            worker.poll(&mut self.judge);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.poll(&mut self.judge))) {
+                Nervous::caught(panic);
+                self.actor.stage.tally.panics.add(1);
+            }
         }
         worker.is_alive(); // devices that have failed are looked after
+        if self.dice.below(CALM) == 0 {
+            self.die();
+        }
+    }
+
+    /// The worker is over, in the middle of everything; the others go on without it.
+    fn die(&mut self) {
+        let Some(mut worker) = self.worker.take() else { return };
+        self.actor.stage.tally.deaths.add(1);
+        let receives = worker.stats().ports.iter().any(|port| port.name == Driver::NAME && port.health == Health::Up);
+        self.died = Some(if receives && self.dice.below(2) == 0 {
+            // Its run ends with the next batch.
+            let mut dying = |_: &Context, _: &mut XdpBuff| -> Action { Nervous::panic() };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(&mut dying))) {
+                Nervous::caught(panic);
+            }
+            worker.close()
+        } else {
+            let control = worker.control();
+            drop(worker);
+            control.snapshot().workers.swap_remove(self.seat)
+        });
+        if self.died.as_ref().is_none_or(|stats| stats.died.is_none()) {
+            self.actor.report(Broken::Silence);
+        }
+    }
+
+    /// What the worker has counted, dead or alive.
+    pub(super) fn stats(&self) -> Option<WorkerStats> {
+        self.worker.as_ref().map(Worker::stats).or_else(|| self.died.clone())
     }
 
     /// Once more, while nobody makes packets. Tells how much there was to do.
     pub(super) fn drain(&mut self) -> usize {
-        self.worker.as_mut().map_or(0, |worker| worker.poll(&mut self.judge))
+        self.worker.as_mut().map_or(0, |worker| {
+            worker.settle();
+            worker.poll(&mut self.judge)
+        })
     }
 
     /// Marks what worker and host have.
@@ -95,6 +160,11 @@ impl Program for Judge {
                 self.actor.report_damage("received", page, packet.offset(), damage, None);
             }
         }
+        if !stage.is_hushed() && self.dice.below(CALM) == 0 {
+            let some = self.dice.below(actions.len());
+            actions[..some].fill_with(|| self.verdict());
+            Nervous::panic();
+        }
         if stage.is_hushed() {
             actions.fill(Action::Drop(DropReason::Program));
         } else if self.dice.below(2) == 0 {
@@ -116,6 +186,9 @@ struct Queue {
 impl Host for Queue {
     fn pass(&mut self, _: PortId, frame: XdpFrame) {
         let stage = &self.actor.stage;
+        if !stage.is_hushed() && self.dice.below(CALM) == 0 {
+            Nervous::panic();
+        }
         let offset = frame.offset();
         let Ok(id) = Ident::read(stage.seed, frame.data()) else { return }; // was reported
         stage.tally.held.add(1);

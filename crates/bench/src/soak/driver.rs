@@ -6,11 +6,12 @@ use super::pools;
 use super::stage::{Actor, Plant};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use waterwheel_dev::generator::SplitMix64;
 use waterwheel_mm::{Account, Page};
 use waterwheel_page_pool::{Direction, PagePool};
 use waterwheel_xdp::wrap::{Fault, FaultParams};
-use waterwheel_xdp::{Device, Drops, HEADROOM, Health, Homes, Traffic, Wait, XdpBuff, XdpFrame};
+use waterwheel_xdp::{Device, DropReason, Drops, HEADROOM, Health, Homes, Traffic, Wait, XdpBuff, XdpFrame};
 
 /// Frames that a device takes to send before some are completed.
 const RING: usize = 256;
@@ -37,6 +38,11 @@ struct Rig {
     sent: VecDeque<(XdpFrame, Ident)>,
     pages: Vec<Page>,
     health: Health,
+    /// Packets that it has given.
+    given: Arc<AtomicU64>,
+    /// It cannot write what it takes.
+    full: bool,
+    unsent: Traffic,
 }
 
 impl Rig {
@@ -66,6 +72,18 @@ impl Rig {
         if let Err(held) = stage.give(self.dice.below(stage.inboxes.len()), held) {
             held.verify(&self.actor, "fragment");
         }
+    }
+
+    /// The frame, in its page or, now and then, in another one, as if it was not to be sent from there.
+    fn own(&mut self, pool: &mut PagePool, frame: XdpFrame) -> Option<XdpFrame> {
+        if self.dice.below(64) > 0 {
+            return Some(frame);
+        }
+        self.actor.stage.tally.zero_copy_refused.add(1);
+        let packet = XdpBuff::from(frame);
+        let copy = packet.duplicate(pool, Direction::Tx);
+        pool.put(packet.into_page());
+        copy.map(XdpFrame::from)
     }
 
     /// The frame's page, if its packet is still what was sent.
@@ -117,24 +135,37 @@ impl Device for Rig {
         let got = pool.alloc_bulk(Direction::Rx, wanted, &mut pages);
         self.actor.stage.tally.refused.add((wanted - got) as u64);
         self.actor.stage.tally.made.add(got as u64);
+        self.given.fetch_add(got as u64, Ordering::Relaxed);
         batch.extend(pages.drain(..).map(|page| self.make(page)));
         self.pages = pages;
         match self.dice.below(600) {
             0 if got > 0 => self.health = Health::Failed("by the dice".to_owned()),
             1 if got > 0 => self.health = Health::Finished,
+            2..20 if self.full => self.health = Health::Failed("the disk is full".to_owned()),
             _ => {}
         }
         got
     }
 
-    fn tx(&mut self, _: &mut PagePool, frames: &mut Vec<XdpFrame>, _: &mut Drops) -> Traffic {
+    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
+        if !self.full && self.dice.below(8192) == 0 {
+            self.full = true;
+            self.actor.stage.tally.disks_full.add(1);
+        }
         let mut traffic = Traffic::default();
         let room = RING.saturating_sub(self.sent.len()).min(frames.len());
         for frame in frames.drain(..room) {
+            let Some(id) = verified(&self.actor, "to be sent", &frame) else { continue };
+            let Some(frame) = self.own(pool, frame) else {
+                drops.add(DropReason::NoPages, 1);
+                continue;
+            };
             traffic.add(frame.len());
-            if let Some(id) = verified(&self.actor, "to be sent", &frame) {
-                self.sent.push_back((frame, id));
+            if self.full {
+                self.unsent.add(frame.len());
+                self.actor.stage.tally.unsent.add(1);
             }
+            self.sent.push_back((frame, id));
         }
         traffic
     }
@@ -145,6 +176,10 @@ impl Device for Rig {
 
     fn health(&mut self) -> Health {
         self.health.clone()
+    }
+
+    fn unsent(&self) -> Traffic {
+        self.unsent
     }
 
     fn in_flight(&self) -> usize {
@@ -175,17 +210,33 @@ pub(super) struct Driver {
     actor: Arc<Actor>,
     dice: SplitMix64,
     rig: Fault<Rig>,
+    /// Packets that its rigs have given, before the line lost some.
+    given: Arc<AtomicU64>,
     /// It stays gone.
     failed: bool,
+    /// What those before this one could not write, and have lost.
+    unsent: Traffic,
+    lost: u64,
 }
 
 impl Driver {
     pub(super) fn new(actor: &Arc<Actor>, mut dice: SplitMix64) -> Self {
-        let rig = Self::rig(actor, &mut dice);
-        Self { actor: actor.clone(), dice, rig, failed: false }
+        let given = Arc::default();
+        let rig = Self::rig(actor, &mut dice, &given);
+        Self { actor: actor.clone(), dice, rig, given, failed: false, unsent: Traffic::default(), lost: 0 }
     }
 
-    fn rig(actor: &Arc<Actor>, dice: &mut SplitMix64) -> Fault<Rig> {
+    /// Packets that the line of now has given twice.
+    fn duplicated(&self) -> u64 {
+        let mut all = 0;
+        self.rig.counters(&mut |name, n| all += if name == "fault_duplicated" { n } else { 0 });
+        all
+    }
+
+    /// How all of them are called.
+    pub(super) const NAME: &str = "driver";
+
+    fn rig(actor: &Arc<Actor>, dice: &mut SplitMix64, given: &Arc<AtomicU64>) -> Fault<Rig> {
         let rig = Rig {
             actor: actor.clone(),
             dice: SplitMix64::new(dice.next()),
@@ -194,6 +245,9 @@ impl Driver {
             sent: VecDeque::with_capacity(RING),
             pages: Vec::new(),
             health: Health::Up,
+            given: given.clone(),
+            full: false,
+            unsent: Traffic::default(),
         };
         let corrupt = if let Plant::Corruption(per_million) = actor.stage.plant { per_million } else { 0 };
         let faults = FaultParams { rx_loss: 2000, tx_loss: 2000, duplicate: 2000, corrupt, seed: dice.next() };
@@ -203,7 +257,7 @@ impl Driver {
 
 impl Device for Driver {
     fn name(&self) -> &str {
-        "driver"
+        Self::NAME
     }
 
     /// Looks after the device first: what it had of a device that is gone goes home.
@@ -214,7 +268,9 @@ impl Device for Driver {
                 self.failed = true;
             } else {
                 self.rig.shutdown(homes);
-                self.rig = Self::rig(&self.actor, &mut self.dice);
+                self.unsent.merge(self.rig.unsent());
+                self.rig.lost(&mut |_, n| self.lost += n);
+                self.rig = Self::rig(&self.actor, &mut self.dice, &self.given);
                 self.actor.stage.tally.resets.add(1);
             }
         }
@@ -222,7 +278,11 @@ impl Device for Driver {
     }
 
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
-        self.rig.rx(pool, batch, budget)
+        let before = (self.given.load(Ordering::Relaxed), self.duplicated());
+        let received = self.rig.rx(pool, batch, budget);
+        let came = self.given.load(Ordering::Relaxed) - before.0 + self.duplicated() - before.1;
+        self.actor.stage.tally.lost.add(came - received as u64);
+        received
     }
 
     fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
@@ -235,6 +295,16 @@ impl Device for Driver {
 
     fn health(&mut self) -> Health {
         if self.failed { Health::Failed("for good".to_owned()) } else { Health::Up }
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        self.rig.lost(&mut |name, n| count(name, n + self.lost));
+    }
+
+    fn unsent(&self) -> Traffic {
+        let mut unsent = self.unsent;
+        unsent.merge(self.rig.unsent());
+        unsent
     }
 
     fn in_flight(&self) -> usize {

@@ -8,7 +8,7 @@ use super::violation::Broken;
 use super::{Error, MAX_THREADS};
 use std::sync::{Arc, MutexGuard};
 use waterwheel_dev::generator::SplitMix64;
-use waterwheel_xdp::{Device, DropReason, Drops, Fabric, Veth, WorkerStats, veth};
+use waterwheel_xdp::{Device, DropReason, Drops, Fabric, Veth, Worker, WorkerStats, veth};
 
 /// Ports of each worker: two devices, and two ends of pairs in memory.
 const PORTS: usize = 4;
@@ -23,6 +23,12 @@ pub(super) struct Books {
     pub(super) sent: u64,
     pub(super) passed: u64,
     pub(super) drops: Drops,
+    pub(super) lost: u64,
+    /// Sent to a pair's end that had left.
+    pub(super) left: u64,
+    /// Handed over to other workers, and taken over from them.
+    pub(super) handed: u64,
+    pub(super) taken: u64,
 }
 
 impl Books {
@@ -30,7 +36,13 @@ impl Books {
         for port in &stats.ports {
             self.received += port.rx.packets;
             self.sent += port.tx.packets;
+            let count =
+                |all: &[(&'static str, u64)], which| all.iter().find(|(name, _)| *name == which).map_or(0, |(_, n)| *n);
+            self.lost += count(&port.lost, "fault");
+            self.left += count(&port.counters, "other_end_left");
         }
+        self.handed += stats.handed_over;
+        self.taken += stats.taken_over;
         self.passed += stats.actions.pass - stats.drops.get(DropReason::NoHost);
         self.drops.merge(&stats.drops);
     }
@@ -41,13 +53,28 @@ impl Books {
         if self.received != accounted {
             actor.report(Broken::Packets { received: self.received, accounted });
         }
+        let tally = &actor.stage.tally;
+        let counts = [
+            ("frames that were handed over", self.handed, self.taken),
+            (
+                "frames that a full disk did not take",
+                tally.unsent.get(),
+                self.drops.get(DropReason::Unsent) - self.left,
+            ),
+            ("packets that bad lines lost", tally.lost.get(), self.lost),
+        ];
+        for (what, happened, counted) in counts {
+            if happened != counted {
+                actor.report(Broken::Counts { what, happened, counted });
+            }
+        }
     }
 }
 
 /// Closes all workers, as they stand: what is on its way is dropped, and what is held elsewhere finds its pool gone.
 pub(super) fn close(actor: &Actor, crews: &mut [MutexGuard<'_, Crew>], books: &mut Books) {
-    for worker in crews.iter_mut().filter_map(|crew| crew.worker.take()) {
-        let stats = worker.close();
+    for crew in crews {
+        let Some(stats) = crew.worker.take().map(Worker::close).or_else(|| crew.died.take()) else { continue };
         books.add(&stats);
         stats.ports.iter().for_each(|port| pools::destroyed(actor, pools::out(&port.pool)));
     }
@@ -75,7 +102,7 @@ pub(super) fn open(actor: &Arc<Actor>, dice: &mut SplitMix64, crews: &mut [Mutex
         }
     }
     let workers = fabric.build().map_err(|error| Error::Setup(error.to_string()))?;
-    std::iter::zip(crews, workers).for_each(|(crew, worker)| crew.take(worker, PORTS * count));
+    std::iter::zip(crews, workers).enumerate().for_each(|(i, (crew, worker))| crew.take(i, worker, PORTS * count));
     actor.stage.tally.fabrics.add(1);
     Ok(())
 }

@@ -92,4 +92,16 @@ events! {
     threads_parked,
     /// Times that all workers were closed and made anew.
     fabrics,
+    /// Batches in which a program or a host panicked.
+    panics,
+    /// Workers that died while the others went on.
+    deaths,
+    /// Devices whose disk was full.
+    disks_full,
+    /// Frames that such a device took and could not write.
+    unsent,
+    /// Frames whose page a device was not allowed to send from, and which it copied.
+    zero_copy_refused,
+    /// Received packets that a bad line lost.
+    lost,
 }

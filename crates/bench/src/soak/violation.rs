@@ -60,6 +60,17 @@ pub enum Broken {
         /// Accounted for.
         accounted: u64,
     },
+    /// Something happened so often, and was counted so often.
+    Counts {
+        /// What.
+        what: &'static str,
+        /// So often.
+        happened: u64,
+        /// By those who have to count it.
+        counted: u64,
+    },
+    /// A worker died, and does not say so.
+    Silence,
     /// A page was mapped twice for a device, unmapped without having been mapped, or still mapped when its pool was gone.
     Mapping(String),
     /// All pages are free, and by its history one is still with somebody.
@@ -74,9 +85,13 @@ impl Broken {
         match self {
             Broken::Pages { account, .. } => account.conflicts == 0,
             Broken::Pool { .. } => true,
-            Broken::Bytes { .. } | Broken::Packets { .. } | Broken::Mapping(_) | Broken::History(_) | Broken::Panic => {
-                false
-            }
+            Broken::Bytes { .. }
+            | Broken::Packets { .. }
+            | Broken::Counts { .. }
+            | Broken::Silence
+            | Broken::Mapping(_)
+            | Broken::History(_)
+            | Broken::Panic => false,
         }
     }
 }
@@ -108,6 +123,10 @@ impl fmt::Display for Violation {
             Broken::Packets { received, accounted } => {
                 write!(f, "packets lost: {received} were received, {accounted} sent, passed on or dropped for a reason")
             }
+            Broken::Counts { what, happened, counted } => {
+                write!(f, "{what}: there were {happened}, and {counted} are counted")
+            }
+            Broken::Silence => f.write_str("a worker died, and does not say so"),
             Broken::Mapping(what) => write!(f, "device mappings: {what}"),
             Broken::History(held) => write!(f, "all pages are free, and this is said of them: {held}"),
             Broken::Panic => f.write_str("a thread panicked"),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use waterwheel_xdp::DropReason;
+
 use crate::config::Plan;
 use crate::engine::{Engine, Outcome};
 use crate::failure::{Class, Failure};
@@ -18,15 +20,18 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
     // Before any device is open, so that no signal can end the process without closing it.
     let mut signals = Signals::take_over().map_err(no_signals)?;
-    let mut engine = Engine::start(plan, signals.waker())?;
-    let mut reporter = Reporter::new(plan.style, plan.output, &plan.title, engine.started());
+    let patience = signals.patience(plan.duration);
+    let mut engine = Engine::start(plan, signals.waker(), &patience)?;
+    let out = plan.output.open(patience);
+    let mut reporter = Reporter::new(plan.style, out, &plan.title, engine.started());
 
     let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
     let seconds = reporter.elapsed().as_secs_f64();
     let asked = signals.asked();
     let holders = engine.holders(); // before the devices give theirs back
     engine.stop();
-    let Outcome { snapshot, pages, failed, stalled } = engine.finish()?;
+    let Outcome { snapshot, pages, conflicts, panicked, failed, stalled } = engine.finish();
+    let unsent = snapshot.drops.get(DropReason::Unsent.as_str());
 
     // The devices are closed and the pages counted, whatever became of the output.
     let total = Total { seconds, snapshot, pages, holders };
@@ -35,14 +40,26 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         let way_out = if pool.sampling.is_none() { " (--trace-pages)" } else { "" };
         notice(&format!("{pool}{way_out}"));
     }
+    if panicked > 0 {
+        let who = if panicked == 1 { "a worker".to_owned() } else { format!("{panicked} workers") };
+        let message = format!("{who} panicked (see above): please report this, with the command");
+        return Err(Failure::new(Class::Panicked, message));
+    }
+    if conflicts > 0 {
+        let message = format!("{conflicts} pages are held twice: please report this, with the command");
+        return Err(Failure::new(Class::Leak, message));
+    }
     if pages.leaked > 0 {
         let message = format!("pages leaked: {}: please report this, with the command", account(&pages));
         return Err(Failure::new(Class::Leak, message));
     }
     shown?;
-    // Whoever asked for the end got it, with what was left; whoever reads the packets and has enough goes away.
+    // Whoever asked for the end got it, with what was left; but what was taken is to be written. Whoever reads the packets and has enough goes away.
     let had_enough = |failed: &String| plan.output == Output::Stderr && failed.contains("Broken pipe");
     match failed.iter().find(|failed| !had_enough(failed)) {
+        Some(failed) if unsent > 0 => {
+            Err(Failure::new(Class::Device, format!("{unsent} packets could not be written: {failed}")))
+        }
         Some(failed) if !asked => Err(Failure::new(Class::Device, format!("a device failed while it ran: {failed}"))),
         _ => Ok(()),
     }

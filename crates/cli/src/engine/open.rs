@@ -1,6 +1,8 @@
 //! Specs become devices.
 
 use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use waterwheel_dev::DevError;
@@ -22,6 +24,7 @@ use super::trust;
 use crate::args;
 use crate::config::{Plan, Port};
 use crate::failure::{Class, Failure};
+use crate::signals::Patience;
 
 /// Frames that lie between the two ends of a `veth:`.
 const VETH_RING: usize = 1024;
@@ -271,19 +274,26 @@ pub(crate) fn zone(pages: usize, huge_pages: args::HugePages, trace: Option<Samp
 }
 
 /// Opens one device.
-pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
+pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result<Opened, Failure> {
     let plain = |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None, reviver: None };
     Ok(match wanted.recipe {
         Recipe::Gen(name, params) => plain(Box::new(Gen::new(&params).map_err(failure)?.named(name))),
         Recipe::Null => plain(Box::new(Null::new())),
         Recipe::Source(null) => plain(Box::new(null)),
         Recipe::Read(file, params) => {
-            let reader = PcapReader::open(if file == "-" { "/dev/stdin" } else { &file }, &params).map_err(failure)?;
-            plain(Box::new(reader.named(format!("pcap:{file}"))))
+            let reader = match file.as_str() {
+                "-" => PcapReader::given(handle(io::stdin().as_fd(), "standard input")?, "-", &params),
+                file => PcapReader::open(file, &params),
+            };
+            plain(Box::new(reader.map_err(failure)?))
         }
         Recipe::Write(file) => {
-            let writer = PcapWriter::create(if file == "-" { "/dev/stdout" } else { &file }).map_err(failure)?;
-            plain(Box::new(writer.named(format!("pcap:{file}"))))
+            let writer = match file.as_str() {
+                "-" => PcapWriter::given(handle(io::stdout().as_fd(), "standard output")?, "-"),
+                file => PcapWriter::create(file),
+            };
+            let patience = patience.clone();
+            plain(Box::new(writer.map_err(failure)?.patient(move || patience())))
         }
         Recipe::Tap(name) => {
             let tap = Tap::open(&name).map_err(failure)?;
@@ -330,6 +340,11 @@ pub(super) fn device(zone: &Zone, wanted: Wanted) -> Result<Opened, Failure> {
             plain(Box::new(Plugged::new(near, far)))
         }
     })
+}
+
+/// Another descriptor of one that this process was given.
+fn handle(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
+    fd.try_clone_to_owned().map_err(|error| Failure::new(Class::Config, format!("cannot use {what}: {error}")))
 }
 
 /// A socket, which may be lost and opened again.

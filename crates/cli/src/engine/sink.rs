@@ -76,16 +76,22 @@ impl<D: Device> Device for SendOnly<D> {
         self.device.health()
     }
 
+    /// Of a device that is not polled also what it says itself: that it is not connected, say.
     fn mode(&self) -> String {
-        self.mode.to_owned()
+        let own = if self.polled { String::new() } else { self.device.mode() };
+        let all = [self.mode, &own].into_iter().filter(|mode| !mode.is_empty());
+        all.collect::<Vec<_>>().join(", ")
     }
 
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         self.device.counters(count);
     }
 
+    /// What comes to a device that is not polled stays where it is: nobody wanted it.
     fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        self.device.lost(count);
+        if self.polled {
+            self.device.lost(count);
+        }
     }
 
     fn unsent(&self) -> Traffic {

@@ -11,7 +11,7 @@ pub(crate) struct Snapshot {
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
     pub(crate) actions: Actions,
-    /// Packets dropped, by the reason's stable key.
+    /// Packets dropped, by the reason's stable key; those too that devices lost before they could be received, by names of their own.
     pub(crate) drops: Counters,
     pub(crate) pool: Pool,
     /// Mappings made for devices, ever: constant once a run is steady.
@@ -98,6 +98,11 @@ pub(crate) struct Device {
     pub(crate) revivals: u64,
     /// The device's own counters.
     pub(crate) counters: Counters,
+    /// Packets that it lost before they could be received, where it knows of that; they are among the drops, too.
+    pub(crate) lost: Counters,
+    /// Received + lost, where it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offered: Option<u64>,
 }
 
 /// Counters with stable keys, written as one JSON object.
@@ -105,8 +110,21 @@ pub(crate) struct Device {
 pub(crate) struct Counters(pub(crate) Vec<(&'static str, u64)>);
 
 impl Counters {
+    /// Adds to the counter of that name; there is one for each.
+    pub(crate) fn add(&mut self, key: &'static str, n: u64) {
+        match self.0.iter_mut().find(|(name, _)| *name == key) {
+            Some((_, sum)) => *sum += n,
+            None => self.0.push((key, n)),
+        }
+    }
+
     pub(crate) fn get(&self, key: &str) -> u64 {
         self.0.iter().filter(|(name, _)| *name == key).map(|(_, n)| n).sum()
+    }
+
+    /// Their sum.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().map(|(_, n)| n).sum()
     }
 
     /// The counters that grew since `before`, and by how much.
@@ -182,13 +200,12 @@ pub(crate) struct Rates {
 impl Rates {
     pub(crate) fn between(before: &Snapshot, now: &Snapshot, seconds: f64) -> Self {
         let rate = |before: u64, now: u64| per_second(now.saturating_sub(before), seconds);
-        let dropped = |snapshot: &Snapshot| snapshot.drops.0.iter().map(|(_, n)| n).sum::<u64>();
         Self {
             rx_pps: rate(before.rx_packets, now.rx_packets),
             tx_pps: rate(before.tx_packets, now.tx_packets),
             rx_bps: 8.0 * rate(before.rx_bytes, now.rx_bytes),
             tx_bps: 8.0 * rate(before.tx_bytes, now.tx_bytes),
-            drop_pps: rate(dropped(before), dropped(now)),
+            drop_pps: rate(before.drops.total(), now.drops.total()),
         }
     }
 }

@@ -48,8 +48,12 @@ pub(crate) fn total(title: &str, total: &Total) -> String {
     let _ = writeln!(text, "  actions    {}", joined(actions.map(|(action, n)| format!("{action} {n}"))));
     let _ = writeln!(text, "  drops      {}", listed(&snapshot.drops));
     for device in &snapshot.devices {
-        let Device { name, rx_packets, tx_packets, counters, .. } = device;
-        let _ = write!(text, "  device     {name}  received {rx_packets}, sent {tx_packets}");
+        let Device { name, rx_packets, tx_packets, counters, lost, offered, .. } = device;
+        let _ = write!(text, "  device     {name}  received {rx_packets}");
+        if let Some(offered) = offered {
+            let _ = write!(text, " + lost {} = offered {offered}", lost.total());
+        }
+        let _ = write!(text, ", sent {tx_packets}");
         if !mode(device).is_empty() {
             let _ = write!(text, "; {}", mode(device));
         }

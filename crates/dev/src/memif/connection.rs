@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
-use waterwheel_xdp::Zone;
+use waterwheel_xdp::{Traffic, Zone};
 
 use super::channel::Channel;
 use super::closer::Foreign;
@@ -60,6 +60,14 @@ impl RxSide {
         }
     }
 
+    /// What has come and was not taken out.
+    pub(super) fn untaken(&self) -> Traffic {
+        match self {
+            Self::Copy(rx) => rx.untaken(),
+            Self::Lent(rx) => rx.untaken(),
+        }
+    }
+
     /// There was no page for what has come, or may come.
     pub(super) fn is_starved(&self) -> bool {
         match self {
@@ -76,6 +84,14 @@ impl TxSide {
         match self {
             Self::Copy(tx) => tx.notify(),
             Self::Lent(tx) => tx.notify(),
+        }
+    }
+
+    /// What the peer has not taken.
+    pub(super) fn untaken(&mut self) -> Traffic {
+        match self {
+            Self::Copy(tx) => tx.untaken(),
+            Self::Lent(tx) => tx.untaken(),
         }
     }
 

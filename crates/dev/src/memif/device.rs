@@ -37,7 +37,8 @@ const DRAIN: Duration = Duration::from_millis(100);
 ///
 /// It is [`Up`](Health::Up) whether or not a peer is there, for peers come and go: packets for a peer that is not there are dropped
 /// ([`DeviceDown`](DropReason::DeviceDown)), and a source that [waits](Device::tx_room) waits for it. A client looks for its server twice a second; a server listens all the time. The
-/// counter `connected` tells how it is.
+/// counter `connected` tells how it is, and [`mode`](Device::mode) why. A client that was refused all the time, and who had something to send and never met a peer, has
+/// [failed](Health::Failed) in the end.
 ///
 /// Packets are copied into and out of the shared memory, once each; no page is ever there.
 #[derive(Debug)]
@@ -59,6 +60,12 @@ pub struct Memif {
     /// Pages that former peers may still have.
     parting: Vec<Parting>,
     counts: Counts,
+    /// There was something to send and nobody to take it.
+    wanted: bool,
+    was_connected: bool,
+    ended: bool,
+    /// What it says then.
+    failure: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +76,10 @@ struct Counts {
     quarantined: u64,
     wakeups_sent: u64,
     wakeups_received: u64,
-    /// Not taken by the peer when the device closed.
-    tx_left: u64,
+    /// In the ring when its peer went, or the device closed.
+    rx_left: u64,
+    /// Not taken by a peer that went, or when the device closed.
+    unsent: Traffic,
 }
 
 impl Memif {
@@ -97,6 +106,10 @@ impl Memif {
             spare: Vec::with_capacity(BUDGET),
             parting: Vec::new(),
             counts: Counts::default(),
+            wanted: false,
+            was_connected: false,
+            ended: false,
+            failure: None,
         };
         Ok((0..params.queues).map(device).collect())
     }
@@ -123,6 +136,8 @@ impl Memif {
         if visit.generation != self.generation {
             self.generation = visit.generation;
             self.armed.set(false);
+            self.settle();
+            self.was_connected |= visit.link.is_some();
             if let Some(Link { rx, tx, channel }) = std::mem::replace(&mut self.link, visit.link) {
                 let rx = rx.and_then(|rx| if let RxSide::Lent(rx) = rx { Some(rx) } else { None });
                 let tx = tx.and_then(|tx| if let TxSide::Lent(tx) = tx { Some(tx) } else { None });
@@ -132,6 +147,17 @@ impl Memif {
             }
         }
         self.watch = visit.watch.filter(|_| self.queue == 0);
+    }
+
+    /// Counts what the rings of the link have in them, which is about to go.
+    fn settle(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if let Some(rx) = &link.rx {
+            self.counts.rx_left += rx.untaken().packets;
+        }
+        if let Some(tx) = &mut link.tx {
+            self.counts.unsent.merge(tx.untaken());
+        }
     }
 
     #[cold]
@@ -163,14 +189,11 @@ impl Memif {
             let Some(tx) = self.link.as_mut().and_then(|link| link.tx.as_mut()) else { return };
             let left = match tx {
                 TxSide::Copy(tx) => tx.room().map(|_| tx.left()),
-                TxSide::Lent(tx) => tx.complete(&mut home).map(|_| tx.left().into()),
+                TxSide::Lent(tx) => tx.complete(&mut home).map(|_| tx.left()),
             };
             match left {
                 Ok(0) | Err(_) => return,
-                Ok(left) if Instant::now() > deadline => {
-                    self.counts.tx_left = left;
-                    return;
-                }
+                Ok(_) if Instant::now() > deadline => return,
                 Ok(_) => std::thread::sleep(LOOK_AGAIN / 10),
             }
         }
@@ -194,8 +217,11 @@ impl Memif {
 
     /// Sends what is on its way, lets go of the peer, and takes back its pages.
     fn end(&mut self, mut home: impl FnMut(Page)) {
+        if !std::mem::replace(&mut self.ended, true) && !self.was_connected {
+            self.failure = self.interface.why_nobody_came(self.wanted);
+        }
         self.drain(&mut home);
-        if self.interface.lends() {
+        if self.interface.lends().is_some() {
             self.interface.close();
             self.look();
             while !self.parting.is_empty() {
@@ -203,6 +229,7 @@ impl Memif {
                 std::thread::sleep(LOOK_AGAIN / 10);
             }
         }
+        self.settle();
         self.link = None;
     }
 }
@@ -213,7 +240,8 @@ impl Device for Memif {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_frame: MAX_FRAME, max_frags: MAX_FRAGS, ..Capabilities::default() }
+        let region = self.interface.lends();
+        Capabilities { max_frame: MAX_FRAME, max_frags: MAX_FRAGS, region, ..Capabilities::default() }
     }
 
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
@@ -258,6 +286,7 @@ impl Device for Memif {
         let connected = self.look();
         let Some(tx) = self.link.as_mut().and_then(|link| link.tx.as_mut()).filter(|_| connected) else {
             drops.add(DropReason::DeviceDown, frames.len() as u64);
+            self.wanted |= !frames.is_empty();
             self.sent.take(frames);
             return traffic;
         };
@@ -284,6 +313,7 @@ impl Device for Memif {
 
     fn tx_room(&mut self) -> usize {
         if !self.look() {
+            self.wanted = true;
             return 0;
         }
         match self.link.as_mut().and_then(|link| link.tx.as_mut()).map(|tx| tx.room()) {
@@ -294,6 +324,11 @@ impl Device for Memif {
             }
             None => 0,
         }
+    }
+
+    fn wait_tx(&self) -> Wait {
+        // Nobody tells of a peer that has taken something, nor of one that has come, unless this is the queue that looks for it.
+        if self.link.is_some() { Wait::soon() } else { Wait::Until(Instant::now() + LOOK_FOR_PEER) }
     }
 
     fn flush(&mut self) {
@@ -344,6 +379,9 @@ impl Device for Memif {
     }
 
     fn health(&mut self) -> Health {
+        if self.ended {
+            return self.failure.clone().map_or(Health::Up, Health::Failed);
+        }
         self.interface.tend();
         self.look();
         Health::Up
@@ -354,8 +392,11 @@ impl Device for Memif {
             Role::Client => "client",
             Role::Server => "server",
         };
-        let how = if self.interface.lends() { "zero copy" } else { "copy" };
+        let how = if self.interface.lends().is_some() { "zero copy" } else { "copy" };
         match self.interface.peer() {
+            (true, peer) if self.link.is_none() && self.interface.epoch() == self.epoch => {
+                format!("{role}, {how}, not connected: {peer} has no ring for this queue")
+            }
             (true, peer) => format!("{role}, {how}, connected to {peer}"),
             (false, why) => format!("{role}, {how}, not connected: {why}"),
         }
@@ -367,7 +408,8 @@ impl Device for Memif {
         count("rx_short", self.counts.rx.short);
         count("wakeups_sent", self.counts.wakeups_sent);
         count("wakeups_received", self.counts.wakeups_received);
-        count("tx_left_at_close", self.counts.tx_left);
+        count("rx_left_at_close", self.counts.rx_left);
+        count("tx_left_at_close", self.counts.unsent.packets);
         count("copied_frames", self.counts.copied_frames);
         count("quarantined_pages", self.counts.quarantined);
         let all = &self.interface.counts;
@@ -382,6 +424,16 @@ impl Device for Memif {
         }
         count("rejected_peers", if self.queue == 0 { self.interface.rejected() } else { 0 });
         count("closing", if self.queue == 0 { closer::open() as u64 } else { 0 });
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        count("rx_too_long", self.counts.rx.too_long);
+        count("rx_short", self.counts.rx.short);
+        count("rx_left_at_close", self.counts.rx_left);
+    }
+
+    fn unsent(&self) -> Traffic {
+        self.counts.unsent
     }
 
     fn in_flight(&self) -> usize {
@@ -418,7 +470,7 @@ impl Device for Memif {
 impl Drop for Memif {
     /// As [`shutdown`](Device::shutdown), for who did not.
     fn drop(&mut self) {
-        if self.interface.lends() && (self.link.is_some() || !self.parting.is_empty()) {
+        if self.interface.lends().is_some() && (self.link.is_some() || !self.parting.is_empty()) {
             self.end(drop);
         }
     }

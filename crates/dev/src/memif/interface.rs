@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use waterwheel_xdp::Zone;
+use waterwheel_xdp::mm::RegionId;
 
 use super::channel::{Channel, Received};
 use super::closer;
@@ -56,8 +57,12 @@ struct Control {
     generation: u64,
     /// For the queues to fetch.
     links: Vec<Option<Link>>,
-    /// Who is there, or why nobody is.
+    /// Who is there, or about to be.
     peer: String,
+    /// Why nobody is.
+    why: String,
+    /// Somebody was, and it came to nothing.
+    refused: bool,
     retry_at: Instant,
     retry_after: Duration,
     /// Nobody is let in any more.
@@ -135,8 +140,18 @@ impl Interface {
             }
         };
         let (retry_at, retry_after) = (Instant::now(), RETRY.0);
-        let peer = format!("waiting for a {}", if params.role == Role::Server { "client" } else { "server" });
-        let control = Control { state, generation: 0, links: Vec::new(), peer, retry_at, retry_after, closed: false };
+        let why = format!("waiting for a {}", if params.role == Role::Server { "client" } else { "server" });
+        let control = Control {
+            state,
+            generation: 0,
+            links: Vec::new(),
+            peer: String::new(),
+            why,
+            refused: false,
+            retry_at,
+            retry_after,
+            closed: false,
+        };
         let interface = Arc::new(Self {
             params: params.clone(),
             name: params.name(),
@@ -197,9 +212,9 @@ impl Interface {
         self.end(&mut control, &Fault::Shutdown);
     }
 
-    /// Whether nothing is copied.
-    pub(super) fn lends(&self) -> bool {
-        self.lent.is_some()
+    /// The memory that the peer has, when nothing is copied.
+    pub(super) fn lends(&self) -> Option<RegionId> {
+        self.lent.as_ref().map(Zone::id)
     }
 
     /// A client that wants this interface.
@@ -212,7 +227,8 @@ impl Interface {
         if control.closed {
             return Err(Fault::Shutdown);
         }
-        let (server, answer) = Server::new(init, self.params.queues, &self.params.secret_bytes())?;
+        let (server, answer) = Server::new(init, self.params.queues, &self.params.secret_bytes())
+            .inspect_err(|fault| control.refuse(format!("a client was turned away: {fault}")))?;
         channel.send(&answer, None)?;
         control.peer = init.name.to_string();
         control.state = State::Hearing(channel, Instant::now(), server);
@@ -220,10 +236,22 @@ impl Interface {
         Ok(())
     }
 
-    /// Who is connected, for people.
+    /// Who is connected, or why nobody is, for people.
     pub(super) fn peer(&self) -> (bool, String) {
         let control = lock(&self.control);
-        (matches!(control.state, State::Up(_)), control.peer.clone())
+        let up = matches!(control.state, State::Up(_));
+        (up, if up { control.peer.clone() } else { control.why.clone() })
+    }
+
+    /// What is wrong, at the end, with a queue that was never connected: it was refused, or somebody `wanted` to send.
+    pub(super) fn why_nobody_came(&self, wanted: bool) -> Option<String> {
+        let control = lock(&self.control);
+        let why = match control.state {
+            State::Up(_) => format!("{} has no ring for it", control.peer),
+            _ => control.why.clone(),
+        };
+        (wanted || control.refused && self.params.role == Role::Client)
+            .then(|| format!("it was never connected: {why}"))
     }
 
     /// Whether somebody may be waiting at the door whom nobody is woken by.
@@ -285,7 +313,7 @@ impl Interface {
                     Message::Disconnect { reason, .. } => return Err(Fault::Said(reason.to_string())),
                     _ => return Err(Fault::protocol("unexpected message")),
                 };
-                let regions = if self.lends() { 2 } else { 1 };
+                let regions = if self.lent.is_some() { 2 } else { 1 };
                 let agreed = agree(&hello, queues, self.params.log2_slots(), regions)?;
                 let (export, lines) = Export::new(agreed, self.lent.as_ref())?;
                 let mut client = Client::new(self.params.id, self.params.secret_bytes(), &self.name, lines);
@@ -352,19 +380,32 @@ impl Interface {
                 self.counts.disconnects.fetch_add(1, Ordering::Relaxed);
                 part(&channel, why);
             }
+            State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..)
+                if !matches!(why, Fault::Shutdown) =>
+            {
+                part(&channel, why);
+                control.refused = true;
+            }
             State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..) => {
                 part(&channel, why);
             }
         }
         control.links.clear();
         control.generation += 1;
-        control.peer = why.to_string();
+        control.why = why.to_string();
         control.retry_at = Instant::now() + control.retry_after;
         self.announce();
     }
 
     fn announce(&self) {
         self.epoch.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Control {
+    /// Nobody is there, as one who would be was turned away.
+    fn refuse(&mut self, why: String) {
+        (self.refused, self.why) = (true, why);
     }
 }
 

@@ -19,7 +19,8 @@
 //! | `connected` | 1 while a peer is there that has a ring for this queue |
 //! | `rx_too_long`, `rx_short` | received packets that were dropped: they do not fit into a page; they have no Ethernet header |
 //! | `wakeups_sent`, `wakeups_received` | interrupts, one for a burst: to a peer that slept, to us when we slept |
-//! | `tx_left_at_close` | packets (or parts of packets) that the peer had not taken when the device closed |
+//! | `rx_left_at_close` | packets that were in the ring when the peer went, or the device closed, and were not received: lost |
+//! | `tx_left_at_close` | packets that the peer had not taken when it went, or the device closed: not sent |
 //! | `copied_frames` | packets to a trusted peer that lay in memory of another region |
 //! | `quarantined_pages` | pages that a trusted peer did not let go of |
 //! | `connects`, `disconnects` | of the interface |
@@ -28,6 +29,7 @@
 //! | `rejected_peers` | clients of the socket that got no interface |
 //! | `closing` | files and memory of peers, of all interfaces of the process, that are being closed: a gauge. At 64 of them nobody is let in until some are done |
 
+mod aio;
 mod channel;
 mod closer;
 mod connection;

@@ -13,6 +13,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 
+use waterwheel_xdp::Traffic;
+
 use super::closer::Foreign;
 use super::event;
 use super::fault::Fault;
@@ -79,6 +81,17 @@ impl End {
     #[inline]
     pub(super) fn ahead_of(&self, behind: u16, most: u16) -> Result<u16, Fault> {
         ring::ahead(self.theirs(), behind, most).ok_or(Fault::Index)
+    }
+
+    /// What lies in the slots from `begin` to `end`: packets that end there, and bytes. Nobody vouches for what a peer has described.
+    pub(super) fn traffic(&self, begin: u16, end: u16) -> Traffic {
+        let mut traffic = Traffic::default();
+        for behind in 0..end.wrapping_sub(begin).min(self.ring.slots()) {
+            let desc = self.ring.desc(begin.wrapping_add(behind));
+            traffic.packets += u64::from(desc.flags & NEXT == 0);
+            traffic.bytes += u64::from(desc.length.min(u16::MAX.into()));
+        }
+        traffic
     }
 
     /// Shows the other side what was done up to `index`.

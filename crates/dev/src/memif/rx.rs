@@ -1,6 +1,6 @@
 //! The end that packets are copied out of.
 
-use waterwheel_xdp::{Direction, HEADROOM, Page, PagePool, XdpBuff};
+use waterwheel_xdp::{Direction, HEADROOM, Page, PagePool, Traffic, XdpBuff};
 
 use super::fault::Fault;
 use super::memory::Desc;
@@ -215,6 +215,12 @@ impl Rx {
     fn publish(&mut self) {
         let all = if self.end.role == Role::Client { self.end.ring.slots() } else { 0 };
         self.end.publish(self.end.next.wrapping_add(all));
+    }
+
+    /// What has come and was not taken out.
+    pub(super) fn untaken(&self) -> Traffic {
+        let there = self.end.ahead_of(self.end.next, self.end.ring.slots()).unwrap_or(0);
+        self.end.traffic(self.end.next, self.end.next.wrapping_add(there))
     }
 
     /// Whether something has come since the last look.

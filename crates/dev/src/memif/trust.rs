@@ -134,6 +134,12 @@ impl LentTx {
         self.end.next.wrapping_sub(self.oldest)
     }
 
+    /// What the peer has not taken.
+    pub(super) fn untaken(&self) -> Traffic {
+        let taken = self.end.ahead_of(self.oldest, self.left()).unwrap_or(0);
+        self.end.traffic(self.oldest.wrapping_add(taken), self.end.next)
+    }
+
     /// Posts packets from the front of `frames`, as many as have room. What lies in another region is copied into pages of `pool`, and counted.
     pub(super) fn send(
         &mut self,
@@ -292,6 +298,12 @@ impl LentRx {
             self.posted = self.posted.wrapping_add(1);
         }
         self.end.publish(self.posted);
+    }
+
+    /// What has come and was not taken out.
+    pub(super) fn untaken(&self) -> Traffic {
+        let there = self.end.ahead_of(self.end.next, self.posted.wrapping_sub(self.end.next)).unwrap_or(0);
+        self.end.traffic(self.end.next, self.end.next.wrapping_add(there))
     }
 
     pub(super) fn has_more(&self) -> bool {

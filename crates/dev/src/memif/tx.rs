@@ -50,8 +50,14 @@ impl Tx {
     }
 
     /// Slots that the other side has not taken out.
-    pub(super) fn left(&self) -> u64 {
-        u64::from(self.end.ring.slots() - self.room)
+    pub(super) fn left(&self) -> u16 {
+        self.end.ring.slots() - self.room
+    }
+
+    /// What the other side has not taken out, as far as its index is to be believed.
+    pub(super) fn untaken(&mut self) -> Traffic {
+        let _ = self.room(); // where it makes no sense, what was known before counts
+        self.end.traffic(self.end.next.wrapping_sub(self.left()), self.end.next)
     }
 
     /// Copies packets from the front of `frames` into the ring, as many as have room. Tells how many are done with, and adds what was sent to `traffic`.

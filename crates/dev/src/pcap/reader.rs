@@ -206,4 +206,8 @@ impl Device for PcapReader {
     fn counters(&self, f: &mut dyn FnMut(&'static str, u64)) {
         f("too_long", self.too_long);
     }
+
+    fn lost(&self, f: &mut dyn FnMut(&'static str, u64)) {
+        f("too_long", self.too_long);
+    }
 }

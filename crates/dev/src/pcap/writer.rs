@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Writes every frame into a pcapng file, with the time in the metadata in front of it (see the module's documentation), else the time of the call.
 ///
 /// The file is complete after `shutdown`. When it cannot be written any more, the device reports [`Health::Failed`] and drops what comes; what it had taken by then and not written is
-/// `unsent`.
+/// [`unsent`](Device::unsent).
 ///
 /// Into a pipe it writes what there is room for, and takes no frames while much is left. The end waits for who reads it, two seconds at most, or for as long as it was [told](Self::patient).
 pub struct PcapWriter {
@@ -261,6 +261,11 @@ impl Device for PcapWriter {
         if self.is_full() && !self.over { 0 } else { usize::MAX }
     }
 
+    /// A pipe tells when it has room again; that somebody opens it gives no signal.
+    fn wait_tx(&self) -> Wait {
+        if self.room.is_some() { Wait::Readable } else { Wait::soon() }
+    }
+
     /// What did not fit into a pipe goes on; whole buffers are written by `tx`.
     fn flush(&mut self) {
         if self.blocked || self.stream.is_none() {
@@ -287,6 +292,14 @@ impl Device for PcapWriter {
         self.failure.clone().map_or(Health::Up, Health::Failed)
     }
 
+    fn unsent(&self) -> Traffic {
+        if !self.over {
+            return Traffic::default(); // it may still be written
+        }
+        let sent = self.sink.writer().sent();
+        Traffic { packets: self.taken.packets - sent.packets, bytes: self.taken.bytes - sent.bytes }
+    }
+
     fn in_flight(&self) -> usize {
         self.sent.pages()
     }
@@ -302,23 +315,6 @@ impl Device for PcapWriter {
             self.fail(&format!("cannot write: {nobody}"));
         }
         self.over = true;
-    }
-}
-
-// PENDING
-impl PcapWriter {
-    /// A pipe tells when it has room again; that somebody opens it gives no signal.
-    pub fn wait_tx(&self) -> Wait {
-        if self.room.is_some() { Wait::Readable } else { Wait::Until(Instant::now() + LOOK) }
-    }
-
-    /// Unsent.
-    pub fn unsent(&self) -> Traffic {
-        if !self.over {
-            return Traffic::default(); // it may still be written
-        }
-        let sent = self.sink.writer().sent();
-        Traffic { packets: self.taken.packets - sent.packets, bytes: self.taken.bytes - sent.bytes }
     }
 }
 

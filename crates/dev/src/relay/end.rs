@@ -17,9 +17,9 @@ use super::worker::Worker;
 pub(super) const TICK: Duration = Duration::from_millis(100);
 /// How often to ask what is acknowledged where nobody waits for it but the counters; and the bytes after which it is asked without waiting.
 const ASK: Duration = Duration::from_secs(1);
-const ASK_BYTES: u64 = 1 << 20;
+pub(super) const ASK_BYTES: u64 = 1 << 20;
 /// Turns in which a connection that drains is looked at before it has to wait for the next tick: the acknowledgement is mostly on its way.
-const LOOKS: u8 = 8;
+pub(super) const LOOKS: u8 = 8;
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

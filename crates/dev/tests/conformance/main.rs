@@ -30,11 +30,14 @@ impl Rig for Alone {
 }
 
 /// Rules that apply to a device whose frames nobody sees.
-const WITHOUT_A_WIRE: [&str; 10] = [
+const WITHOUT_A_WIRE: [&str; 13] = [
     "profile",
     "runts",
     "fragments",
     "counters",
+    "losses",
+    "unsent",
+    "tx_wait",
     "conservation",
     "foreign_pages",
     "orphans",
@@ -118,6 +121,10 @@ impl Rig for Written {
     fn open(&mut self, _: &Zone, _: &[Vec<u8>]) -> Pair {
         let path = self.0.0.clone();
         Pair { device: Box::new(PcapWriter::create(&path).unwrap()), peer: Box::new(Reader { path, frames: None }) }
+    }
+
+    fn choke(&mut self, _: &Zone) -> Option<Pair> {
+        Some(Pair { device: Box::new(PcapWriter::create("/dev/full").unwrap()), peer: Box::new(Nobody) })
     }
 }
 

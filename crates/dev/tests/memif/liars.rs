@@ -46,7 +46,7 @@ fn answer(device: &mut Memif, peer: &Peer) -> (Message, Option<OwnedFd>) {
 }
 
 /// A client that has done everything right so far.
-fn good_client(folder: &Folder, server: &mut Memif) -> Peer {
+pub(crate) fn good_client(folder: &Folder, server: &mut Memif) -> Peer {
     let mut peer = Peer::dial(&folder.socket());
     assert!(matches!(answer(server, &peer).0, Message::Hello(_)));
     let memory = region();
@@ -108,7 +108,7 @@ fn is_as_before(bench: &mut Bench, folder: &Folder, server: Memif) -> Memif {
     server
 }
 
-fn good_desc(slot: u16) -> Desc {
+pub(crate) fn good_desc(slot: u16) -> Desc {
     Desc { flags: 0, region: 0, length: 60, offset: BUFFERS as u32 + u32::from(slot) * 2048 }
 }
 

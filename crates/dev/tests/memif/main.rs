@@ -5,8 +5,11 @@
 mod common;
 mod liars;
 mod linger;
+mod lost;
 mod pair;
 mod script;
+#[path = "../common/signals.rs"]
+mod signals;
 mod sockets;
 mod support;
 mod testpmd;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use waterwheel_xdp::mm::{HugePages, Page, Users, ZoneParams};
 use waterwheel_xdp::{
-    Account, Capabilities, Device, Direction, Drops, Fabric, Health, Homes, PagePool, PoolParams, PortId, Snapshot,
-    Traffic, Veth, Wait, Worker, XdpBuff, XdpFrame, Zone, veth,
+    Account, Capabilities, Control, Device, Direction, Drops, Fabric, Health, Homes, PagePool, PoolParams, PortId,
+    Snapshot, Traffic, Veth, Wait, Worker, XdpBuff, XdpFrame, Zone, veth,
 };
 
 /// A zone of small pages: the machine's huge pages are not for tests.
@@ -271,6 +271,15 @@ impl Device for Sink {
         self.late();
         homes.put_bulk(self.held.drain(..).map(XdpFrame::into_page));
         self.state.shutdowns.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends the worker also when the test fails.
+pub(crate) struct Stop(pub(crate) Control);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Port {
     sent: u64,
     held: Vec<XdpFrame>,
     closed: bool,
+    /// Something may still come, and nothing does.
+    quiet: bool,
 }
 
 impl Port {
@@ -24,9 +26,14 @@ impl Port {
         Box::new(Self { breaks_after, ..*Self::source(dice.below(9) as u64) })
     }
 
+    /// One to which nothing comes.
+    pub(crate) fn quiet() -> Box<Self> {
+        Box::new(Self { quiet: true, ..*Self::source(0) })
+    }
+
     /// One that does not break.
     pub(crate) fn source(packets: u64) -> Box<Self> {
-        Box::new(Self { left: packets, breaks_after: u64::MAX, sent: 0, held: Vec::new(), closed: false })
+        Box::new(Self { left: packets, breaks_after: u64::MAX, sent: 0, held: Vec::new(), closed: false, quiet: false })
     }
 }
 
@@ -89,7 +96,7 @@ impl Device for Port {
     fn health(&mut self) -> Health {
         match () {
             () if self.sent >= self.breaks_after => Health::Failed("on purpose".to_owned()),
-            () if self.left == 0 => Health::Finished,
+            () if self.left == 0 && !self.quiet => Health::Finished,
             () => Health::Up,
         }
     }

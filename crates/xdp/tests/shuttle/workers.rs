@@ -5,6 +5,7 @@ use crate::explore::{Dice, explore, runs_again_as_it_ran};
 use crate::port::{Port, assert_undamaged};
 use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use shuttle::thread::{self, yield_now};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use waterwheel_xdp::mm::PageRef;
 use waterwheel_xdp::{
     Action, Context, DropReason, Fabric, Idle, PagePool, PoolParams, PortId, Program, Worker, WorkerStats, XdpBuff,
@@ -15,6 +16,8 @@ use waterwheel_xdp::{
 struct AnyAction {
     dice: Dice,
     ports: usize,
+    /// It panics now and then.
+    nervous: bool,
 }
 
 impl AnyAction {
@@ -33,7 +36,26 @@ impl Program for AnyAction {
     fn run(&mut self, _: &Context, packets: &mut [XdpBuff], actions: &mut [Action]) {
         packets.iter().for_each(|packet| assert_undamaged(packet.page(), packet.data()));
         let of_all = self.dice.one_in(2).then(|| self.action());
-        actions.iter_mut().for_each(|action| *action = of_all.unwrap_or_else(|| self.action()));
+        for action in actions {
+            if self.nervous && self.dice.one_in(8) {
+                resume_unwind(Box::new("nervous")); // a panic without a report
+            }
+            *action = of_all.unwrap_or_else(|| self.action());
+        }
+    }
+}
+
+/// How the owner of a worker leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    ByClosing,
+    ByDropping,
+}
+
+fn leave(worker: Worker, how: Leaves) {
+    match how {
+        Leaves::ByClosing => drop(worker.close()),
+        Leaves::ByDropping => drop(worker),
     }
 }
 
@@ -92,15 +114,20 @@ fn workers_and_their_end(mut dice: Dice) {
     let (workers, ports) = fabric(&zone, count, &mut dice, &hosts);
     drop(hosts);
     let control = workers[0].control();
-    // Who closes his worker at once leaves while the others still work.
-    let at_once = dice.one_in(2);
     let threads: Vec<_> = workers
         .into_iter()
         .map(|mut worker| {
-            let mut program = AnyAction { dice: dice.split(), ports: ports + dice.below(2) };
-            thread::spawn(move || -> Result<WorkerStats, Box<Worker>> {
-                worker.run(&mut program);
-                if at_once { Ok(worker.close()) } else { Err(Box::new(worker)) }
+            let mut program = AnyAction { dice: dice.split(), ports: ports + dice.below(2), nervous: dice.one_in(4) };
+            // Who is rid of his worker at once leaves while the others still work.
+            let (how, at_once) = ([Leaves::ByClosing, Leaves::ByDropping][dice.below(2)], dice.one_in(2));
+            thread::spawn(move || {
+                let panicked = catch_unwind(AssertUnwindSafe(|| worker.run(&mut program))).is_err();
+                if at_once {
+                    leave(worker, how);
+                    (panicked, None)
+                } else {
+                    (panicked, Some((worker, how)))
+                }
             })
         })
         .collect();
@@ -109,12 +136,21 @@ fn workers_and_their_end(mut dice: Dice) {
         (0..dice.below(100)).for_each(|_| yield_now());
         if force { control.force() } else { control.stop() }
     }
-    let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    let end = sum(ends.into_iter().map(|end| end.unwrap_or_else(|worker| worker.close())).collect());
-    // Who ends by force while others hand over to him does not see what they do.
-    if !(force && at_once) {
-        assert_counted(&end);
+    let mut panicked = Vec::new();
+    for thread in threads {
+        let (panics, left) = thread.join().unwrap();
+        panicked.push(panics);
+        if let Some((worker, how)) = left {
+            leave(worker, how);
+        }
     }
+    let end = control.snapshot();
+    for (worker, panicked) in std::iter::zip(&end.workers, panicked) {
+        assert!(worker.died.is_some() || !panicked, "it panicked, and nobody is told");
+    }
+    assert_counted(&end);
+    let sum = |which: fn(&WorkerStats) -> u64| end.workers.iter().map(which).sum::<u64>();
+    assert_eq!(sum(|worker| worker.handed_over), sum(|worker| worker.taken_over), "{end:?}");
     holders.into_iter().for_each(|holder| holder.join().unwrap());
     assert_whole(&zone);
 }
@@ -157,6 +193,61 @@ fn hand_over(mut dice: Dice) {
 #[test]
 fn who_is_handed_something_wakes_up() {
     explore(hand_over);
+}
+
+/// Workers whose ports are quiet sleep until they are told: by the last packet of a limit, by a stop, by who asks for statistics.
+fn told_by_others(mut dice: Dice) {
+    let zone = zone(32);
+    let count = 2 + dice.below(2);
+    let mut fabric = Fabric::new(count);
+    fabric.nap(None);
+    fabric.idle(Idle::Sleep);
+    fabric.budget(1 + dice.below(3));
+    let mut packets = 0;
+    for worker in 0..count {
+        let pool = || PagePool::new(&zone, PoolParams { limit: 3, ..PoolParams::default() }).unwrap();
+        fabric.add(worker, Port::quiet(), pool()).unwrap();
+        if worker == 0 || dice.one_in(2) {
+            let some = 1 + dice.below(4) as u64;
+            fabric.add(worker, Port::source(some), pool()).unwrap();
+            packets += some;
+        }
+    }
+    let mut workers = fabric.build().unwrap();
+    let control = workers[0].control();
+    let by_limit = dice.one_in(2);
+    if by_limit {
+        control.limit(1 + dice.below(packets as usize) as u64);
+    }
+    // Who ends by force does not wait for one who does not even run.
+    let force = !by_limit && dice.one_in(2);
+    let idles = if force { workers.pop() } else { None };
+    let threads: Vec<_> = workers
+        .into_iter()
+        .map(|mut worker| {
+            thread::spawn(move || {
+                worker.run(&mut |_: &Context, _: &mut XdpBuff| Action::Drop(DropReason::Program));
+                worker.close()
+            })
+        })
+        .collect();
+    for _ in 0..if force { 0 } else { dice.below(3) } {
+        let now = control.snapshot();
+        assert!(now.workers.iter().all(|worker| !worker.ports.is_empty()), "one has not answered");
+    }
+    if !by_limit {
+        (0..dice.below(60)).for_each(|_| yield_now());
+        if force { control.force() } else { control.stop() }
+    }
+    threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+    drop(idles);
+    assert_counted(&control.snapshot());
+    assert_whole(&zone);
+}
+
+#[test]
+fn who_sleeps_is_told_by_the_others() {
+    explore(told_by_others);
 }
 
 #[test]
