@@ -4,106 +4,16 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use common::Bench;
 use common::locked::{in_a_process_with_a_limit, lock_nothing_more};
-use common::{Bench, whole};
+use common::sockets::*;
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
 use waterwheel_dev::uring::{Send, Without};
-use waterwheel_xdp::{Device, DropReason, Health, Homes, Traffic, Wait, XdpBuff, XdpFrame};
-
-/// Nothing takes so long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn local() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-/// All features, and each plain path.
-fn ways() -> Vec<SocketParams> {
-    let without = [
-        Without::default(),
-        Without { multishot: true, ..Without::default() },
-        Without { bundle: true, ..Without::default() },
-        Without { buffer_ring: true, ..Without::default() },
-        Without { send_zc: true, ..Without::default() },
-        Without { fixed: true, ..Without::default() },
-    ];
-    let sends = [Send::Auto, Send::Plain, Send::Zc];
-    let with = |without| sends.map(|send| SocketParams { without, send, ..SocketParams::default() });
-    without.into_iter().flat_map(with).collect()
-}
-
-/// A device, and a socket of the standard library that is its peer.
-fn udp(bench: &Bench, params: &SocketParams) -> (Udp, UdpSocket) {
-    let peer = UdpSocket::bind(local()).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    let device = Udp::open(bench.zone(), local(), Some(peer.local_addr().unwrap()), params).unwrap();
-    peer.connect(device.local_address()).unwrap();
-    (device, peer)
-}
-
-/// A round of a worker.
-fn round(bench: &mut Bench, device: &mut impl Device) -> Vec<XdpBuff> {
-    bench.complete(device);
-    let packets = bench.receive(device, 64);
-    device.flush();
-    packets
-}
-
-/// Rounds until `done` is, by the payloads that have come.
-fn rounds(
-    bench: &mut Bench,
-    device: &mut impl Device,
-    mut done: impl FnMut(&mut dyn Device, &[Vec<u8>]) -> bool,
-) -> Vec<Vec<u8>> {
-    let (mut came, deadline) = (Vec::new(), Instant::now() + PATIENCE);
-    loop {
-        let packets = round(bench, device);
-        came.extend(packets.iter().map(whole));
-        bench.recycle(packets);
-        if done(device, &came) {
-            return came;
-        }
-        assert!(Instant::now() < deadline, "{} packets have come; {}", came.len(), counters(device));
-    }
-}
-
-fn counters(device: &dyn Device) -> String {
-    let mut text = String::new();
-    device.counters(&mut |name, n| text.push_str(&format!("{name} {n}, ")));
-    text
-}
-
-fn counter(device: &dyn Device, wanted: &str) -> u64 {
-    let mut found = None;
-    device.counters(&mut |name, n| found = found.or((name == wanted).then_some(n)));
-    found.unwrap()
-}
-
-fn lost(device: &dyn Device, wanted: &str) -> u64 {
-    let mut found = None;
-    device.lost(&mut |name, n| found = found.or((name == wanted).then_some(n)));
-    found.unwrap()
-}
-
-fn lost_in_all(device: &dyn Device) -> u64 {
-    let mut sum = 0;
-    device.lost(&mut |_, n| sum += n);
-    sum
-}
-
-/// A payload that says which one it is.
-fn payload(number: usize) -> Vec<u8> {
-    let len = 1 + number * 379 % 3000;
-    (0..len).map(|place| (number * 31 + place * 7) as u8).collect()
-}
-
-fn frames(bench: &mut Bench, numbers: std::ops::Range<usize>) -> Vec<XdpFrame> {
-    numbers.map(|number| bench.frame(&payload(number))).collect()
-}
+use waterwheel_xdp::{Device, DropReason, Health, Homes, Traffic, Wait};
 
 #[test]
 fn datagrams_go_both_ways_whole_and_in_order() {
@@ -119,9 +29,7 @@ fn datagrams_go_both_ways_whole_and_in_order() {
             let frames = frames(&mut bench, numbers.clone());
             assert_eq!(bench.send(&mut device, frames).packets, 10);
             for number in numbers {
-                let mut bytes = vec![0; 4096];
-                let len = peer.recv(&mut bytes).unwrap();
-                assert_eq!(bytes[..len], payload(number), "{params:?}");
+                assert_eq!(take(&mut bench, &mut device, &peer), payload(number), "{params:?}");
             }
         }
         assert_eq!(counter(&device, "bad_completions"), 0);
@@ -142,9 +50,8 @@ fn a_packet_of_several_parts_is_one_datagram() {
         let frame = bench.frame(&bytes);
         assert!(frame.has_frags());
         bench.send(&mut device, vec![frame]);
-        let mut came = vec![0; 65536];
-        let len = peer.recv(&mut came).unwrap();
-        assert!(came[..len] == bytes, "{len}");
+        let came = take(&mut bench, &mut device, &peer);
+        assert!(came == bytes, "{}", came.len());
         bench.finish(device);
     }
 }
@@ -198,9 +105,7 @@ fn longer_datagrams_come_into_blocks_of_pages() {
         let frames = sent.iter().map(|bytes| bench.frame(bytes)).collect();
         bench.send(&mut device, frames);
         for expected in &sent {
-            let mut bytes = vec![0; 1 << 16];
-            let len = peer.recv(&mut bytes).unwrap();
-            assert!(bytes[..len] == **expected, "{params:?}");
+            assert!(take(&mut bench, &mut device, &peer) == **expected, "{params:?}");
         }
         bench.finish(device);
     }
@@ -332,20 +237,6 @@ fn addresses_that_are_taken_or_not_ours_are_named() {
     }
     let error = Udp::open(bench.zone(), local(), None, &SocketParams { ring: 3, ..params }).map(drop).unwrap_err();
     assert_eq!((error.class(), error.message()), (ErrorClass::Config, "ring=3: want a power of two from 2 to 4096"));
-}
-
-/// A device that is connected, and its peer.
-fn tcp(bench: &Bench, params: &SocketParams) -> (Tcp, TcpStream) {
-    let listener = TcpListener::bind(local()).unwrap();
-    let device = Tcp::connect(bench.zone(), listener.local_addr().unwrap(), params).unwrap();
-    let (peer, _) = listener.accept().unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
-    (device, peer)
-}
-
-/// The payloads of these numbers, behind each other.
-fn stream(numbers: std::ops::Range<usize>) -> Vec<u8> {
-    numbers.flat_map(payload).collect()
 }
 
 #[test]

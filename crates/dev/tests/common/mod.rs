@@ -3,6 +3,8 @@
 
 #[cfg(feature = "uring")]
 pub(crate) mod locked;
+#[cfg(feature = "uring")]
+pub(crate) mod sockets;
 
 use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
 use waterwheel_xdp::{
