@@ -5,6 +5,7 @@ use waterwheel_xdp::{Account, Action, Context, Direction, PagePool, PoolParams, 
 use crate::args::Plant;
 
 /// An account of all pages, after what the plant does to them.
+#[expect(clippy::mem_forget, clippy::disallowed_methods, reason = "a leak is what is planted")]
 pub(super) fn account(zone: &Zone, plant: Option<Plant>) -> Account {
     let Some(plant @ (Plant::Leak | Plant::Twice)) = plant else { return Account::open(zone) };
     let mut pool = PagePool::new(zone, PoolParams::default()).expect("a pool");
