@@ -17,6 +17,9 @@ pub(crate) struct Signals {
     waker: Waker,
 }
 
+/// Whether who has something to hand over may still wait for a slow taker: nobody has asked for the end, and the time is not up.
+pub(crate) type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Wakes the main thread; a worker uses it when it has ended.
 pub(crate) struct Waker(UnixStream);
 
@@ -65,10 +68,11 @@ impl Signals {
         self.who.swap(false, Ordering::Relaxed)
     }
 
-    /// The same, for those who outlive this.
-    pub(crate) fn ask(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+    /// For a run that may last so long from now on.
+    pub(crate) fn patience(&self, duration: Option<Duration>) -> Patience {
         let asked = Arc::clone(&self.asked);
-        move || asked.load(Ordering::Relaxed)
+        let deadline = duration.and_then(|duration| Instant::now().checked_add(duration));
+        Arc::new(move || !asked.load(Ordering::Relaxed) && deadline.is_none_or(|deadline| Instant::now() < deadline))
     }
 
     /// What is set once a signal has asked for the end.

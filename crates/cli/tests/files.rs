@@ -298,3 +298,49 @@ fn signals_without_end_change_nothing() {
     assert!(errors.rest().contains("--trace-pages"), "it was asked");
     assert_eq!(packets(&file), 10_000);
 }
+
+#[test]
+fn statistics_that_nobody_reads_keep_no_run() {
+    for end in ["--duration 500ms", ""] {
+        let line = format!("forward gen: null: --json --interval 1ms {end}");
+        let mut running = Running::start(&mut waterwheel(&line));
+        if end.is_empty() {
+            // As much as a pipe holds is written before it stands still; then comes the only signal.
+            let pipe = running.0.stdout.as_ref().expect("piped");
+            let mut before = 0;
+            loop {
+                let now = rustix::io::ioctl_fionread(pipe).expect("a pipe");
+                if now > 50_000 && now == before {
+                    break;
+                }
+                before = now;
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            running.signal(Signal::INT);
+        }
+        let mut errors = String::new();
+        running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+        assert_eq!(running.wait().code(), Some(1), "{errors}");
+        assert!(errors.contains("cannot write the output: nobody reads it"), "{errors}");
+    }
+}
+
+#[test]
+fn a_terminal_at_which_nobody_types_keeps_no_run() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo terminal");
+    grantpt(&ours).expect("granted");
+    unlockpt(&ours).expect("unlocked");
+    let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("UTF-8");
+    let theirs = || File::options().read(true).write(true).open(&name).expect("the terminal opens");
+    let mut command = waterwheel("drop pcap:- --json --duration 300ms");
+    let (code, total, word) = outcome(Running::start(command.stdin(Stdio::from(theirs()))));
+    assert_eq!((code, count(&total, "rx_packets")), (Some(0), 0), "{word}");
+    // What is typed is read.
+    let mut command = waterwheel("drop pcap:- --json");
+    let running = Running::start(command.stdin(Stdio::from(theirs())));
+    rustix::io::write(&ours, b"no capture at all\n").expect("typed");
+    let (code, _, word) = outcome(running);
+    assert_eq!(code, Some(5), "{word}");
+    assert!(word.contains("not a capture file"), "{word}");
+}

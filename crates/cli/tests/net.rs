@@ -211,9 +211,7 @@ fn an_interface_that_goes_and_comes_back_is_taken_up_again() {
         assert_eq!((&device["revivals"], &device["state"]), (&Value::from(3), &Value::from("up")), "{device}");
         assert_eq!(device["counters"]["quarantined_pages"], 0, "{device}");
     }
-    let drops: u64 = total["drops"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum();
-    let (rx, tx) = (total["rx_packets"].as_u64().expect("a count"), total["tx_packets"].as_u64().expect("a count"));
-    assert_eq!(rx, tx + drops, "{total}");
+    adds_up(&total);
     let mut said = String::new();
     errors.read_to_string(&mut said).expect("UTF-8");
     assert!(said.contains("afxdp:left:0: left is gone") && said.contains("(waiting until it is back)"), "{said}");
@@ -399,8 +397,107 @@ fn packets_of_testpmd_are_all_accounted_for() {
     let total = total(running, lines);
     let received = total["devices"][0]["rx_packets"].as_u64().expect("a count");
     assert!(sent > 1000 && received > 1000, "sent {sent}, received {received}");
-    let drops: u64 = total["drops"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum();
-    let (rx, tx) = (total["rx_packets"].as_u64().expect("a count"), total["tx_packets"].as_u64().expect("a count"));
-    assert_eq!(rx, tx + drops, "{total}");
+    adds_up(&total);
     assert_eq!(total["devices"][1]["counters"]["copied_frames"], 0, "{total}");
+}
+
+/// What was received or lost was sent or dropped, and each device that knows says how much it was offered.
+fn adds_up(total: &Value) {
+    let sum = |counts: &Value| counts.as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
+    let mut lost = 0;
+    for device in total["devices"].as_array().expect("devices") {
+        lost += sum(&device["lost"]);
+        if let Some(offered) = device["offered"].as_u64() {
+            assert_eq!(Some(offered - sum(&device["lost"])), device["rx_packets"].as_u64(), "{device}");
+        }
+    }
+    let (rx, tx) = (total["rx_packets"].as_u64().expect("a count"), total["tx_packets"].as_u64().expect("a count"));
+    assert_eq!(rx + lost, tx + sum(&total["drops"]), "{total}");
+}
+
+/// More packets than a device has room for, while the binary is stopped: those that the kernel dropped are told, and everything adds up.
+fn overload(net: &Net, spec: &str, part: &str, prepare: &str) {
+    const FLOOD: u64 = 10_000;
+    // No packets but those of the test.
+    net.ip(&format!("netns exec {}m sysctl -qw net.ipv6.conf.default.disable_ipv6=1", net.name));
+    let (running, mut lines) = net.start(&format!("drop {spec} --idle sleep"));
+    for line in prepare.split(';') {
+        net.ip(line.trim());
+    }
+    running.signal(Signal::STOP);
+    let namespace = std::fs::File::open(format!("/run/netns/{}{part}", net.name)).expect("the namespace");
+    // Of a thread alone.
+    let flood = std::thread::spawn(move || {
+        use std::os::fd::AsFd as _;
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).expect("root may");
+        let socket = std::net::UdpSocket::bind("192.0.2.1:0").expect("an address");
+        for _ in 0..FLOOD {
+            socket.send_to(b"flood", "192.0.2.77:9").expect("sent");
+        }
+    });
+    flood.join().expect("all are sent");
+    running.signal(Signal::CONT);
+    let offered = |interval: &Value| interval["devices"][0]["offered"].as_u64() >= Some(FLOOD);
+    let interval = until(&mut lines, "all have come or are told as lost", offered);
+    assert!(interval["drop_pps"].as_u64().is_some());
+    let total = total(running, lines);
+    adds_up(&total);
+    let device = &total["devices"][0];
+    assert_eq!(device["offered"], FLOOD, "{total}");
+    let lost = device["lost"].as_object().expect("counts");
+    let some = lost.iter().find(|(_, n)| n.as_u64() > Some(0)).expect("more than there is room for");
+    assert_eq!(total["drops"][some.0], *some.1, "{total}");
+}
+
+#[test]
+fn what_an_interface_lost_is_told() {
+    if !root("what_an_interface_lost_is_told") {
+        return;
+    }
+    let net = Net::new();
+    let prepare = format!("-n {}a neigh add 192.0.2.77 lladdr 02:00:00:00:00:07 dev eth", net.name);
+    overload(&net, "afxdp:left", "a", &prepare);
+}
+
+#[test]
+fn what_a_tap_lost_is_told() {
+    if !root("what_a_tap_lost_is_told") {
+        return;
+    }
+    let net = Net::new();
+    let own = format!("{}m", net.name);
+    let prepare = format!(
+        "-n {own} addr add 192.0.2.1/24 dev wwslow; -n {own} neigh add 192.0.2.77 lladdr 02:00:00:00:00:07 dev wwslow"
+    );
+    overload(&net, "tap:wwslow", "m", &prepare);
+}
+
+/// Each worker has a CPU of its own, as long as there are enough.
+#[test]
+fn workers_are_spread_over_the_cpus() {
+    let mut running = Running::start(&mut waterwheel("forward gen: gen: --workers 2 --json --interval 50ms"));
+    let mut lines = running.lines();
+    let allowed = rustix::thread::sched_getaffinity(None).expect("a set").count();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", running.0.id())).expect("it runs");
+        let of = |task: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(task.path().join("status")).ok()?;
+            let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+            list.trim().parse::<u32>().ok() // one that is pinned
+        };
+        let cpus = tasks.flatten().filter_map(of).collect::<Vec<_>>();
+        if let [one, other] = cpus[..] {
+            assert_eq!(one != other, allowed > 1, "{cpus:?} of {allowed}");
+            break;
+        }
+        assert!(allowed > 1 && Instant::now() < deadline || allowed == 1, "{cpus:?} of {allowed} are pinned");
+        if allowed == 1 {
+            break; // where all threads have one CPU, that is all there is to see
+        }
+    }
+    running.signal(Signal::INT);
+    parsed(lines.by_ref().map(|line| line + "\n").collect::<String>().as_bytes());
+    assert_eq!(running.wait().code(), Some(0));
 }

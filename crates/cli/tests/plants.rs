@@ -43,6 +43,15 @@ fn a_worker_that_panics_is_a_failure_of_its_own_class() {
     assert!(total["rx_packets"].as_u64().expect("a count") > 0, "{total}");
 }
 
+/// The others are not left waiting for it.
+#[test]
+fn one_of_two_workers_that_panics_ends_the_run() {
+    let (code, total, word) = outcome("forward gen: gen: --workers 2 --plant panic");
+    assert_eq!(code, Some(9), "{word}");
+    whole(&total);
+    assert_eq!(total["actions"]["aborted"], total["rx_packets"], "{total}");
+}
+
 #[test]
 fn without_a_plant_all_is_well() {
     assert_eq!(run("drop gen: --count 100").status.code(), Some(0));

@@ -316,9 +316,9 @@ fn two_processes_exchange_packets_through_shared_memory() {
     let mut lines = server.lines();
     lines.next().expect("an interval");
     let sent = events(&format!("generate memif:{} --count 1000", socket.display())).pop().expect("a total");
-    assert_eq!(sent["tx_packets"], 1000, "{sent}");
-    // Who ends does not wait for ever until the other side has taken everything.
+    // Who ends does not wait for ever until the other side has taken everything; what it has not taken was not sent.
     let left = sent["devices"][1]["counters"]["tx_left_at_close"].as_u64().expect("a count");
+    assert_eq!(sent["tx_packets"], 1000 - left, "{sent}");
     until(&mut lines, "all have come", |interval| interval["rx_packets"] == 1000 - left);
     server.signal(Signal::INT);
     let text = lines.rest();
@@ -326,4 +326,22 @@ fn two_processes_exchange_packets_through_shared_memory() {
     let received = parsed(text.as_bytes()).pop().expect("a total");
     assert_eq!(received["rx_packets"], 1000 - left, "{received}");
     assert!(!socket.0.exists(), "the socket went with its server");
+}
+
+#[test]
+fn who_only_sends_to_a_memif_says_why_nobody_takes_it() {
+    let socket = Scratch::new("memif");
+    let server = format!("drop memif:{},role=server,secret=sesame --json --interval 50ms", socket.display());
+    let mut server = Running::start(&mut waterwheel(&server));
+    server.lines().next().expect("an interval");
+    let refused = run(&format!("generate memif:{},secret=open --count 10 --duration 1s --json", socket.display()));
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(5), "{errors}");
+    assert!(errors.contains("never connected: the peer disconnected: incorrect secret"), "{errors}");
+    let total = parsed(&refused.stdout).pop().expect("a total");
+    let mode = total["devices"][1]["mode"].as_str().expect("a mode");
+    assert!(mode.contains("sends only") && mode.contains("not connected: "), "{mode}");
+    assert_eq!(total["tx_packets"], 0, "{total}");
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().code(), Some(0));
 }

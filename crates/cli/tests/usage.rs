@@ -34,7 +34,7 @@ fn help_names_every_verb_and_every_exit_code() {
             assert_eq!(own, printed(&format!("{verb} --help")), "help {verb} is {verb} --help");
         }
     }
-    for code in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "7  ", "8  ", "130, 143"] {
+    for code in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "6  ", "7  ", "8  ", "9  ", "130, 143"] {
         assert!(help.contains(&format!("\n  {code}")), "{code}: {help}");
     }
     assert_eq!(printed("help"), help);

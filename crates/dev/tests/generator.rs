@@ -157,3 +157,24 @@ fn null_has_no_packets_that_are_no_frames() {
         bench.finish(device);
     }
 }
+
+#[test]
+fn an_empty_pool_leaves_no_gap_in_the_sequence() {
+    for text in ["count=300,size=9000,sport=1-65535", "count=300,size=100,sport=1-65535"] {
+        let (mut ample, mut scarce) = (Bench::with_pages(1024), Bench::with_pages(16));
+        let (mut expected, mut device) = (generator(text), generator(text));
+        let mut came = Vec::new();
+        let all = ample.receive(&mut expected, 300);
+        while device.health() == Health::Up {
+            let packets = scarce.receive(&mut device, 64);
+            let none = scarce.receive(&mut device, 64);
+            assert!((1..64).contains(&packets.len()) && none.is_empty(), "the pool is empty");
+            came.extend(packets.iter().map(whole));
+            scarce.recycle(packets);
+        }
+        assert!(came.iter().eq(all.iter().map(whole).collect::<Vec<_>>().iter()), "{text}");
+        ample.recycle(all);
+        ample.finish(expected);
+        scarce.finish(device);
+    }
+}

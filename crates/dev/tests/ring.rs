@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::locked::{in_a_process_with_a_limit, with_as_little_as_it_takes};
+use common::locked::{in_a_process_with_a_limit, lock_nothing_more};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use waterwheel_dev::uring::{Event, Op, PARTS, Part, Receive, Ring, RingParams};
@@ -34,15 +34,11 @@ impl Rig {
     }
 
     fn with(params: &RingParams) -> Self {
-        Self::open(params).unwrap()
-    }
-
-    fn open(params: &RingParams) -> std::io::Result<Self> {
         let zone = Zone::new(&ZoneParams { huge_pages: HugePages::Never, ..ZoneParams::pages(256) }).unwrap();
-        let mut pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
-        let mut ring = Ring::open(&zone, params)?;
-        ring.fill(&mut pool, BUFFERS);
-        Ok(Self { zone, pool, ring })
+        let pool = PagePool::new(&zone, PoolParams { limit: 128, ..PoolParams::default() }).unwrap();
+        let mut rig = Self { pool, ring: Ring::open(&zone, params).unwrap(), zone };
+        rig.ring.fill(&mut rig.pool, BUFFERS);
+        rig
     }
 
     /// Parts of a page each, full of `byte`.
@@ -198,7 +194,12 @@ fn what_is_left_of_a_cut_send_is_not_lost() {
         rustix::net::sockopt::set_socket_send_buffer_size(&from, 4096).unwrap();
         rustix::net::sockopt::set_socket_recv_buffer_size(&to, 4096).unwrap();
         let op = rig.send(&from, PARTS, 1, zc);
-        assert_eq!(rig.until_idle(), 0);
+        let told = rig.until_idle();
+        if zc && rig.ring.stats().zc_refused > 0 {
+            rig.end(); // so much memory may not be locked here
+            continue;
+        }
+        assert_eq!(told, 0);
         rig.ring.cancel(op);
         let mut events = rig.until(|event| matches!(event, Event::Sent { .. }));
         let sent = events.iter().position(|event| matches!(event, Event::Sent { .. })).unwrap();
@@ -336,8 +337,14 @@ fn memory_in_huge_pages_is_not_registered() {
 
 #[test]
 fn what_may_still_be_written_is_not_taken_back_at_the_end() {
-    for (busy, how) in [(true, Receive::Multi), (true, Receive::Once), (false, Receive::Multi)] {
+    for (busy, how, order) in [(true, Receive::Multi, 1), (true, Receive::Once, 0), (false, Receive::Multi, 1)] {
         let mut rig = Rig::new();
+        if order > 0 {
+            assert_eq!(rig.ring.close(&mut rig.pool, PATIENCE), 0);
+            rig.ring = Ring::open(&rig.zone, &RingParams { buffers: BUFFERS as u16, ..RingParams::default() }).unwrap();
+            rig.pool = PagePool::new(&rig.zone, PoolParams { order, limit: 64, ..PoolParams::default() }).unwrap();
+            rig.ring.fill(&mut rig.pool, BUFFERS);
+        }
         let (from, to) = pair();
         if busy {
             rig.ring.receive(to.as_fd(), 7, how, &mut rig.pool).unwrap();
@@ -345,7 +352,7 @@ fn what_may_still_be_written_is_not_taken_back_at_the_end() {
         }
         // Nobody has waited for the end of what is being received.
         let quarantined = rig.ring.close(&mut rig.pool, Duration::ZERO);
-        assert_eq!(quarantined, if busy { BUFFERS } else { 0 });
+        assert_eq!(quarantined, if busy { BUFFERS << order } else { 0 });
         // The ring is still a ring: what was under way goes on to its end.
         let mut events = Vec::new();
         while rig.ring.pending() > 0 {
@@ -463,11 +470,10 @@ fn a_stream_of_signals_ends_no_wait_in_an_error_and_loses_nothing() {
 #[test]
 fn what_is_refused_for_want_of_locked_memory_is_sent_plainly() {
     in_a_process_with_a_limit("what_is_refused_for_want_of_locked_memory_is_sent_plainly", || {
-        let params = RingParams { entries: 4, buffers: BUFFERS as u16, ..RingParams::default() };
-        let mut rig = with_as_little_as_it_takes(|| Rig::open(&params));
-        assert!(rig.ring.features().send_zc && !rig.ring.features().fixed, "{}", rig.ring.features());
+        let mut rig = Rig::with(&RingParams { fixed: false, buffers: BUFFERS as u16, ..RingParams::default() });
+        assert!(rig.ring.features().send_zc, "{}", rig.ring.features());
+        lock_nothing_more();
         let (from, to) = pair();
-        // More pages in one send than may be locked.
         rig.send(&from, PARTS, 3, true);
         let mut events = rig.until(|event| matches!(event, Event::Sent { .. }));
         let Some(Event::Sent { result: Ok(0), pages: PARTS, held: 0, rest, .. }) = events.pop() else {

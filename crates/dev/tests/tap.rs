@@ -75,6 +75,18 @@ fn datagram(payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Nothing but what the test sends: the kernel's own neighbour discovery would be more.
+fn silence(namespace: &Namespace) {
+    let path = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    run(&["netns", "exec", &namespace.0, "sh", "-c", &format!("echo 1 > {path}")]);
+}
+
+fn lost(tap: &Tap, name: &str) -> u64 {
+    let mut found = None;
+    tap.lost(&mut |known, n| found = found.or((known == name).then_some(n)));
+    found.unwrap()
+}
+
 /// Receives until `want` says so of a packet; the host sends this and that of its own.
 fn receive(bench: &mut Bench, tap: &mut Tap, want: impl Fn(&[u8]) -> bool) {
     let end = Instant::now() + Duration::from_secs(5);
@@ -218,6 +230,98 @@ fn a_tap_that_is_deleted_is_made_again_three_times() {
     drop(worker.close());
     let account = Account::open(&zone).close(Users::Gone);
     assert!(account.is_whole(), "{account:?}");
+}
+
+#[test]
+fn a_starved_tap_leaves_packets_where_they_are() {
+    let Some(namespace) = Namespace::enter("a_starved_tap_leaves_packets_where_they_are") else { return };
+    silence(&namespace);
+    let mut bench = Bench::with_pages(1);
+    let (mut tap, socket) = tap_and_socket();
+    let held = bench.frame(&[0; 60]);
+    for payload in [b"one", b"two"] {
+        socket.send_to(payload, "10.9.0.2:9").unwrap();
+    }
+    for _ in 0..10 {
+        assert!(bench.receive(&mut tap, 64).is_empty(), "there is no page");
+    }
+    let mut sum = 0;
+    tap.counters(&mut |_, n| sum += n);
+    tap.lost(&mut |_, n| sum += n);
+    assert_eq!(sum, 0, "nothing was too long, nothing was lost");
+    bench.recycle(vec![held.into()]);
+    for payload in [b"one", b"two"] {
+        let packets = bench.receive(&mut tap, 64);
+        assert!(packets.len() == 1 && packets[0].data().ends_with(payload));
+        bench.recycle(packets);
+    }
+    // One page is room for so much; what is longer is lost for want of more of them, and is not too long.
+    run(&["link", "set", "wwtest0", "mtu", "9000"]);
+    socket.send_to(&[7; 5000], "10.9.0.2:9").unwrap();
+    assert!(bench.receive(&mut tap, 64).is_empty());
+    assert_eq!((lost(&tap, "no_pages"), lost(&tap, "too_long")), (1, 0));
+    bench.finish(tap);
+}
+
+#[test]
+fn what_a_slow_reader_misses_is_known() {
+    let Some(namespace) = Namespace::enter("what_a_slow_reader_misses_is_known") else { return };
+    silence(&namespace);
+    let mut bench = Bench::new();
+    let (mut tap, socket) = tap_and_socket();
+    let mut before = 0;
+    for round in 1..=2 {
+        for _ in 0..5000 {
+            socket.send_to(b"flood", "10.9.0.2:9").unwrap();
+        }
+        let mut received = 0;
+        loop {
+            let packets = bench.receive(&mut tap, 64);
+            if packets.is_empty() {
+                break;
+            }
+            received += packets.len() as u64;
+            bench.recycle(packets);
+        }
+        let now = lost(&tap, "tap_queue_full");
+        assert!(now > before, "the queue of a tap is shorter than that");
+        assert_eq!(received + now - before, 5000, "round {round}");
+        before = now;
+    }
+    let mut after = 0;
+    bench.finish_with(tap, |tap| {
+        run(&["link", "del", "wwtest0"]);
+        after = lost(tap, "tap_queue_full");
+    });
+    assert_eq!(after, before, "it is known also when the interface is gone");
+}
+
+#[test]
+fn what_a_tap_lost_before_it_was_opened_is_not_counted() {
+    let Some(namespace) = Namespace::enter("what_a_tap_lost_before_it_was_opened_is_not_counted") else { return };
+    silence(&namespace);
+    let mut bench = Bench::new();
+    run(&["tuntap", "add", "wwstays", "mode", "tap"]);
+    for _ in 0..2 {
+        // Another test's child may have the former one's file for a moment longer, between fork and exec.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let tap = loop {
+            match Tap::open("wwstays") {
+                Ok(tap) => break tap,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(lost(&tap, "tap_queue_full"), 0);
+        run(&["addr", "replace", "10.9.0.1/24", "dev", "wwstays"]);
+        run(&["neigh", "replace", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "wwstays"]);
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        for _ in 0..5000 {
+            socket.send_to(b"flood", "10.9.0.2:9").unwrap();
+        }
+        assert!(lost(&tap, "tap_queue_full") > 0);
+        bench.finish(tap);
+    }
 }
 
 #[test]

@@ -51,6 +51,9 @@ fn the_last_byte_can_be_had_and_no_more() {
     drop((page, most));
     assert_whole(&zone);
     let mut page = FragPage::new(zone.alloc(0).unwrap().into_page());
+    for align in [2 * PAGE_SIZE, 1 << 40, 1 << 63] {
+        assert!(page.cut(1, align).is_none(), "a page is aligned to its own size, and to no more");
+    }
     drop(page.cut(PAGE_SIZE, PAGE_SIZE).expect("a fresh page is one fragment"));
     drop(page);
     assert_whole(&zone);

@@ -86,9 +86,7 @@ pub(crate) fn leave(left: Left) {
 
 /// The pools that are gone while pages of theirs are out, the oldest first. Any thread may ask at any time.
 pub fn stalled() -> Vec<Stalled> {
-    let mut stalled: Vec<Stalled> = look().iter().filter_map(|left| left.stalled()).collect();
-    stalled.sort_by_key(|pool| std::cmp::Reverse(pool.since));
-    stalled
+    look().iter().filter_map(|left| left.stalled()).collect() // in the order in which they went
 }
 
 impl Left {

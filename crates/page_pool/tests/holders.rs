@@ -325,6 +325,23 @@ fn a_pool_that_goes_before_its_pages_says_who_has_them() {
 }
 
 #[test]
+fn of_pools_that_are_gone_the_oldest_comes_first() {
+    let zone = zone(512);
+    let names = ["gone first", "gone second", "gone third"];
+    let pages = names.map(|name| named(&zone, name).alloc(RX).expect("a page"));
+    let told: Vec<String> =
+        stalled().into_iter().map(|pool| pool.name).filter(|n| names.contains(&n.as_str())).collect();
+    assert_eq!(told, names);
+    let [first, second, third] = pages;
+    drop(second);
+    let told: Vec<String> =
+        stalled().into_iter().map(|pool| pool.name).filter(|n| names.contains(&n.as_str())).collect();
+    assert_eq!(told, [names[0], names[2]], "the others stay where they were");
+    drop((first, third));
+    assert_whole(&zone);
+}
+
+#[test]
 fn a_stalled_pool_keeps_no_memory() {
     let zone = zone(64);
     // The inode tells it from the memory of another test at the same address.

@@ -137,7 +137,8 @@ boundaries. When the connection ends, a device that listens accepts the next one
         Kind::Pcap => {
             "\
 A capture file. It is read, pcap or pcapng, where packets come from (drop pcap:FILE, forward pcap:FILE ...), and written as \
-pcapng where they go to (forward ... pcap:FILE, generate pcap:FILE). '-' is standard input or output.
+pcapng where they go to (forward ... pcap:FILE, generate pcap:FILE). '-' is standard input or output. A pipe is played as it \
+is written, and takes packets as it is read: the rest goes on meanwhile.
   pcap:in.pcap    pcap:-"
         }
         Kind::Gen => {

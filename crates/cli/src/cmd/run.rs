@@ -20,8 +20,10 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
     // Before any device is open, so that no signal can end the process without closing it.
     let mut signals = Signals::take_over().map_err(no_signals)?;
-    let mut engine = Engine::start(plan, &signals)?;
-    let mut reporter = Reporter::new(plan.style, plan.output, &plan.title, engine.started());
+    let patience = signals.patience(plan.duration);
+    let mut engine = Engine::start(plan, signals.waker(), &patience)?;
+    let out = plan.output.open(patience);
+    let mut reporter = Reporter::new(plan.style, out, &plan.title, engine.started());
 
     let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
     let seconds = reporter.elapsed().as_secs_f64();

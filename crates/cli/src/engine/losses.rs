@@ -62,3 +62,69 @@ fn failure(port: &PortStats) -> Option<String> {
         Health::Up | Health::Finished => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waterwheel_xdp::Traffic;
+
+    fn port(number: u16, health: Health, reviving: bool, revivals: u64) -> WorkerStats {
+        let port = PortStats {
+            port: PortId(number),
+            name: format!("tap:{number}"),
+            mode: if number == 0 { String::new() } else { "copy".to_owned() },
+            health,
+            reviving,
+            revivals,
+            rx: Traffic::default(),
+            lost: Vec::new(),
+            tx: Traffic::default(),
+            in_flight: 0,
+            counters: Vec::new(),
+            pool: waterwheel_xdp::page_pool::PoolStats::default(),
+        };
+        WorkerStats { ports: vec![port], ..WorkerStats::default() }
+    }
+
+    fn failed(why: &str) -> Health {
+        Health::Failed(why.to_owned())
+    }
+
+    #[test]
+    fn every_loss_and_every_return_is_told_once() {
+        let mut losses = Losses::default();
+        let mut told = Vec::new();
+        for time in 0..3 {
+            let up = [port(0, Health::Up, false, time), port(1, Health::Up, false, 0)];
+            let down = [port(0, failed("deleted"), true, time), port(1, Health::Up, false, 0)];
+            for _ in 0..2 {
+                told.extend(losses.news(&up));
+            }
+            for _ in 0..2 {
+                told.extend(losses.news(&down));
+                assert!(gone(&down).is_empty(), "it is waited for");
+            }
+        }
+        let (lost, back) = ("tap:0: deleted (waiting until it is back)", "tap:0: is back");
+        assert_eq!(told, [lost, back, lost, back, lost]);
+    }
+
+    #[test]
+    fn what_happened_between_two_looks_is_told_too() {
+        let mut losses = Losses::default();
+        assert!(losses.news(&[port(1, Health::Up, false, 0)]).is_empty());
+        assert_eq!(losses.news(&[port(1, Health::Up, false, 1)]), ["tap:1: was lost, and is back (copy)"]);
+        assert_eq!(losses.news(&[port(1, Health::Up, false, 3)]), ["tap:1: was lost, and is back (copy)"]);
+        // It came back, and was lost again.
+        let again = [port(1, failed("tap:1: gone"), false, 4)];
+        assert_eq!(losses.news(&again), ["tap:1: was lost, and is back (copy)", "tap:1: gone"]);
+        assert!(losses.news(&again).is_empty());
+        assert_eq!((gone(&again), super::failed(&again)), (vec![PortId(1)], vec!["tap:1: gone".to_owned()]));
+    }
+
+    #[test]
+    fn a_source_that_has_ended_is_no_loss() {
+        let ended = [port(0, Health::Finished, false, 0)];
+        assert!(Losses::default().news(&ended).is_empty() && gone(&ended).is_empty());
+    }
+}

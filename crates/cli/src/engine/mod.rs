@@ -25,7 +25,7 @@ use crate::config::{Fate, Plan};
 use crate::failure::{Class, Failure};
 use crate::report::Snapshot;
 use crate::report::snapshot::{Holders, Pages};
-use crate::signals::{Signals, Waker};
+use crate::signals::{Patience, Waker};
 use layout::Layout;
 use losses::Losses;
 
@@ -77,24 +77,23 @@ pub(crate) struct Outcome {
 }
 
 impl Engine {
-    /// Opens the devices and starts the workers; each wakes the main thread when it ends.
+    /// Opens the devices and starts the workers; each wakes `waker` when it ends. What devices have taken waits for a slow taker as long as `patience` lasts.
     ///
     /// # Errors
     /// A device that cannot be opened, or too few pages; nothing is left open then.
-    pub(crate) fn start(plan: &Plan, signals: &Signals) -> Result<Self, Failure> {
+    pub(crate) fn start(plan: &Plan, waker: &Waker, patience: &Patience) -> Result<Self, Failure> {
         let wanted = open::understand(plan)?;
         let layout = Layout::new(plan, &wanted)?;
         let mut notices = layout.notices.clone();
         let zone = zone(layout.pages, plan.huge_pages, plan.trace_pages)?;
         notices.push(format!("{} MiB of memory in {}", zone.region().len() >> 20, zone.region().backing()));
 
-        let patience = patience(plan, signals);
         let mut fabric = Fabric::new(layout.workers);
         fabric.idle(plan.idle.into());
         let (mut ports, mut lost) = (Vec::new(), Vec::new());
         for (queue, wanted) in wanted.into_iter().enumerate() {
             let order = wanted.order;
-            let device = open::device(&zone, wanted, &patience)?;
+            let device = open::device(&zone, wanted, patience)?;
             if !device.mode.is_empty() {
                 notices.push(format!("{}: {}", device.device.name(), device.mode));
             }
@@ -144,7 +143,7 @@ impl Engine {
         };
         for worker in workers {
             let program = program(plan, &layout, &ports);
-            match spawn(worker, program, signals.waker(), engine.ended.clone()) {
+            match spawn(worker, program, waker, engine.ended.clone()) {
                 Ok(worker) => engine.workers.push(worker),
                 Err(error) => {
                     engine.stop();
@@ -219,13 +218,6 @@ impl Engine {
         self.cut_off =
             !self.wires.is_empty() && self.wires.iter().all(|(from, to)| gone.contains(from) || gone.contains(to));
     }
-}
-
-/// Whether nobody has asked for the end, and the time is not up: what a device has taken may still be waited for.
-fn patience(plan: &Plan, signals: &Signals) -> open::Patience {
-    let asked = signals.ask();
-    let deadline = plan.duration.and_then(|duration| Instant::now().checked_add(duration));
-    Arc::new(move || !asked() && deadline.is_none_or(|deadline| Instant::now() < deadline))
 }
 
 fn spawn(

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use waterwheel_dev::DevError;
 use waterwheel_dev::af_xdp::link::Link;
@@ -25,6 +24,7 @@ use super::trust;
 use crate::args;
 use crate::config::{Plan, Port};
 use crate::failure::{Class, Failure};
+use crate::signals::Patience;
 
 /// Frames that lie between the two ends of a `veth:`.
 const VETH_RING: usize = 1024;
@@ -272,9 +272,6 @@ pub(crate) fn zone(pages: usize, huge_pages: args::HugePages, trace: Option<Samp
     }
     Ok(zone)
 }
-
-/// Whether the end may still wait for somebody slow: nobody has asked for it.
-pub(super) type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Opens one device.
 pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result<Opened, Failure> {

@@ -87,8 +87,11 @@ impl<D: Device> Device for SendOnly<D> {
         self.device.counters(count);
     }
 
+    /// What comes to a device that is not polled stays where it is: nobody wanted it.
     fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        self.device.lost(count);
+        if self.polled {
+            self.device.lost(count);
+        }
     }
 
     fn unsent(&self) -> Traffic {

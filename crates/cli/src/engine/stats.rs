@@ -88,3 +88,84 @@ pub(crate) fn pages(account: &PageAccount) -> Pages {
         leaked: account.leaked as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waterwheel_xdp::page_pool::PoolStats;
+    use waterwheel_xdp::{DropReason, PortId, Traffic};
+
+    /// A port of which no two counts are equal.
+    fn port(number: u16) -> PortStats {
+        let n = 1000 * (u64::from(number) + 1);
+        PortStats {
+            port: PortId(number),
+            name: format!("tap:{number}"),
+            mode: "copy".to_owned(),
+            health: Health::Up,
+            reviving: false,
+            revivals: n + 1,
+            rx: Traffic { packets: n + 2, bytes: n + 3 },
+            lost: vec![("tap_queue_full", n + 4), ("no_pages", n + 5)],
+            tx: Traffic { packets: n + 6, bytes: n + 7 },
+            in_flight: number.into(),
+            counters: vec![("errors", n + 8)],
+            pool: PoolStats {
+                alloc_fast: n + 9,
+                alloc_slow: n + 10,
+                alloc_slow_high_order: n + 11,
+                alloc_empty: n + 12,
+                alloc_refill: n + 13,
+                alloc_waive: n + 14,
+                alloc_failed: n + 15,
+                recycle_cached: n + 16,
+                recycle_cache_full: n + 17,
+                recycle_ring: n + 18,
+                recycle_ring_full: n + 19,
+                hold: n + 200,
+                release: n + 21,
+                dma_maps: n + 22,
+                dma_unmaps: n + 23,
+            },
+        }
+    }
+
+    #[test]
+    fn the_totals_are_the_sums_of_all_ports() {
+        let mut workers = [1, 0].map(|number| WorkerStats { ports: vec![port(number)], ..WorkerStats::default() });
+        workers[0].drops.add(DropReason::NoPages, 1);
+        workers[1].drops.add(DropReason::NoPages, 2);
+        workers[1].actions.tx = 5;
+        let sum = |n: u64| 3000 + 2 * n;
+        let snapshot = snapshot(&workers, &["tap_queue_full", "no_pages", "rx_ring_full"]);
+        assert_eq!((snapshot.rx_packets, snapshot.rx_bytes), (sum(2), sum(3)));
+        assert_eq!((snapshot.tx_packets, snapshot.tx_bytes), (sum(6), sum(7)));
+        assert_eq!((snapshot.dma_maps, snapshot.actions.tx), (sum(22), 5));
+        let expected = Pool {
+            alloc_fast: sum(9),
+            alloc_slow: sum(10),
+            alloc_empty: sum(12),
+            alloc_refill: sum(13),
+            alloc_waive: sum(14),
+            alloc_failed: sum(15),
+            recycle_cached: sum(16),
+            recycle_cache_full: sum(17),
+            recycle_ring: sum(18),
+            recycle_ring_full: sum(19),
+            hold: sum(200),
+            release: sum(21),
+            inflight: 2 * (200 - 21),
+        };
+        assert_eq!(snapshot.pool, expected);
+        // What a device lost stands among the drops; a name that is also a reason is one sum, and one key.
+        assert_eq!(snapshot.drops.get("tap_queue_full"), sum(4));
+        assert_eq!(snapshot.drops.get("no_pages"), sum(5) + 3);
+        assert_eq!(snapshot.drops.total(), sum(4) + sum(5) + 3);
+        let keys = snapshot.drops.0.iter().map(|(key, _)| *key).collect::<std::collections::BTreeSet<_>>();
+        assert!(keys.len() == snapshot.drops.0.len() && keys.contains("rx_ring_full"), "{:?}", snapshot.drops);
+        let [first, second] = &snapshot.devices[..] else { panic!("two devices") };
+        assert_eq!((first.name.as_str(), second.name.as_str()), ("tap:0", "tap:1"), "in the order of the ports");
+        assert_eq!(first.offered, Some(1002 + 1004 + 1005));
+        assert_eq!(second.lost.0, [("tap_queue_full", 2004), ("no_pages", 2005)]);
+    }
+}

@@ -3,6 +3,7 @@
 pub(crate) mod json;
 #[cfg(feature = "tui")]
 mod live;
+mod patient;
 pub(crate) mod snapshot;
 #[cfg(feature = "tui")]
 mod table;
@@ -12,6 +13,8 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
+use crate::signals::Patience;
+use patient::Patient;
 pub(crate) use snapshot::{Snapshot, Total};
 
 /// Says something to the operator on standard error, where it does not mix with the output.
@@ -47,10 +50,11 @@ impl Output {
         }
     }
 
-    fn open(self) -> Box<dyn Write> {
+    /// Whoever reads it may be slow, as long as `patience` lasts.
+    pub(crate) fn open(self, patience: Patience) -> Patient {
         match self {
-            Self::Stdout => Box::new(io::stdout()),
-            Self::Stderr => Box::new(io::stderr()),
+            Self::Stdout => Patient::new(io::stdout(), patience),
+            Self::Stderr => Patient::new(io::stderr(), patience),
         }
     }
 }
@@ -71,7 +75,7 @@ impl Style {
 /// Shows snapshots as they come.
 pub(crate) struct Reporter {
     style: Style,
-    out: Box<dyn Write>,
+    out: Patient,
     /// The command, as the title of the table and of the total.
     title: String,
     started: Instant,
@@ -83,10 +87,10 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// For a run that began at `started` with all counters at 0.
-    pub(crate) fn new(style: Style, output: Output, title: impl fmt::Display, started: Instant) -> Self {
+    pub(crate) fn new(style: Style, out: Patient, title: impl fmt::Display, started: Instant) -> Self {
         Self {
             style,
-            out: output.open(),
+            out,
             title: title.to_string(),
             started,
             before: (Snapshot::default(), started),

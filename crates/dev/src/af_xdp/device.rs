@@ -1,5 +1,6 @@
 //! One queue of one interface as a [`Device`].
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub struct AfXdp {
     max_frame: usize,
     max_frags: usize,
     /// Nothing after the end.
-    queue: Option<Queue>,
+    pub(super) queue: Option<Queue>,
     posts: Posts,
     /// Nothing after the end.
     probe: Option<Probe>,
@@ -79,6 +80,8 @@ struct Counts {
     last: Option<XdpStatistics>,
     ring_corrupt: u64,
     tx_refused: u64,
+    /// Lost as there was no empty page, and for other reasons: as was told last.
+    told: Cell<(u64, u64)>,
 }
 
 impl AfXdp {
@@ -168,9 +171,9 @@ impl AfXdp {
     }
 
     /// Why what was sent does not come back, when it does not.
-    fn stuck(&mut self) -> Option<String> {
+    pub(super) fn stuck(&mut self, now: Instant) -> Option<String> {
         let frames = self.posts.tx_count();
-        if !self.watchdog.is_stuck(Instant::now(), frames) {
+        if !self.watchdog.is_stuck(now, frames) {
             return None;
         }
         // Without a carrier a card keeps what it was given until there is one.
@@ -182,6 +185,15 @@ impl AfXdp {
         Some(format!(
             "{name}: {frames} sent frames did not come back in {seconds} s: the card was reset, or its driver is stuck"
         ))
+    }
+
+    /// What the kernel counts, or has counted at the end.
+    fn statistics(&self) -> Option<XdpStatistics> {
+        self.queue.as_ref().map_or(self.counts.last, |queue| queue.socket.statistics().ok())
+    }
+
+    fn tx_refused(&self) -> u64 {
+        self.queue.as_ref().map_or(self.counts.tx_refused, |queue| queue.socket.tx_refused())
     }
 
     /// Closes the socket, and gives every page home, or to quarantine.
@@ -328,7 +340,7 @@ impl Device for AfXdp {
 
     fn health(&mut self) -> Health {
         if self.failure.is_none() {
-            self.failure = self.queue.as_ref().and_then(Queue::failure).or_else(|| self.stuck());
+            self.failure = self.queue.as_ref().and_then(Queue::failure).or_else(|| self.stuck(Instant::now()));
         }
         self.failure.clone().map_or(Health::Up, Health::Failed)
     }
@@ -339,8 +351,7 @@ impl Device for AfXdp {
     }
 
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        let kernel = self.queue.as_ref().map_or(self.counts.last, |queue| queue.socket.statistics().ok());
-        if let Some(kernel) = kernel {
+        if let Some(kernel) = self.statistics() {
             count("rx_dropped", kernel.rx_dropped);
             count("rx_invalid_descs", kernel.rx_invalid_descs);
             count("rx_ring_full", kernel.rx_ring_full.unwrap_or(0));
@@ -348,11 +359,9 @@ impl Device for AfXdp {
             count("tx_invalid_descs", kernel.tx_invalid_descs);
             count("tx_ring_empty_descs", kernel.tx_ring_empty_descs.unwrap_or(0));
         }
-        let at_end = (self.counts.ring_corrupt, self.counts.tx_refused);
-        let (corrupt, refused) =
-            self.queue.as_ref().map_or(at_end, |queue| (queue.socket.corrupt(), queue.socket.tx_refused()));
+        let corrupt = self.queue.as_ref().map_or(self.counts.ring_corrupt, |queue| queue.socket.corrupt());
         count("copied_frames", self.counts.copied_frames);
-        count("tx_refused_by_driver", refused);
+        count("tx_refused_by_driver", self.tx_refused());
         count("tx_calls", self.counts.tx_calls);
         count("rx_calls", self.counts.rx_calls);
         count("rx_left_at_close", self.counts.rx_left);
@@ -361,6 +370,28 @@ impl Device for AfXdp {
         count("ring_index_errors", corrupt);
         count("quarantined_pages", self.counts.quarantined);
         count("released_pages", self.counts.released);
+    }
+
+    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        let kernel = self.statistics();
+        let (no_page, other) = self.counts.told.get();
+        let told = kernel.map_or((no_page, other), |kernel| {
+            // In copy mode, what finds no page is dropped, and counted as both; the two are not read in one moment. In zero copy nothing was lost by it yet.
+            let now = if self.zero_copy { 0 } else { kernel.rx_fill_ring_empty_descs.unwrap_or(0) };
+            (now.max(no_page), kernel.rx_dropped.saturating_sub(now).max(other))
+        });
+        self.counts.told.set(told);
+        count("rx_fill_ring_empty_descs", told.0);
+        count("rx_dropped", told.1);
+        count("rx_ring_full", kernel.and_then(|kernel| kernel.rx_ring_full).unwrap_or(0));
+        count("rx_left_at_close", self.counts.rx_left);
+        count("bad_rx_descs", self.posts.bad_rx);
+    }
+
+    /// Their bytes are not known.
+    fn unsent(&self) -> Traffic {
+        let invalid = self.statistics().map_or(0, |kernel| kernel.tx_invalid_descs);
+        Traffic { packets: self.tx_refused() + invalid, bytes: 0 }
     }
 
     fn in_flight(&self) -> usize {

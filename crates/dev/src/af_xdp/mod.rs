@@ -15,19 +15,22 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `rx_dropped` | the kernel dropped it: for other reasons than the next ones, such as too long (`XDP_STATISTICS`, as the five that follow) |
+//! | `rx_dropped` | packets lost: too long, or (in copy mode) without an empty page (`XDP_STATISTICS`, as the five that follow) |
 //! | `rx_invalid_descs` | addresses in the fill ring that the kernel refused: 0 |
 //! | `rx_ring_full` | packets lost because they were not taken out in time |
-//! | `rx_fill_ring_empty_descs` | packets lost because no empty page was there: the pool is too small |
+//! | `rx_fill_ring_empty_descs` | how often no empty page was there: the pool is too small. In copy mode each is a packet, which is in `rx_dropped` too; in zero copy the driver asks ahead, and the card counts what it then loses |
 //! | `tx_invalid_descs` | packets to send that the kernel refused: 0 |
 //! | `tx_ring_empty_descs` | how often the kernel found nothing more to send |
 //! | `copied_frames` | packets to send that lay in memory of another region |
-//! | `tx_refused_by_driver` | packets that the driver dropped when it was given them (copy mode) |
+//! | `tx_refused_by_driver` | packets that the driver dropped when it was given them (copy mode): not sent. How long they were nobody says |
 //! | `tx_calls`, `rx_calls` | rounds with a system call to send, to receive |
 //! | `rx_left_at_close` | received packets that nobody had looked at when the device closed |
 //! | `bad_rx_descs`, `bad_completions`, `ring_index_errors` | what the kernel said and cannot be: 0 |
 //! | `quarantined_pages` | pages that did not come back when the device closed, as somebody kept the socket |
 //! | `released_pages` | pages of former sockets, found to be gone when this one was opened, that came out of quarantine |
+//!
+//! Of these, [`lost`](waterwheel_xdp::Device::lost) tells the packets that came and that nobody received, each once: `rx_ring_full`, `rx_fill_ring_empty_descs` (in copy mode), what else there is of `rx_dropped`,
+//! `rx_left_at_close`, and `bad_rx_descs`. `tx_invalid_descs` and `tx_refused_by_driver` were [not sent](waterwheel_xdp::Device::unsent).
 
 mod bpf;
 mod caps;
@@ -46,6 +49,8 @@ mod sys;
 pub mod unbound;
 mod watchdog;
 
+#[cfg(test)]
+mod device_tests;
 #[cfg(test)]
 mod posts_tests;
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub struct Gen {
     sent: Sent,
     /// Where packets are made that do not fit into a page.
     whole: Vec<u8>,
+    /// Length of the packet there that waits for pages.
+    waiting: Option<usize>,
 }
 
 impl Gen {
@@ -51,6 +53,7 @@ impl Gen {
             pace: params.rate.map(Pace::new),
             sent: Sent::new(),
             whole: Vec::new(),
+            waiting: None,
         })
     }
 
@@ -96,9 +99,11 @@ impl Device for Gen {
         if longest > room(pool) {
             self.whole.resize(longest, 0);
             batch.extend((0..wanted).map_while(|_| {
-                // What is not sent for want of pages comes again: nobody misses a packet that was not made.
-                let len = flows.write_next(&mut self.whole);
-                XdpBuff::copy_from(pool, Direction::Rx, &self.whole[..len])
+                // For want of pages it waits: the sequence has no gaps.
+                let len = self.waiting.take().unwrap_or_else(|| flows.write_next(&mut self.whole));
+                let packet = XdpBuff::copy_from(pool, Direction::Rx, &self.whole[..len]);
+                self.waiting = packet.is_none().then_some(len);
+                packet
             }));
         } else {
             batch.extend(pool.hand_out(Direction::Rx, wanted).map(|page| {

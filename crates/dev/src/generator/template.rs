@@ -175,7 +175,11 @@ mod tests {
 
     #[test]
     fn folding_keeps_the_sum_modulo_65535() {
-        for sum in [0, 1, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_fffe_0001, u64::MAX / 2, u64::MAX - 0xffff_ffff] {
+        let mut random = SplitMix64::new(7);
+        // Each of the folds has a carry that only the next one takes in.
+        let carries = [0x1_0000_ffff, 0x1_0000_ffff_ffff, 0x1_0001_ffff_fffe, 0xffff_ffff_0001_0000, u64::MAX];
+        let edges = [0, 1, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_fffe_0001, u64::MAX / 2, u64::MAX - 0xffff_ffff];
+        for sum in edges.into_iter().chain(carries).chain(std::iter::repeat_with(|| random.next()).take(10_000)) {
             assert_eq!(u64::from(fold(sum)) % 0xffff, sum % 0xffff, "{sum:#x}");
             assert_eq!(fold(sum) == 0, sum == 0, "{sum:#x}: only nothing sums to nothing");
         }

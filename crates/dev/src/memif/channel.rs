@@ -153,8 +153,7 @@ impl Channel {
     pub(super) fn is_closed_there(&self) -> bool {
         let mut fds = [PollFd::new(self, PollFlags::RDHUP)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        retry_on_intr(|| poll(&mut fds, Some(&now))).is_ok()
-            && fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
     }
 }
 

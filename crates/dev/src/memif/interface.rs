@@ -433,3 +433,28 @@ fn part(channel: &Channel, why: &Fault) {
         let _ = channel.send(&Message::Disconnect { code: 0, reason }, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waterwheel_xdp::mm::ZoneParams;
+
+    /// A client that has no server looks for it ever more seldom, and soon again after one was there.
+    #[test]
+    fn pauses_between_attempts_grow_and_begin_anew() {
+        let zone = Zone::new(&ZoneParams::pages(1)).expect("a zone");
+        let path = std::env::temp_dir().join(format!("ww-memif-nobody-{}", std::process::id()));
+        let interface = Interface::open(&zone, &MemifParams::new(path)).expect("no server is no error");
+        let mut control = lock(&interface.control);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            control.retry_at = Instant::now();
+            interface.step(&mut control);
+            pauses.push(control.retry_after.as_millis());
+        }
+        assert_eq!(pauses, [40, 80, 160, 320, 500, 500, 500]);
+        let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        interface.up(&mut control, Channel::new(near.into()), Vec::new());
+        assert_eq!(control.retry_after, RETRY.0);
+    }
+}

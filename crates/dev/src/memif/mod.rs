@@ -29,6 +29,7 @@
 //! | `rejected_peers` | clients of the socket that got no interface |
 //! | `closing` | files and memory of peers, of all interfaces of the process, that are being closed: a gauge. At 64 of them nobody is let in until some are done |
 
+mod aio;
 mod channel;
 mod closer;
 mod connection;

@@ -71,6 +71,16 @@ mod tests {
         };
         assert!(refused(loose(), 4096, false).contains("not sealed"));
         assert!(import(&loose().into(), 4096, true).is_ok(), "who is trusted may");
+        // Sealed, and yet it can be punched out. No such page need be in stock for that.
+        let huge = || {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+            let file = memfd_create("huge", flags).expect("a memfd of huge pages");
+            ftruncate(&file, 2 << 20).expect("longer");
+            fcntl_add_seals(&file, SealFlags::SHRINK).expect("sealed");
+            file
+        };
+        assert_eq!(refused(huge(), 2 << 20, false), "region of huge pages");
+        assert_eq!(refused(huge(), 4 << 20, true), "region file of 2097152 bytes, not 4194304", "who is trusted may");
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").expect("a device"));
         assert_eq!(refused(null(), 4096, false), "region is no memfd");
         assert!(refused(null(), 4096, true).contains("0 bytes"));

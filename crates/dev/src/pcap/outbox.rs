@@ -85,3 +85,35 @@ impl Write for Outbox {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sink::PcapSink;
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_counted_and_let_go_of() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let stream = Stream::given(write).unwrap();
+        let mut sink = PcapSink::new(Outbox::default(), "eth0").unwrap();
+        let mut part = vec![0; 10_000];
+        let (mut packets, mut bytes, mut came) = (0, 0, 0);
+        for round in 0..1000 {
+            while sink.writer().waiting() < 200_000 {
+                let len = 1000 + packets as usize % 7;
+                sink.packet(0, 5, &part[..len]).unwrap();
+                (packets, bytes) = (packets + 1, bytes + len as u64);
+            }
+            assert!(!sink.writer_mut().write_to(&stream).unwrap(), "a pipe is smaller than that");
+            assert!(sink.writer().bytes.len() < 1_000_000, "round {round}: it keeps what was written");
+            came += rustix::io::read(&read, &mut part).unwrap();
+            let sent = sink.writer().sent();
+            assert!(sent.packets < packets && sent.bytes < bytes);
+        }
+        while !sink.writer_mut().write_to(&stream).unwrap() {
+            came += rustix::io::read(&read, &mut part).unwrap();
+        }
+        assert_eq!(sink.writer().sent(), Traffic { packets, bytes }, "all of them, to the last byte");
+        assert!(came as u64 > bytes - 70_000);
+    }
+}

@@ -133,3 +133,63 @@ fn or_not_now(result: Result<usize, Errno>) -> io::Result<Option<usize>> {
         result => Ok(Some(result?)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storm::Storm;
+
+    /// A stream that waits, so that it can be interrupted.
+    fn waiting(fd: OwnedFd) -> Stream {
+        Stream { fd, way: Way::File }
+    }
+
+    #[test]
+    fn an_interrupted_call_is_made_again() {
+        let (read_end, write_end) = rustix::pipe::pipe().unwrap();
+        let (back, forth) = rustix::pipe::pipe().unwrap();
+        let storm = Storm::begin();
+        let other = std::thread::spawn(move || {
+            Storm::rages(20);
+            write(&write_end, b"hello").unwrap();
+            Storm::rages(50);
+            let mut all = 0;
+            while all < 1 << 20 {
+                all += read(&back, &mut [0; 65536]).unwrap();
+            }
+            all
+        });
+        let mut buffer = [0; 10];
+        assert_eq!(waiting(read_end).read(&mut buffer).unwrap(), Some(5));
+        let (stream, mut left) = (waiting(forth), 1 << 20);
+        while left > 0 {
+            left -= stream.write(&vec![0; left]).unwrap().unwrap();
+        }
+        drop(storm);
+        assert_eq!(other.join().unwrap(), 1 << 20);
+    }
+
+    #[test]
+    fn who_waits_for_a_slow_reader_is_not_disturbed() {
+        use super::super::PcapWriter;
+        use waterwheel_xdp::{Device, Health, Homes, Traffic};
+
+        let (read_end, write_end) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&write_end, true).unwrap();
+        while write(&write_end, &[0; 4096]).is_ok() {}
+        let other = std::thread::spawn(move || {
+            Storm::rages(100);
+            let mut all = 0;
+            while let Ok(n @ 1..) = read(&read_end, &mut [0; 4096]) {
+                all += n;
+            }
+            all
+        });
+        let storm = Storm::begin();
+        let mut writer = PcapWriter::given(write_end, "-").unwrap().patient(|| true);
+        writer.shutdown(&mut Homes::new(&mut []));
+        assert_eq!((writer.health(), writer.unsent()), (Health::Up, Traffic::default()));
+        drop((storm, writer));
+        assert!(other.join().unwrap() > 4096, "the header of the file came behind what filled the pipe");
+    }
+}

@@ -58,8 +58,6 @@ struct Counts {
     closed: u64,
     reset: u64,
     accept_errors: u64,
-    /// Parts that were taken, and lost with their connection.
-    tx_lost: u64,
 }
 
 impl Tcp {
@@ -235,7 +233,6 @@ impl Tcp {
 
     fn forget_queue(&mut self, homes: &mut Homes<'_>) -> usize {
         let count = self.queue.len();
-        self.counts.tx_lost += count as u64;
         homes.put_bulk(self.queue.drain(..).map(|part| part.page));
         if self.sending.is_none() {
             self.outgoing.cut(std::mem::take(&mut self.lost));
@@ -248,7 +245,7 @@ impl Tcp {
         self.queue.len() + self.sending.map_or(0, |(_, pages)| pages) + self.held
     }
 
-    /// Whether its peer has not acknowledged everything that was written to it.
+    /// Bytes that were written to the connection, and that its peer has not acknowledged.
     fn unacknowledged(&self) -> usize {
         self.connection.as_ref().map_or(0, |socket| unacknowledged(socket.as_fd()).unwrap_or(0))
     }
@@ -388,7 +385,6 @@ impl Device for Tcp {
         count("closed", self.counts.closed);
         count("reset", self.counts.reset);
         count("accept_errors", self.counts.accept_errors);
-        count("tx_lost", self.counts.tx_lost);
         self.base.counters(count);
     }
 

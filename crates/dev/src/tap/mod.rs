@@ -1,12 +1,15 @@
 //! `tap`: an Ethernet interface of this machine whose other end is this process.
 
+mod lost;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use waterwheel_xdp::{
     Account, Capabilities, Device, Direction, DropReason, Drops, HEADROOM, Health, Homes, MAX_FRAGS, Page, PagePool,
     Traffic, Wait, XdpBuff, XdpFrame,
@@ -14,6 +17,7 @@ use waterwheel_xdp::{
 
 use crate::error::{DevError, ErrorClass};
 use crate::sent::Sent;
+use lost::QueueFull;
 
 /// Empty pages that are taken from the pool at once.
 const SPARE: usize = 32;
@@ -41,6 +45,7 @@ pub struct Tap {
     parts: usize,
     sent: Sent,
     counters: Counters,
+    queue_full: QueueFull,
     failure: Option<String>,
 }
 
@@ -48,6 +53,8 @@ pub struct Tap {
 struct Counters {
     /// Packets that filled all pages to their end, and so may have been cut by the driver.
     too_long: u64,
+    /// Packets that were cut as there were fewer pages than they needed.
+    no_pages: u64,
     /// Calls that failed because the interface was down.
     interface_down: u64,
     /// Writes that failed because the queue of the interface was full.
@@ -69,8 +76,13 @@ impl Tap {
             .map_err(|error| refused(name, "open /dev/net/tun", &error.into()))?;
         let interface = sys::attach(fd.as_fd(), name).map_err(|error| refused(name, "make the interface", &error))?;
         sys::set_up(&interface).map_err(|error| refused(&interface, "set the interface up", &error))?;
-        Ok(Self {
+        Ok(Self::of(fd, interface))
+    }
+
+    fn of(fd: OwnedFd, interface: String) -> Self {
+        Self {
             name: format!("tap:{interface}"),
+            queue_full: QueueFull::new(&interface),
             interface,
             fd,
             spare: Vec::with_capacity(SPARE),
@@ -78,7 +90,7 @@ impl Tap {
             sent: Sent::new(),
             counters: Counters::default(),
             failure: None,
-        })
+        }
     }
 
     /// The same device with another name.
@@ -99,15 +111,22 @@ impl Tap {
             self.spare.extend(pool.hand_out(Direction::Rx, SPARE));
         }
         let parts = self.parts.min(self.spare.len());
+        if parts == 0 {
+            return None; // nothing is read that would have no place
+        }
         let mut room: [IoSliceMut<'_>; 1 + MAX_FRAGS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
         for (i, page) in self.spare.iter_mut().rev().take(parts).enumerate() {
             room[i] = IoSliceMut::new(&mut page.as_mut_slice()[if i == 0 { HEADROOM } else { 0 }..]);
         }
         let whole: usize = room.iter().map(|part| part.len()).sum();
-        let result = rustix::io::readv(&self.fd, &mut room[..parts]);
+        let result = retry_on_intr(|| rustix::io::readv(&self.fd, &mut room[..parts]));
         let mut left = match result {
             // The driver cuts without a word what does not fit.
             Ok(len) if len == whole => {
+                if parts < self.parts {
+                    self.counters.no_pages += 1;
+                    return Some(Err(Errno::MSGSIZE));
+                }
                 self.counters.too_long += 1;
                 self.parts = (2 * self.parts).min(1 + MAX_FRAGS);
                 return Some(Err(Errno::MSGSIZE));
@@ -131,11 +150,11 @@ impl Tap {
     /// Writes one packet; tells its length.
     fn write(&self, frame: &XdpFrame) -> Result<usize, Errno> {
         if !frame.has_frags() {
-            return rustix::io::write(&self.fd, frame.data());
+            return retry_on_intr(|| rustix::io::write(&self.fd, frame.data()));
         }
         let mut parts = [IoSlice::new(&[]); 1 + MAX_FRAGS];
         parts.iter_mut().zip(frame.parts()).for_each(|(to, part)| *to = IoSlice::new(part));
-        rustix::io::writev(&self.fd, &parts[..=frame.frag_count()])
+        retry_on_intr(|| rustix::io::writev(&self.fd, &parts[..=frame.frag_count()]))
     }
 
     /// Counts a failed call.
@@ -168,7 +187,7 @@ impl Device for Tap {
                 Some(Ok(packet)) => batch.push(packet),
                 Some(Err(Errno::MSGSIZE)) => {}
                 Some(Err(error)) => {
-                    if error != Errno::AGAIN && error != Errno::INTR {
+                    if error != Errno::AGAIN {
                         self.note(error);
                     }
                     break;
@@ -187,7 +206,7 @@ impl Device for Tap {
             let written = if frame.total_len() > MAX_FRAME { Err(Errno::MSGSIZE) } else { self.write(frame) };
             match written {
                 Ok(len) => traffic.add(len),
-                Err(Errno::AGAIN | Errno::INTR) => {
+                Err(Errno::AGAIN) => {
                     self.counters.tx_busy += 1;
                     break;
                 }
@@ -223,6 +242,12 @@ impl Device for Tap {
         f("errors", self.counters.errors);
     }
 
+    fn lost(&self, f: &mut dyn FnMut(&'static str, u64)) {
+        f("tap_queue_full", self.queue_full.now());
+        f("too_long", self.counters.too_long);
+        f("no_pages", self.counters.no_pages);
+    }
+
     fn in_flight(&self) -> usize {
         self.sent.pages() + self.spare.len()
     }
@@ -233,6 +258,7 @@ impl Device for Tap {
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.queue_full.now(); // as long as the interface is there
         self.sent.complete(homes);
         homes.put_bulk(self.spare.drain(..));
     }

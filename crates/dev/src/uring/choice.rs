@@ -124,4 +124,16 @@ mod tests {
         zc.refused();
         assert!(!zc.zc(1) && zc.zc(1), "what was refused is sent plainly, once");
     }
+
+    #[test]
+    fn the_next_connection_begins_with_what_is_known_and_with_nothing_under_way() {
+        let mut choice = Choice::new(Send::Auto);
+        assert!(!choice.zc(ZC_MIN - 1) && choice.zc(ZC_MIN), "it asks from that size on");
+        assert!(choice.inherited().zc(ZC_MIN), "nobody has asked for this one");
+        choice.answered(false);
+        choice.refused = true;
+        assert!(choice.inherited().zc(ZC_MIN) && choice.inherited().trusted);
+        choice.refused();
+        assert_eq!(choice.inherited().plain, PLAIN_MIN);
+    }
 }

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use waterwheel_xdp::mm::{HugePages, Users, ZoneParams};
 use waterwheel_xdp::{Account, Direction, PagePool, PoolParams, Zone};
 
-use super::slots::{Op, Part};
+use super::ring::went_on;
+use super::slots::{Op, Part, Request, Zc};
 use super::{Event, Receive, Ring, RingParams};
 
 /// `IORING_CQE_F_*`.
@@ -370,4 +371,53 @@ fn registered_memory_is_sent_from_wherever_it_lies() {
     assert_eq!(ring.close(&mut pool, Duration::from_secs(10)), 0);
     drop((ring, pool));
     assert!(Account::open(&zone).close(Users::Gone).is_whole());
+}
+
+#[test]
+fn what_is_known_already_is_not_waited_for() {
+    let mut script = Script::new();
+    let quiet = TcpListener::bind("127.0.0.1:0").unwrap();
+    let watched = script.ring.watch(quiet.as_fd(), 5, 1);
+    script.ring.turn(&mut script.pool, Some(Duration::ZERO), &mut script.events).unwrap();
+    assert!(script.events.is_empty());
+    // Taken out of the kernel's ring as it was in the way; nothing else will come.
+    script.ring.completions.push((watched.user_data(), 1, 0));
+    script.ring.turn(&mut script.pool, None, &mut script.events).unwrap();
+    assert!(matches!(script.events.as_slice(), [Event::Ready { key: 5, result: Ok(1) }]), "{:?}", script.events);
+    // Told by nobody but us.
+    let (cut, _) = script.ring.requests.slots.take_with_memory(5, Request::SendZc(Zc::Left(Ok(1))));
+    script.ring.cancel(cut);
+    script.ring.turn(&mut script.pool, None, &mut script.events).unwrap();
+    assert!(matches!(script.events.as_slice(), [_, Event::Sent { result: Err(Errno::IO), .. }]), "{:?}", script.events);
+    drop(script);
+}
+
+#[test]
+fn only_what_keeps_the_ring_from_going_on_is_an_error() {
+    for fine in [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN] {
+        assert!(went_on(Err(std::io::Error::from_raw_os_error(fine))).is_ok(), "{fine}");
+    }
+    for bad in [libc::EBADF, libc::EEXIST, libc::ENOMEM, libc::EFAULT, libc::EINVAL, libc::ENXIO] {
+        let error = went_on(Err(std::io::Error::from_raw_os_error(bad))).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(bad));
+    }
+    assert!(went_on(Ok(0)).is_ok());
+}
+
+#[test]
+fn what_waits_for_a_place_waits_in_its_order() {
+    let zone = Zone::new(&ZoneParams::pages(1)).unwrap();
+    let mut ring = Ring::open(&zone, &RingParams { entries: 4, buffers: 8, ..RingParams::default() }).unwrap();
+    if !ring.features().defer_taskrun {
+        return; // any thread may use it
+    }
+    // The kernel refuses the ring to other threads, so nothing gets a place.
+    let other = std::thread::spawn(move || {
+        let quiet = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ops = (0..20).map(|key| ring.watch(quiet.as_fd(), key, 1)).collect::<Vec<_>>();
+        let waiting = ring.backlog.iter().map(|entry| Op::of(entry.get_user_data())).collect::<Vec<_>>();
+        assert_eq!(waiting, ops[4..]);
+        assert_eq!(ring.pending(), 20);
+    });
+    other.join().unwrap();
 }

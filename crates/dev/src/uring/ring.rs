@@ -25,13 +25,18 @@ use super::slots::{Op, PARTS, Part, PostedPart, Request, Zc};
 const GROUP: u16 = 0;
 /// A registered buffer has at most 1 GiB; no page of a zone lies across such a boundary, as blocks are aligned.
 const FIXED_MAX: usize = 1 << 30;
+/// Fewer places than these are worth nothing.
+const ENTRIES_MIN: u32 = 8;
+/// How often, and how soon, a ring for which there is no memory is tried again.
+const TRIES: u32 = 50;
+const A_MOMENT: Duration = Duration::from_millis(10);
 /// `IORING_SEND_ZC_REPORT_USAGE` of `linux/io_uring.h`.
 const REPORT_USAGE: u16 = 1 << 3;
 
 /// What a ring is made of.
 #[derive(Debug, Clone)]
 pub struct RingParams {
-    /// Places for requests that wait to be submitted: 2^n.
+    /// Places for requests that wait to be submitted: 2^n. There are fewer where the limit of locked memory is low.
     pub entries: u32,
     /// Places of the buffer ring: 2^n, up to 32768.
     pub buffers: u16,
@@ -68,8 +73,8 @@ pub struct Ring {
     features: Features,
     fixed: Option<Fixed>,
     /// Requests for which the kernel had no place yet.
-    backlog: VecDeque<squeue::Entry>,
-    completions: Vec<(u64, i32, u32)>,
+    pub(super) backlog: VecDeque<squeue::Entry>,
+    pub(super) completions: Vec<(u64, i32, u32)>,
     enters: u64,
 }
 
@@ -124,7 +129,7 @@ impl Ring {
     /// As [`open`](Self::open), with registered buffers of `chunk` bytes: of whole blocks.
     pub(super) fn open_with(zone: &Zone, params: &RingParams, chunk: usize) -> io::Result<Self> {
         let defer = params.one_thread && !params.without.defer_taskrun;
-        let (uring, defer) = build(params.entries, defer)?;
+        let (uring, defer) = build_as_large_as_may_be(params.entries, defer)?;
         if !uring.params().is_feature_ext_arg() {
             return Err(Errno::INVAL.into()); // a wait with a timeout
         }
@@ -435,11 +440,27 @@ impl AsFd for Ring {
 }
 
 /// What a call to the kernel says, where only what keeps the ring from going on is an error.
-fn went_on(entered: io::Result<usize>) -> io::Result<()> {
+pub(super) fn went_on(entered: io::Result<usize>) -> io::Result<()> {
     match entered.map_err(|error| error.raw_os_error()) {
         // EBUSY, EAGAIN: completions must be taken before more can be submitted.
         Ok(_) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
         Err(error) => Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
+    }
+}
+
+/// As [`build`], with fewer places where so much memory may not be locked: what finds none waits in our list, and completions in the kernel's. The kernel gives the memory of a ring that was closed
+/// back some time later.
+fn build_as_large_as_may_be(mut entries: u32, defer: bool) -> io::Result<(IoUring, bool)> {
+    let mut tries = 0;
+    loop {
+        match build(entries, defer) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > ENTRIES_MIN => entries /= 2,
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(A_MOMENT);
+            }
+            built => return built,
+        }
     }
 }
 

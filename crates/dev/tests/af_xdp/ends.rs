@@ -94,6 +94,9 @@ fn pages_are_quarantined_while_somebody_has_a_copy_of_the_socket() {
     // The next socket on the queue proves that the former one is gone.
     let device = AfXdp::open(&zone, &params("near")).unwrap();
     assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (0, 0), "all are home");
+    let mut released = 0;
+    device.counters(&mut |name, n| released += if name == "released_pages" { n } else { 0 });
+    assert_eq!(released, 256);
     drop(device);
 
     // So does an interface that is gone, when any other queue is opened; the pool went first.

@@ -1,9 +1,9 @@
-//! A process that may lock next to no memory.
+//! A process that may lock no memory.
 
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, Uid, capabilities, set_capabilities, set_thread_res_uid};
 
 /// Runs `work`, what the test `name` of this file does, in a process of its own, on a thread for which there is a limit of locked memory.
 pub(crate) fn in_a_process_with_a_limit(name: &str, work: impl FnOnce()) {
@@ -19,15 +19,16 @@ pub(crate) fn in_a_process_with_a_limit(name: &str, work: impl FnOnce()) {
     let mut sets = capabilities(None).unwrap();
     sets.effective.remove(CapabilitySet::IPC_LOCK);
     set_capabilities(None, sets).unwrap();
+    if rustix::process::geteuid().is_root() {
+        // What others of a user have locked counts, and may be let go in the midst of this: so this is a user of whom there is no other.
+        let nobody = Uid::from_raw((1 << 30) + std::process::id());
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+    }
     work();
 }
 
-/// What `open` opens, under the lowest limit that lets it: others of this user may have locked some, too.
-pub(crate) fn with_as_little_as_it_takes<T, E>(mut open: impl FnMut() -> Result<T, E>) -> T {
+/// From here on nothing can be locked. What was open before stays.
+pub(crate) fn lock_nothing_more() {
     let limit = getrlimit(Resource::Memlock);
-    let opened = (1..).find_map(|pages| {
-        setrlimit(Resource::Memlock, Rlimit { current: Some(pages * 4096), ..limit }).unwrap();
-        open().ok()
-    });
-    opened.unwrap()
+    setrlimit(Resource::Memlock, Rlimit { current: Some(0), ..limit }).unwrap();
 }

@@ -94,7 +94,7 @@ impl Peer for Host {
 
 impl Rig for Taps {
     fn profile(&self) -> Profile {
-        Profile { longest: JUMBO + 14, ..Profile::default() }
+        Profile { longest: JUMBO + 14, knows_losses: true, ..Profile::default() }
     }
 
     fn open(&mut self, _: &Zone, _: &[Vec<u8>]) -> Pair {

@@ -123,6 +123,10 @@ impl Rig for Written {
         let path = self.0.0.clone();
         Pair { device: Box::new(PcapWriter::create(&path).unwrap()), peer: Box::new(Reader { path, frames: None }) }
     }
+
+    fn choke(&mut self, _: &Zone) -> Option<Pair> {
+        Some(Pair { device: Box::new(PcapWriter::create("/dev/full").unwrap()), peer: Box::new(Nobody) })
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod linger;
 mod lost;
 mod pair;
 mod script;
+#[path = "../common/signals.rs"]
+mod signals;
 mod sockets;
 mod support;
 mod testpmd;

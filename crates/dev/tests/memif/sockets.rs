@@ -93,3 +93,15 @@ fn parameters_out_of_range_are_named() {
         assert!(message.contains(expected), "{message}");
     }
 }
+
+#[test]
+fn a_socket_that_took_our_place_is_left_alone() {
+    let folder = Folder::new();
+    let zone = Zone::new(&ZoneParams::pages(1)).expect("a zone");
+    let server = Memif::open(&zone, &folder.server()).expect("a server");
+    fs::remove_file(folder.socket()).expect("somebody cleans up");
+    let other = UnixListener::bind(folder.socket()).expect("and somebody else begins");
+    drop(server);
+    assert!(folder.socket().exists(), "it is not ours");
+    drop(other);
+}

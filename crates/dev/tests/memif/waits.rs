@@ -3,9 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::common::Bench;
+use crate::common::{Bench, whole};
 use crate::linger::Lingering;
 use crate::script::{BUFFERS, Peer, SIZE, event, hello, init, memory, region, ring};
+use crate::signals::Signals;
 use crate::support::{Folder, PATIENCE, connect, counter, packet, receive, until};
 use waterwheel_dev::memif::message::{Message, Text};
 use waterwheel_dev::memif::{Memif, MemifParams};
@@ -115,9 +116,15 @@ fn a_file_whose_close_waits_stops_nobody() {
     }
 }
 
-/// Who has not been looked at has its files in a queue of ours.
+/// Who has not been looked at has its files in a queue of ours. Who closes the one waits, and somebody else closes the other.
 #[test]
 fn devices_end_while_such_files_wait_for_them() {
+    for turned in [false, true] {
+        end_with_files(turned);
+    }
+}
+
+fn end_with_files(turned: bool) {
     let folder = Folder::new();
     let mut files = [Lingering::new(), Lingering::new()];
     let mut server = open(&folder.server());
@@ -132,6 +139,9 @@ fn devices_end_while_such_files_wait_for_them() {
     late.say_with(&init(), &[files[1].file()]);
     files.iter_mut().for_each(Lingering::leave);
     in_time("the end of a server", move || Bench::new().finish(server));
+    if turned {
+        files.reverse();
+    }
     files.into_iter().for_each(Lingering::release);
 }
 
@@ -167,4 +177,33 @@ fn a_server_that_sends_such_files_does_not_stop_its_client() {
         });
         file.release();
     }
+}
+
+#[test]
+fn signals_break_nothing() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let _signals = Signals::to_this_thread();
+    let mut server = [open(&folder.server())];
+    for round in 0..50 {
+        let mut client = [open(&folder.client())];
+        connect(&mut server, &mut client);
+        for (number, len) in [60, 9014].into_iter().enumerate() {
+            let frame = bench.frame(&packet(round + number, len));
+            bench.send(&mut client[0], vec![frame]);
+            let got = receive(&mut bench, &mut server[0], 1);
+            assert_eq!(whole(&got[0]), packet(round + number, len));
+            bench.recycle(got);
+            bench.complete(&mut client[0]);
+        }
+        let [client] = client;
+        bench.finish(client);
+        until("the end is noticed", || {
+            drop(server[0].health());
+            !server[0].is_connected()
+        });
+    }
+    let all = ["bad_messages", "bad_indices", "rejected_peers"].map(|name| counter(&server[0], name));
+    assert_eq!((all, counter(&server[0], "connects")), ([0; 3], 50));
+    let [server] = server;
+    bench.finish(server);
 }

@@ -28,12 +28,24 @@ pub(super) const SKB_MODE: u32 = 1 << 1;
 /// `XDP_FLAGS_DRV_MODE`: native XDP, in the driver.
 pub(super) const DRV_MODE: u32 = 1 << 2;
 
+/// The verifier gives up on a signal, with EAGAIN (`do_check`): so often it is tried again.
+const TRIES: u32 = 1000;
+
 /// # Safety
 /// `attr` is the attribute of the command `cmd`, and every pointer in it leads to memory of the length that goes with it, writable where the command writes.
 unsafe fn bpf<T>(cmd: u32, attr: &mut T) -> Result<i32, Errno> {
-    // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes at `attr`; the rest is the caller's promise.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, cmd, std::ptr::from_mut(attr), size_of::<T>() as u32) };
-    if result < 0 { Err(last_errno()) } else { Ok(result as i32) }
+    let mut tries = TRIES;
+    loop {
+        // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes at `attr`; the rest is the caller's promise.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, cmd, std::ptr::from_mut(attr), size_of::<T>() as u32) };
+        if result >= 0 {
+            return Ok(result as i32);
+        }
+        match last_errno() {
+            Errno::AGAIN | Errno::INTR if tries > 0 => tries -= 1,
+            errno => return Err(errno),
+        }
+    }
 }
 
 fn last_errno() -> Errno {

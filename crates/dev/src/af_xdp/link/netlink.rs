@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 
 pub(super) const REQUEST: u16 = 1;
@@ -45,11 +45,11 @@ impl Netlink {
         message.extend(self.seq.to_ne_bytes());
         message.extend(0u32.to_ne_bytes());
         message.extend(payload);
-        send(&self.fd, &message, SendFlags::empty())?;
+        retry_on_intr(|| send(&self.fd, &message, SendFlags::empty()))?;
 
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let (len, _) = recv(&self.fd, &mut buffer[..], RecvFlags::empty())?;
+            let (len, _) = retry_on_intr(|| recv(&self.fd, &mut buffer[..], RecvFlags::empty()))?;
             let mut rest = &buffer[..len];
             while rest.len() >= HEADER {
                 let size = u32_at(rest, 0) as usize;

@@ -77,6 +77,12 @@ impl<E: Entry> Producer<E> {
         self.ring.flags().is_none_or(|flags| wish(flags) & NEED_WAKEUP != 0)
     }
 
+    /// For tests, which play the other side.
+    #[cfg(test)]
+    pub(in crate::af_xdp) fn memory(&self) -> &RingMemory<E> {
+        &self.ring
+    }
+
     /// How often the other side's index made no sense.
     #[must_use]
     pub fn corrupt(&self) -> u64 {
