@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Peer, Sink, Source, assert_counted, assert_whole, packet, pool, sum, until, zone};
+use common::{Peer, Sink, Source, Stop, assert_counted, assert_whole, packet, pool, sum, until, zone};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -328,11 +328,12 @@ fn wherever_a_device_panics_a_run_ends_and_is_told_of() {
                 let panicked = panics(|| worker.run(&mut verdicts(true)));
                 (panicked, worker.close())
             });
+            let stop = Stop(control.clone());
             until(|| {
                 let now = control.snapshot(); // in which it may panic
                 thread.is_finished() || at == Shutdown && now.workers[0].sleeps > 3
             });
-            control.stop();
+            drop(stop);
             let (panicked, end) = thread.join().unwrap();
             assert_eq!((panicked, end.died.is_some()), (at != Shutdown, at != Shutdown), "{at:?}");
             assert_books(&end, 0);
@@ -369,6 +370,7 @@ fn what_is_for_a_worker_whose_program_panicked_is_dropped_and_told_and_a_stop_do
             second.run(&mut move |_: &Context, _: &mut XdpBuff| Action::Redirect(a));
             second.close()
         });
+        let stop = Stop(control.clone());
         host.send(8);
         let (panicked, first) = dies.join().unwrap();
         assert!(panicked);
@@ -381,7 +383,7 @@ fn what_is_for_a_worker_whose_program_panicked_is_dropped_and_told_and_a_stop_do
             assert_eq!(drops.get(DropReason::HandoverFull), 0, "nobody fills a ring that nobody empties");
             drops.get(DropReason::WorkerGone) > 3000 // more than a ring has places
         });
-        control.stop();
+        drop(stop);
         (goes_on.join().unwrap(), first.close())
     });
     assert_eq!(end.drops.get(DropReason::WorkerGone), end.actions.redirect);
@@ -468,6 +470,7 @@ fn a_worker_that_died_gives_nothing_more_and_the_others_come_to_their_end() {
                 })
             })
             .collect();
+        let _stop = Stop(control.clone());
         until(|| control.is_stopped());
         let panicked: Vec<bool> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         assert_eq!(panicked, [true, false]);
