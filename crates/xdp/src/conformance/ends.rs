@@ -51,7 +51,7 @@ pub(super) fn returns(rig: &mut dyn Rig, zone: &Zone) -> Verdict {
             say("health");
             device.health();
             say("wait");
-            (device.wait(), device.wait_tx(), device.mode(), device.in_flight(), device.unsent());
+            let _ = (device.wait(), device.wait_tx(), device.mode(), device.in_flight(), device.unsent());
             say("counters");
             device.counters(&mut |_, _| ());
             device.lost(&mut |_, _| ());
