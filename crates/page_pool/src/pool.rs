@@ -419,11 +419,15 @@ impl PagePool {
     /// The pool has less than is asked for. Who asks again and again meanwhile is counted once: what was given out tells whether anything has changed, and is counted in any case.
     #[cold]
     fn refuse(&mut self) {
-        let given = self.given_out();
-        if self.refused_at != Some(given) {
-            self.refused_at = Some(given);
+        if !self.is_dry() {
+            self.refused_at = Some(self.given_out());
             self.stats.alloc_failed += 1;
         }
+    }
+
+    /// Whether it had less than was asked for when it was asked last. Who polls a device for want of pages polls it in vain until some have come home.
+    pub fn is_dry(&self) -> bool {
+        self.refused_at == Some(self.given_out())
     }
 
     /// Pages given out so far.
@@ -439,7 +443,7 @@ impl PagePool {
             return !self.cache.is_empty() || self.grow(); // all of it may have been of another node
         }
         let grown = self.grow();
-        self.stats.alloc_empty += u64::from(grown || self.refused_at != Some(self.given_out()));
+        self.stats.alloc_empty += u64::from(grown || !self.is_dry());
         grown
     }
 

@@ -70,8 +70,10 @@ fn who_asks_in_vain_again_and_again_is_counted_once() {
             let (failed, empty) = (pool.stats().alloc_failed, pool.stats().alloc_empty);
             ways.iter().for_each(|way| way(&mut pool));
             assert_eq!((pool.stats().alloc_failed, pool.stats().alloc_empty), (failed, empty), "nothing has changed");
+            assert!(pool.is_dry());
             drop(held.pop().unwrap());
             held.extend(pool.alloc(RX));
+            assert!(!pool.is_dry(), "it had what was asked for last");
             ways[round % ways.len()](&mut pool);
             assert_eq!(pool.stats().alloc_failed, failed + 1, "a page has come and gone, and there is none again");
             drop(held.pop().unwrap());

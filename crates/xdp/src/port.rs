@@ -47,10 +47,8 @@ pub(crate) struct Port {
     leaving: Option<Task<Parted>>,
     /// The device that paces it had no room in the last round.
     pub(crate) held_up: bool,
-    /// Since the idle round before the last one its pool had not every page that it was asked for.
+    /// In the last idle round its pool had less than it was asked for, and nothing since.
     pub(crate) starved: bool,
-    /// Requests that its pool had refused by then.
-    refused: u64,
 }
 
 /// What devices have counted that are gone.
@@ -81,7 +79,6 @@ impl Port {
             leaving: None,
             held_up: false,
             starved: false,
-            refused: 0,
         }
     }
 
@@ -198,8 +195,7 @@ impl Port {
 
     /// After an idle round: whether that may be for want of pages.
     pub(crate) fn note_starving(&mut self, pool: &PagePool) {
-        let refused = pool.stats().alloc_failed;
-        self.starved = std::mem::replace(&mut self.refused, refused) != refused;
+        self.starved = pool.is_dry();
     }
 
     /// It has packets, and no pages to receive them into.

@@ -101,7 +101,7 @@ impl Worker {
         if let Some(cpu) = self.cpu {
             let _ = cpu::pin_to(cpu); // a CPU that was taken away meanwhile is no reason to stop
         }
-        let mut empty_rounds = 0;
+        let mut empty_rounds = 0u32;
         while !self.control.is_stopped() {
             if self.poll(program) > 0 {
                 empty_rounds = 0;
@@ -109,7 +109,7 @@ impl Worker {
                     self.look_around();
                 }
             } else {
-                empty_rounds += 1;
+                empty_rounds = empty_rounds.saturating_add(1); // who spins has billions of them
                 if self.idle.sleeps_after(empty_rounds) {
                     if !self.look_around() {
                         self.sleep();
