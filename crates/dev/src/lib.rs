@@ -25,6 +25,7 @@ pub mod pcap;
 #[cfg(feature = "uring")]
 pub mod relay;
 #[cfg(any(feature = "af_xdp", feature = "memif", feature = "uring"))]
+#[cfg_attr(not(feature = "memif"), allow(dead_code, reason = "memif takes every step, the others some"))]
 mod ring;
 #[cfg(any(feature = "gen", feature = "memif", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
