@@ -48,12 +48,13 @@ struct Side {
     dice: Dice,
 }
 
-fn pool(zone: &Zone, dice: &mut Dice) -> PagePool {
+/// None while pages of so many former pools are out that there is no id.
+fn pool(zone: &Zone, dice: &mut Dice) -> Option<PagePool> {
     let floor = dice.below(2);
     let high = dice.one_in(2).then(|| dice.below(4));
     let params =
         PoolParams { limit: 2 + dice.below(5), floor_rx: floor, floor_tx: floor, high, ..PoolParams::default() };
-    PagePool::new(zone, params).expect("there are ids for all")
+    PagePool::new(zone, params).ok()
 }
 
 impl Side {
@@ -141,7 +142,12 @@ impl Side {
                 self.held.iter().for_each(Parcel::assert_undamaged);
             }
             _ if self.dice.one_in(2) => self.pool.shrink(0),
-            _ => self.pool = pool(&self.zone, &mut self.dice), // while pages of the old one are out
+            // While pages of the old one are out.
+            _ => {
+                if let Some(pool) = pool(&self.zone, &mut self.dice) {
+                    self.pool = pool;
+                }
+            }
         }
         assert!(self.pool.stats().inflight() as usize <= self.pool.limit(), "more than the limit");
     }
@@ -167,8 +173,8 @@ fn pages_go_round(mut dice: Dice) {
     let threads: Vec<_> = std::iter::zip(to, from)
         .map(|(to, from)| {
             let (zone, mut dice) = (zone.clone(), dice.split());
+            let pool = pool(&zone, &mut dice).expect("there are ids for three pools");
             thread::spawn(move || {
-                let pool = pool(&zone, &mut dice);
                 let steps = dice.below(30);
                 let mut side = Side { zone, pool, to, from, held: Vec::new(), dice };
                 (0..steps).for_each(|_| side.step());

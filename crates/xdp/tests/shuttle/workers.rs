@@ -145,6 +145,9 @@ fn workers_and_their_end(mut dice: Dice) {
         }
     }
     let end = control.snapshot();
+    // Who is stopped in order takes everything that the others still had for him.
+    let in_order = !force && !panicked.contains(&true);
+    assert!(!in_order || end.drops().get(DropReason::WorkerGone) == 0, "{end:?}");
     for (worker, panicked) in std::iter::zip(&end.workers, panicked) {
         assert!(worker.died.is_some() || !panicked, "it panicked, and nobody is told");
     }
