@@ -98,7 +98,7 @@ fn run() {
     }
 }
 
-/// A file that a peer has, or had, too: it may be anything, and it is closed [elsewhere](self).
+/// A file that a peer has, or had, too: it may be anything, and it is closed on a thread of its own.
 #[derive(Debug)]
 pub struct Foreign(Option<OwnedFd>); // nothing only in the midst of a drop
 
