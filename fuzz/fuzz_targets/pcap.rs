@@ -48,7 +48,8 @@ fn play(zone: &Zone, path: &Path, loops: u64, mut each: impl FnMut(XdpBuff)) -> 
     }
 }
 
-/// The packets of a plain pcap file (draft-ietf-opsawg-pcap), in microseconds or nanoseconds, of either byte order: a reader that knows nothing else.
+/// The packets of a plain pcap file of version 2.4 (draft-ietf-opsawg-pcap), in microseconds or nanoseconds, of either byte order: a reader that knows nothing else. (Before 2.4 the two
+/// lengths of a record stood in another order.)
 fn plain(input: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let word = |bytes: &[u8], at: usize, big: bool| {
         let word = *bytes.get(at..)?.first_chunk()?;
@@ -56,7 +57,9 @@ fn plain(input: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     };
     let is_magic = |big| matches!(word(input, 0, big), Some(0xa1b2_c3d4 | 0xa1b2_3c4d));
     let big = is_magic(true);
-    let mut rest = input.get(24..).filter(|_| big || is_magic(false))?;
+    let version: &[u8] = if big { &[0, 2, 0, 4] } else { &[2, 0, 4, 0] };
+    let known = (big || is_magic(false)) && input.get(4..8) == Some(version);
+    let mut rest = input.get(24..).filter(|_| known)?;
     Some(std::iter::from_fn(move || {
         let len = word(rest, 8, big)? as usize;
         let data = rest.get(16..)?.get(..len)?;
