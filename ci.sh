@@ -177,8 +177,8 @@ esac
 side_by_side() { # NAME STEP...
   { ./ci.sh --step "${@:2}" 2>&1 || touch "$notes/failed"; } | sed -u "s/^/[$1] /" &
 }
-side_by_side 1 format "${plain[@]}" debug_pages memory documentation public_surface dependencies packages
-side_by_side 2 clippy address_sanitizer loom shuttle mutants fuzz
+side_by_side 1 format "${plain[@]}" debug_pages memory documentation public_surface dependencies packages fuzz
+side_by_side 2 clippy address_sanitizer loom shuttle mutants
 wait
 took
 [ ! -e "$notes/failed" ] || { echo "ci.sh: FAILED" >&2; exit 1; }
