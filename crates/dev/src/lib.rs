@@ -29,14 +29,12 @@ pub mod relay;
 mod ring;
 #[cfg(any(feature = "gen", feature = "memif", feature = "null", feature = "pcap", feature = "tap"))]
 mod sent;
-#[cfg(all(test, any(feature = "af_xdp", feature = "memif")))]
+#[cfg(all(test, any(feature = "af_xdp", feature = "memif", feature = "pcap", feature = "tap")))]
 #[path = "../tests/common/signals.rs"]
 mod signals;
 #[cfg(feature = "uring")]
 pub mod socket;
 pub mod spec;
-#[cfg(all(test, any(feature = "pcap", feature = "tap")))]
-mod storm;
 #[cfg(feature = "tap")]
 pub mod tap;
 #[cfg(feature = "uring")]

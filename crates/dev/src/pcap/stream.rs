@@ -137,7 +137,7 @@ fn or_not_now(result: Result<usize, Errno>) -> io::Result<Option<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storm::Storm;
+    use crate::signals::Signals;
 
     /// A stream that waits, so that it can be interrupted.
     fn waiting(fd: OwnedFd) -> Stream {
@@ -148,11 +148,11 @@ mod tests {
     fn an_interrupted_call_is_made_again() {
         let (read_end, write_end) = rustix::pipe::pipe().unwrap();
         let (back, forth) = rustix::pipe::pipe().unwrap();
-        let storm = Storm::begin();
+        let signals = Signals::to_this_thread();
         let other = std::thread::spawn(move || {
-            Storm::rages(20);
+            Signals::wait_for(20);
             write(&write_end, b"hello").unwrap();
-            Storm::rages(50);
+            Signals::wait_for(50);
             let mut all = 0;
             while all < 1 << 20 {
                 all += read(&back, &mut [0; 65536]).unwrap();
@@ -165,7 +165,7 @@ mod tests {
         while left > 0 {
             left -= stream.write(&vec![0; left]).unwrap().unwrap();
         }
-        drop(storm);
+        drop(signals);
         assert_eq!(other.join().unwrap(), 1 << 20);
     }
 
@@ -178,18 +178,18 @@ mod tests {
         rustix::io::ioctl_fionbio(&write_end, true).unwrap();
         while write(&write_end, &[0; 4096]).is_ok() {}
         let other = std::thread::spawn(move || {
-            Storm::rages(100);
+            Signals::wait_for(100);
             let mut all = 0;
             while let Ok(n @ 1..) = read(&read_end, &mut [0; 4096]) {
                 all += n;
             }
             all
         });
-        let storm = Storm::begin();
+        let signals = Signals::to_this_thread();
         let mut writer = PcapWriter::given(write_end, "-").unwrap().patient(|| true);
         writer.shutdown(&mut Homes::new(&mut []));
         assert_eq!((writer.health(), writer.unsent()), (Health::Up, Traffic::default()));
-        drop((storm, writer));
+        drop((signals, writer));
         assert!(other.join().unwrap() > 4096, "the header of the file came behind what filled the pipe");
     }
 }

@@ -5,7 +5,7 @@ use waterwheel_xdp::mm::{Users, ZoneParams};
 use waterwheel_xdp::{PoolParams, Zone};
 
 use super::*;
-use crate::storm::Storm;
+use crate::signals::Signals;
 
 fn counters(tap: &Tap) -> u64 {
     let mut sum = 0;
@@ -20,12 +20,12 @@ fn an_interrupted_call_is_made_again() {
     let mut pools = vec![PagePool::new(&zone, PoolParams::default()).unwrap()];
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let mut tap = Tap::of(ours, "ww-no-such-tap".to_owned());
-    let storm = Storm::begin();
+    let signals = Signals::to_this_thread();
     let other = std::thread::spawn(move || {
-        Storm::rages(20);
+        Signals::wait_for(20);
         rustix::io::write(&theirs, &[7; 100]).unwrap();
         // Now it sends more than there is room for.
-        Storm::rages(50);
+        Signals::wait_for(50);
         let mut lengths = Vec::new();
         while lengths.len() < 2000 {
             lengths.push(rustix::io::read(&theirs, &mut [0; 4096]).unwrap());
@@ -49,7 +49,7 @@ fn an_interrupted_call_is_made_again() {
         tap.complete(&mut Homes::new(&mut pools));
     }
     assert_eq!((sent, drops.total(), counters(&tap)), (2000, 0, 0));
-    drop(storm);
+    drop(signals);
     let lengths = other.join().unwrap();
     assert!(lengths.chunks(2).all(|pair| pair[0] == 60 && pair[1] > 60), "{lengths:?}");
     tap.shutdown(&mut Homes::new(&mut pools));

@@ -2,7 +2,7 @@
 //! A stream of signals: whatever waits, or looks, is interrupted by one now and then, and says so to who called it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,15 +12,20 @@ pub(crate) struct Signals {
     sender: Option<JoinHandle<()>>,
 }
 
-extern "C" fn nothing(_: i32) {}
+/// How many were handled, of all threads. There is one handler in a process, and so this is in one place.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn handle(_: libc::c_int) {
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
 
 impl Signals {
     pub(crate) fn to_this_thread() -> Self {
         let end = Arc::new(AtomicBool::new(false));
-        // SAFETY: a handler that does nothing; without SA_RESTART, so that calls are interrupted. The process and the thread are those of the caller, who outlives the sender.
+        // SAFETY: a handler that adds to an atomic, which a handler may do; without SA_RESTART, so that calls are interrupted. The process and the thread are those of the caller, who outlives the sender.
         let (process, thread) = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+            action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
             assert_eq!(libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()), 0);
             (libc::getpid(), libc::gettid())
         };
@@ -33,6 +38,15 @@ impl Signals {
             }
         });
         Self { end, sender: Some(sender) }
+    }
+
+    /// Waits, in another thread, until so many more signals have come.
+    #[allow(dead_code, reason = "not every test counts them")]
+    pub(crate) fn wait_for(count: u64) {
+        let end = HANDLED.load(Ordering::Relaxed) + count;
+        while HANDLED.load(Ordering::Relaxed) < end {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 }
 
