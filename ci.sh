@@ -151,8 +151,9 @@ took() {
   local file step real user sys
   printf '\n%-20s %10s %10s\n' step seconds "of CPU"
   for file in "$notes"/took.*; do
-    step=${file##*/took.} real=0 user=0 sys=0
-    read -r real user sys < <(grep '^[0-9.]* [0-9.]* [0-9.]*$' "$file") || true # who is ended from outside tells nothing
+    step=${file##*/took.}
+    # Whoever is ended from outside tells nothing.
+    read -r real user sys < <(grep '^[0-9.]* [0-9.]* [0-9.]*$' "$file" || echo 0 0 0)
     printf '%-20s %10.0f %10.0f %s\n' "$step" "$real" "$(awk "BEGIN { print $user + $sys }")" "$([ -e "$notes/done.$step" ] || echo FAILED)"
   done
 }

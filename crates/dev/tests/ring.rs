@@ -18,7 +18,7 @@ use waterwheel_xdp::mm::{Backing, HugePages, Users, ZoneParams};
 use waterwheel_xdp::{Account, Direction, PagePool, PoolParams, Zone};
 
 /// Nothing takes so long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const BUFFERS: usize = 32;
 
 /// A ring with pages of 4 KiB. At its end it looks for every page.

@@ -379,7 +379,7 @@ fn a_watcher_tells_of_stalled_pools_until_it_is_dropped() {
         }
     });
     for _ in 0..2 {
-        let line = told.recv_timeout(Duration::from_secs(10)).expect("it is told again and again");
+        let line = told.recv_timeout(Duration::from_secs(60)).expect("it is told again and again");
         assert!(line.contains("1 page held by a slow reader"), "{line}");
     }
     drop(watch.expect("a thread"));

@@ -215,7 +215,7 @@ fn a_run_can_be_stopped_before_and_forced() {
         let begin = Instant::now();
         let end = run(built, |_: &Context, _: &mut XdpBuff| Action::Aborted, |_| {});
         assert_eq!((end.rx().packets, control.is_stopped()), (0, true));
-        assert!(begin.elapsed() < Duration::from_secs(5), "it hung");
+        assert!(begin.elapsed() < Duration::from_secs(60), "it hung");
         assert_whole(&zone);
     }
 }

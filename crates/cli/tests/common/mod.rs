@@ -64,9 +64,9 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("the process is there");
     }
 
-    /// Waits for the end, for ten seconds at most.
+    /// Waits for the end, for a minute at most.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.0.try_wait().expect("a child can be waited for") {
                 return status;
@@ -124,7 +124,7 @@ pub(crate) fn next(lines: &mut Lines) -> Value {
 
 /// The first interval of which this is true.
 pub(crate) fn until(lines: &mut Lines, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let interval = next(lines);
         if holds(&interval) {

@@ -60,9 +60,9 @@ pub(crate) fn worker(zone: &Zone, ports: &[AfXdpParams]) -> Worker {
     fabric.build().unwrap().remove(0)
 }
 
-/// Polls until `done`, for at most five seconds.
+/// Polls until `done`, for at most a minute.
 pub(crate) fn poll_until(worker: &mut Worker, mut program: impl Program, mut done: impl FnMut(&WorkerStats) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done(&worker.stats()) {
         worker.poll(&mut program);
         assert!(Instant::now() < deadline, "{:?}", worker.stats());

@@ -10,7 +10,7 @@ use waterwheel_xdp::{Device, XdpBuff, XdpFrame};
 use super::{Bench, whole};
 
 /// Nothing takes so long unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn local() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()

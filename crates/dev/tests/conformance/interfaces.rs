@@ -99,7 +99,7 @@ impl Rig for Taps {
 
     fn open(&mut self, _: &Zone, _: &[Vec<u8>]) -> Pair {
         // Another test's child may have the former one's file for a moment longer, between fork and exec.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let tap = loop {
             match Tap::open("wwconf") {
                 Ok(tap) => break tap,

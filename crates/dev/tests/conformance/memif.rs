@@ -23,7 +23,7 @@ impl Rig for Interfaces {
         let params = MemifParams { ring: 256, ..MemifParams::new(&self.socket.0) };
         let open = |params: &MemifParams| Memif::open(zone, params).unwrap_or_else(|error| panic!("{error}")).remove(0);
         let (mut server, mut client) = (open(&params.clone().server()), open(&params));
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !(server.is_connected() && client.is_connected()) {
             assert!(Instant::now() < deadline, "they do not connect");
             server.health();

@@ -9,7 +9,7 @@ use waterwheel_dev::memif::{Memif, MemifParams};
 use waterwheel_xdp::{Device, XdpBuff};
 
 /// Longer than anything takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder of its own, which goes with the test.
 pub(crate) struct Folder(pub(crate) PathBuf);

@@ -114,6 +114,7 @@ fn workers_and_their_end(mut dice: Dice) {
     let (workers, ports) = fabric(&zone, count, &mut dice, &hosts);
     drop(hosts);
     let control = workers[0].control();
+    let (stop, force) = (dice.one_in(2), dice.one_in(4));
     let threads: Vec<_> = workers
         .into_iter()
         .map(|mut worker| {
@@ -122,7 +123,8 @@ fn workers_and_their_end(mut dice: Dice) {
             let (how, at_once) = ([Leaves::ByClosing, Leaves::ByDropping][dice.below(2)], dice.one_in(2));
             thread::spawn(move || {
                 let panicked = catch_unwind(AssertUnwindSafe(|| worker.run(&mut program))).is_err();
-                if at_once {
+                // The devices of one that is over hold pages which another may need to come to its end.
+                if at_once || panicked && !stop && !force {
                     leave(worker, how);
                     (panicked, None)
                 } else {
@@ -131,7 +133,6 @@ fn workers_and_their_end(mut dice: Dice) {
             })
         })
         .collect();
-    let (stop, force) = (dice.one_in(2), dice.one_in(4));
     if stop || force {
         (0..dice.below(100)).for_each(|_| yield_now());
         if force { control.force() } else { control.stop() }
