@@ -14,7 +14,7 @@ use super::{AfXdp, AfXdpParams};
 use crate::signals::Signals;
 
 /// Longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Bed {
     device: AfXdp,

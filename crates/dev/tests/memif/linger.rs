@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use crate::support::PATIENCE;
 
@@ -25,7 +24,7 @@ impl Lingering {
             }
         };
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "full");
-        rustix::net::sockopt::set_socket_linger(&near, Some(Duration::from_secs(60))).expect("it lingers"); // longer than a test takes
+        rustix::net::sockopt::set_socket_linger(&near, Some(PATIENCE * 10)).expect("it lingers");
         Self { file: Some(near.into()), far }
     }
 
