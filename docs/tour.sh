@@ -2,7 +2,9 @@
 # The first day, as a stranger has it: runs every command of the README and every example of the help, and looks at what it prints.
 # A command that no longer works, or an example that never did, fails here and not in somebody's shell.
 #
-#   docs/tour.sh                  as root; with target/release/waterwheel, or the binary that WATERWHEEL names
+#   docs/tour.sh [--no-bench]     as root; with target/release/waterwheel, or the binary that WATERWHEEL names
+#
+#   --no-bench                    leaves out `bench --quick`, which takes the most of the time
 #
 # It has a network of its own: nothing of this machine's is touched, and nothing of it stays.
 set -euo pipefail
@@ -13,7 +15,7 @@ export WATERWHEEL=${WATERWHEEL:-$root/target/release/waterwheel}
 
 # Namespaces that other processes see neither by name nor by link. All of its processes end with the first.
 if [ -z "${TOUR-}" ]; then
-  TOUR=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc -- "$BASH" docs/tour.sh
+  TOUR=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc -- "$BASH" docs/tour.sh "$@"
 fi
 mkdir -p /run/netns
 mount -t tmpfs none /run/netns
@@ -74,7 +76,7 @@ while read -r line; do
   case $line in
     *role=server) server=$line ;;
     *memif:*) stop 60 "$account" "timeout --signal INT 6 $server & sleep 1; ${line/--duration 10/--duration 2}; wait" ;;
-    *bench*) stop 300 'page_pool' "$line" ;;
+    *bench*) [ "${1-}" = --no-bench ] || stop 300 'page_pool' "$line" ;;
     *soak*) stop 60 'pages|whole' "${line/--duration 60/--duration 2}" ;;
     *) stop 2 "$account" "$line" ;;
   esac
@@ -97,7 +99,7 @@ while read -r line; do
     "waterwheel bench --quick") ;; # the README's
     "waterwheel bench"*) echo "not run, as it takes minutes: $line" ;;
     "waterwheel soak"*) stop 2 'pages|whole' "$line" ;;
-    *--count*) stop 20 "$account" "${line/10M/10k}" ;;
+    *--count*) stop 60 "$account" "$(sed 's/--count 10*M/--count 1k/' <<<"$line")" ;;
     *) stop 2 "$account" "$line" ;;
   esac
 done <examples

@@ -240,7 +240,7 @@ pub(crate) struct Capture {
 Examples:
   waterwheel relay 0.0.0.0:8080 192.0.2.10:80
   waterwheel relay [::]:5201 [2001:db8::2]:5201 --workers 2 --json
-  waterwheel relay 127.0.0.1:9000 127.0.0.1:9001 --max-connections 10000 --idle-timeout 5m")]
+  waterwheel relay 127.0.0.1:9000 127.0.0.1:9001 --max-connections 4096 --idle-timeout 5m")]
 pub(crate) struct Relay {
     /// Where to accept connections, ADDR:PORT; port 0 lets the kernel choose, and the choice is said
     #[arg(value_parser = units::address)]

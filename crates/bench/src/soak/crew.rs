@@ -8,6 +8,7 @@ use super::violation::Broken;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -22,12 +23,12 @@ const QUEUE: usize = 64;
 /// Of so many batches a program panics with one, of so many packets a host, of so many turns a worker dies with one.
 const CALM: usize = 2048;
 
-/// What programs and hosts panic with.
-struct Nervous;
+/// What programs, hosts and devices panic with.
+pub(super) struct Nervous;
 
 impl Nervous {
     /// A panic, without a report.
-    fn panic() -> ! {
+    pub(super) fn panic() -> ! {
         resume_unwind(Box::new(Nervous))
     }
 
@@ -92,11 +93,13 @@ impl Crew {
         self.actor.stage.tally.deaths.add(1);
         let receives = worker.stats().ports.iter().any(|port| port.name == Driver::NAME && port.health == Health::Up);
         self.died = Some(if receives && self.dice.below(2) == 0 {
-            // Its run ends with the next batch.
+            // Its run ends with the next batch, or with its device when none comes.
+            self.actor.dying.store(true, Ordering::Relaxed);
             let mut dying = |_: &Context, _: &mut XdpBuff| -> Action { Nervous::panic() };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(&mut dying))) {
                 Nervous::caught(panic);
             }
+            self.actor.dying.store(false, Ordering::Relaxed);
             worker.close()
         } else {
             let control = worker.control();

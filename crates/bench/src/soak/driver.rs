@@ -1,5 +1,6 @@
 //! The driver of a device in memory: it makes packets, keeps what is sent for a while, fails, finishes, and is made anew.
 
+use super::crew::Nervous;
 use super::held::Held;
 use super::packet::{HEADER, Ident};
 use super::pools;
@@ -294,6 +295,9 @@ impl Device for Driver {
     }
 
     fn health(&mut self) -> Health {
+        if self.actor.dying.swap(false, Ordering::Relaxed) {
+            Nervous::panic();
+        }
         if self.failed { Health::Failed("for good".to_owned()) } else { Health::Up }
     }
 

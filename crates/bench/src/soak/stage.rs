@@ -105,11 +105,13 @@ pub(super) struct Actor {
     pub(super) stage: Arc<Stage>,
     name: String,
     step: AtomicU64,
+    /// Its worker is to die of whatever comes first: a batch, or a look at its devices.
+    pub(super) dying: AtomicBool,
 }
 
 impl Actor {
     pub(super) fn new(stage: &Arc<Stage>, name: String) -> Arc<Self> {
-        Arc::new(Self { stage: stage.clone(), name, step: AtomicU64::new(0) })
+        Arc::new(Self { stage: stage.clone(), name, step: AtomicU64::new(0), dying: AtomicBool::new(false) })
     }
 
     /// The dice of this actor, the same for the same seed; `part` tells apart what it throws them for.
