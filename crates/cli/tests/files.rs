@@ -211,6 +211,48 @@ fn a_slow_reader_gets_everything() {
     assert_eq!(packets(&file), 20_000);
 }
 
+/// Through two devices that wait for each other, to a peer that waits longer than the end of a stream usually would.
+#[test]
+fn every_byte_of_a_capture_arrives_at_a_peer_that_is_slow_to_read() {
+    const PACKETS: u32 = 30_000;
+    let file = Scratch::new("to-tcp.pcap");
+    let mut capture = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 1].map(u32::to_ne_bytes).concat();
+    let mut expected = Vec::<u8>::new();
+    for n in 0..PACKETS {
+        let len = 60 + n * 389 % 1400;
+        let packet = (0..len).map(|place| (n * 31 + place * 7) as u8).collect::<Vec<_>>();
+        capture.extend([n, 0, len, len].map(u32::to_ne_bytes).concat());
+        capture.extend(&packet);
+        expected.extend(&packet);
+    }
+    std::fs::write(&file.0, &capture).expect("a scratch file");
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    // Small buffers: much is on its way when the file has ended.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&server, 4096).expect("a socket option");
+    let peer = server.local_addr().expect("an address");
+    let line = format!("forward pcap:{} tcp:{peer} --one-way --json", file.display());
+    let mut running = Running::start(&mut waterwheel(&line));
+    let (mut connection, _) = server.accept().expect("it connects");
+    let (mut came, mut part) = (Vec::new(), vec![0; 1 << 16]);
+    // It pauses before it begins, and when the file has ended and the rest is with the kernel.
+    let mut pauses = [0, expected.len() - (1 << 20)].into_iter().peekable();
+    loop {
+        if pauses.next_if(|place| came.len() >= *place).is_some() {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        match connection.read(&mut part).expect("an end in order") {
+            0 => break,
+            n => came.extend_from_slice(&part[..n]),
+        }
+    }
+    assert!(came == expected, "{} of {} bytes", came.len(), expected.len());
+    let total = parsed(running.lines().rest().as_bytes()).pop().expect("a total");
+    assert_eq!(running.wait().code(), Some(0), "{total}");
+    assert_eq!((count(&total, "rx_packets"), count(&total, "tx_packets")), (PACKETS.into(), PACKETS.into()), "{total}");
+    assert_eq!(count(&total, "tx_bytes"), expected.len() as u64);
+    adds_up(&total);
+}
+
 #[test]
 fn packets_come_through_standard_input_as_they_come() {
     let file = Scratch::new("in.pcapng");

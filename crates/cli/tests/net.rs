@@ -478,6 +478,7 @@ fn what_a_tap_lost_is_told() {
 fn workers_are_spread_over_the_cpus() {
     let mut running = Running::start(&mut waterwheel("forward gen: gen: --workers 2 --json --interval 50ms"));
     let mut lines = running.lines();
+    lines.next().expect("it runs, and ends in order when it is told to");
     let allowed = rustix::thread::sched_getaffinity(None).expect("a set").count();
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -153,7 +153,9 @@ fn every_byte_arrives_without_this_or_that_feature() {
             both_ways(&rig, 3_000_000);
             let stats = rig.end();
             assert_eq!((stats.bytes_up, stats.bytes_down), (3_000_000, 3_000_000), "{without:?}");
-            assert_eq!(stats.zc_sent > 0, send == Send::Zc && !without.send_zc, "{without:?} {stats:?}");
+            // Refused where so much memory may not be locked.
+            let tried = stats.zc_sent + stats.zc_refused > 0;
+            assert_eq!(tried, send == Send::Zc && !without.send_zc, "{without:?} {stats:?}");
         }
     }
 }
@@ -163,9 +165,9 @@ fn zero_copy_that_is_copied_is_counted_and_given_up() {
     let rig = Rig::new(|_| {});
     both_ways(&rig, 20_000_000);
     let stats = rig.end();
-    // Loopback copies what it receives.
-    assert_eq!(stats.zc_copied, stats.zc_sent);
-    assert!(stats.zc_sent > 0 && stats.zc_sent < stats.sends / 10, "{stats:?}");
+    // Loopback copies what it receives; and where so much memory may not be locked it is refused.
+    let tried = stats.zc_copied + stats.zc_refused;
+    assert!(stats.zc_copied == stats.zc_sent && tried > 0 && tried < stats.sends / 10, "{stats:?}");
 }
 
 #[test]

@@ -18,6 +18,12 @@ use waterwheel_page_pool::mm::{Holder, ptr_ring};
 /// Most ports of one worker.
 pub const MAX_PORTS: usize = 64;
 
+/// Most workers of one fabric: more than there are CPUs, and the numbers of all their ports have 16 bits.
+pub const MAX_WORKERS: usize = 1000;
+
+/// Most packets per port and round.
+pub const MAX_BUDGET: usize = 4096;
+
 /// Why the parts do not fit together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,9 +77,9 @@ struct Seed {
 }
 
 impl Fabric {
-    /// An empty fabric for this many workers (at least one).
+    /// An empty fabric for this many workers: at least one, at most [`MAX_WORKERS`].
     pub fn new(workers: usize) -> Self {
-        let workers = (0..workers.max(1)).map(|_| Seed::default()).collect();
+        let workers = (0..workers.clamp(1, MAX_WORKERS)).map(|_| Seed::default()).collect();
         Self { workers, ports: 0, budget: BUDGET, idle: Idle::default(), nap: Some(NAP) }
     }
 
@@ -127,9 +133,9 @@ impl Fabric {
         }
     }
 
-    /// Packets per port and round; 64 unless set, at least 1.
+    /// Packets per port and round; 64 unless set, at least 1, at most [`MAX_BUDGET`].
     pub fn budget(&mut self, packets: usize) {
-        self.budget = packets.max(1);
+        self.budget = packets.clamp(1, MAX_BUDGET);
     }
 
     /// What the workers do when there is nothing to do.

@@ -36,7 +36,7 @@ pub use buff::{AdjustError, HEADROOM, IntoParts, MAX_FRAGS, XdpBuff, XdpFrame};
 pub use control::{Control, Snapshot};
 pub use device::{BorrowedFd, Capabilities, Device, Health, MAX_FDS, Traffic, Wait};
 pub use drops::{DropReason, Drops};
-pub use fabric::{Fabric, FabricError, MAX_PORTS};
+pub use fabric::{Fabric, FabricError, MAX_BUDGET, MAX_PORTS, MAX_WORKERS};
 pub use follow::PortHolders;
 pub use homes::Homes;
 pub use idle::Idle;

@@ -37,6 +37,9 @@ struct Seat {
 }
 
 /// Two ends, each with room for `ring` frames that the other has not taken yet.
+///
+/// # Panics
+/// If there is no memory for so many.
 pub fn veth(left: &str, right: &str, ring: usize) -> (Veth, Veth) {
     let (to_right, from_left) = ptr_ring(ring);
     let (to_left, from_right) = ptr_ring(ring);

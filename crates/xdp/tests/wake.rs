@@ -5,9 +5,10 @@ mod common;
 use common::{Source, assert_counted, assert_whole, packet, pool, sum, until, zone};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use waterwheel_xdp::{
@@ -29,12 +30,67 @@ struct Quiet {
     fd: Arc<OwnedFd>,
     /// Its shutdown takes until something comes here.
     hold: Option<Receiver<()>>,
+    /// Its shutdown waits here.
+    waits: Option<Arc<Gate>>,
+    /// It lets through who waits here, when it is asked what to wait for: then its worker is about to sleep.
+    opens: Option<Arc<Gate>>,
+}
+
+/// A thread waits here, and is let through by another, who waits for its end.
+struct Gate {
+    waiting: AtomicBool,
+    opened: AtomicU64,
+    go: (Sender<()>, Mutex<Receiver<()>>),
+    over: (Sender<()>, Mutex<Receiver<()>>),
+}
+
+/// Sends when it is dropped.
+struct AtEnd(Sender<()>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+thread_local! {
+    static AT_END: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+}
+
+impl Gate {
+    fn new() -> Arc<Self> {
+        let line = || {
+            let (to, from) = channel();
+            (to, Mutex::new(from))
+        };
+        Arc::new(Self { waiting: AtomicBool::new(false), opened: AtomicU64::new(0), go: line(), over: line() })
+    }
+
+    fn wait(&self) {
+        AT_END.set(Some(AtEnd(self.over.0.clone())));
+        self.waiting.store(true, Ordering::Relaxed);
+        self.go.1.lock().unwrap().recv().unwrap();
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// When this returns that thread has ended, and has woken whom it had to wake.
+    fn open(&self) {
+        if self.is_awaited() {
+            self.go.0.send(()).unwrap();
+            self.over.1.lock().unwrap().recv().unwrap();
+            self.waiting.store(false, Ordering::Relaxed);
+            self.opened.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Quiet {
     fn new(state: &Arc<State>) -> Box<Self> {
         let fd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
-        Box::new(Self { state: state.clone(), fd, hold: None })
+        Box::new(Self { state: state.clone(), fd, hold: None, waits: None, opens: None })
     }
 }
 
@@ -68,6 +124,7 @@ impl Device for Quiet {
         sent
     }
     fn wait(&self) -> Wait {
+        self.opens.iter().for_each(|gate| gate.open());
         Wait::Readable
     }
     fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
@@ -80,6 +137,7 @@ impl Device for Quiet {
         if let Some(hold) = self.hold.take() {
             let _ = hold.recv();
         }
+        self.waits.iter().for_each(|gate| gate.wait());
     }
 }
 
@@ -288,6 +346,44 @@ fn a_device_that_was_shut_down_and_one_that_is_there_again_wake_their_worker() {
     go.send(()).unwrap();
     until(|| state.polled.load(Ordering::Relaxed) > before);
     assert_eq!(control.snapshot().workers[0].ports[0].revivals, 1);
+    control.stop();
+    end(threads);
+    assert_whole(&zone);
+}
+
+#[test]
+fn what_ends_elsewhere_as_its_worker_goes_to_sleep_is_seen() {
+    let (zone, mut fabric, gate) = (zone(64), fabric(1), Gate::new());
+    let [state, other, next] = [(); 3].map(|()| Arc::<State>::default());
+    let quiet = Box::new(Quiet { waits: Some(gate.clone()), ..*Quiet::new(&state) });
+    let fd = quiet.fd.clone();
+    let port = fabric.add(0, quiet, pool(&zone)).unwrap();
+    let (again, there) = (next.clone(), gate.clone());
+    let attempt = move || {
+        there.wait();
+        Ok(Quiet::new(&again) as Box<dyn Device>)
+    };
+    fabric.revive(port, Box::new(attempt));
+    let last = Box::new(Quiet { opens: Some(gate.clone()), ..*Quiet::new(&other) });
+    let other_fd = last.fd.clone();
+    fabric.add(0, last, pool(&zone)).unwrap();
+    let worker = fabric.build().unwrap().remove(0);
+    let control = worker.control();
+    let threads = vec![run(worker, DROP)];
+    asleep(&state);
+    state.fail.store(true, Ordering::Relaxed);
+    signal(&fd);
+    // First the shutdown, then the attempt: each of them ends when the worker has looked after its devices, and before it sleeps.
+    for n in 1..=2 {
+        let opened = || gate.opened.load(Ordering::Relaxed) >= n;
+        until(|| gate.is_awaited() || opened());
+        asleep(&other);
+        if gate.is_awaited() {
+            signal(&other_fd);
+        }
+        until(opened);
+    }
+    until(|| next.polled.load(Ordering::Relaxed) > 0);
     control.stop();
     end(threads);
     assert_whole(&zone);

@@ -330,9 +330,13 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
             socket_device(params, move || Ok(Udp::open(&zone, local, peer, &params)?.named(&name)))?
         }
         Recipe::Tcp(name, TcpSpec { address, listen, params }) => {
-            let zone = zone.clone();
+            let (zone, patience) = (zone.clone(), patience.clone());
             let open = if listen { Tcp::listen } else { Tcp::connect };
-            socket_device(params, move || Ok(open(&zone, address, &params)?.named(&name)))?
+            let patient = move |tcp: Tcp| {
+                let patience = patience.clone();
+                tcp.patient(move || patience())
+            };
+            socket_device(params, move || Ok(patient(open(&zone, address, &params)?.named(&name))))?
         }
         Recipe::Veth(end) => plain(end),
         Recipe::Unplugged(name) => {

@@ -60,27 +60,34 @@ impl RelayParams {
 
     /// Blocks of one worker with which no connection, stalled or not, keeps another from moving: one for each direction of each connection.
     pub(super) fn reserve(&self) -> usize {
-        2 * self.max_connections.div_ceil(self.workers)
+        self.max_connections.div_ceil(self.workers.max(1)).saturating_mul(2)
     }
 
     /// The reserve, and those that wait in the ring or may be held beyond one for each.
     fn blocks_needed(&self) -> usize {
-        self.reserve() + 4 * FILL_MAX
+        self.reserve().saturating_add(4 * FILL_MAX)
+    }
+
+    /// Pages of so many blocks for each worker. As many as there are numbers where these do not suffice: what cannot be is refused by [`check`](Self::check), and can be asked about before.
+    fn pages_of(&self, blocks: usize) -> usize {
+        let block = 1_usize.checked_shl(self.order.into()).unwrap_or(usize::MAX);
+        self.workers.saturating_mul(blocks).saturating_mul(block)
     }
 
     /// Pages of 4 KiB that the zone must have.
     pub fn pages_needed(&self) -> usize {
-        (self.workers * self.blocks_needed()) << self.order
+        self.pages_of(self.blocks_needed())
     }
 
     /// Pages of 4 KiB with which many connections can be busy at a time.
     pub fn pages_wanted(&self) -> usize {
-        self.pages_needed() + ((self.workers * BUSY) << self.order)
+        self.pages_needed().saturating_add(self.pages_of(BUSY))
     }
 
     /// Connections that `pages` pages of 4 KiB suffice for.
     pub fn connections_for(&self, pages: usize) -> usize {
-        ((pages >> self.order) / self.workers).saturating_sub(4 * FILL_MAX) / 2 * self.workers
+        let (blocks, workers) = (pages.checked_shr(self.order.into()).unwrap_or(0), self.workers.max(1));
+        (blocks / workers).saturating_sub(4 * FILL_MAX) / 2 * workers
     }
 
     /// # Errors

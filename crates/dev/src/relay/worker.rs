@@ -23,7 +23,7 @@ use super::end::{TICK, Why};
 use super::params::{FILL_MIN, RelayParams};
 use super::shared::Shared;
 use super::stats::RelayStats;
-use crate::uring::{Choice, Event, Part, Ring};
+use crate::uring::{Choice, Event, LONGEST_WAIT, Part, Ring};
 
 /// Keys of the requests that belong to no connection.
 pub(super) const LISTENER: u64 = (1 << 56) - 1;
@@ -83,7 +83,7 @@ impl Worker {
             pool,
             listener,
             shared,
-            params: params.clone(),
+            params: RelayParams { drain: params.drain.min(LONGEST_WAIT), ..params.clone() },
             max_connections: params.max_connections.div_ceil(params.workers),
             conns: Conns::default(),
             stats: RelayStats::default(),

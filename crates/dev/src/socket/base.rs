@@ -20,7 +20,7 @@ pub(super) const ACCEPT: u64 = 2;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long what is under way may take at the end, and how long the kernel may take to let go of it.
 pub(super) const DRAIN: Duration = Duration::from_millis(200);
-const LET_GO: Duration = Duration::from_secs(1);
+pub(super) const LET_GO: Duration = Duration::from_secs(1);
 
 /// The ring of one socket.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! `tcp`: one connection at a time.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,9 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// A device that [connects](Self::connect) has failed when its connection ends, after what had come was handed out. One that [listens](Self::listen) accepts the next connection;
 /// what is to be sent meanwhile is dropped as [`DropReason::DeviceDown`].
 ///
-/// What could not be written, or was not acknowledged when the connection was reset, is [unsent](Device::unsent). A peer that has closed its own half may have taken what was written to it: that counts as
+/// At the end what is under way may still arrive for a fifth of a second, or for as long as the device was [told](Self::patient). What could not be written, or was not acknowledged when the connection was reset, is [unsent](Device::unsent). A peer that has closed its own half may have taken what was written to it: that counts as
 /// sent.
-#[derive(Debug)]
 pub struct Tcp {
     name: String,
     /// Where it listens, if it does.
@@ -49,8 +49,12 @@ pub struct Tcp {
     outgoing: Outgoing,
     /// Bytes that the kernel had when the connection was over, and that did not arrive.
     lost: usize,
+    patience: Option<Patience>,
     counts: Counts,
 }
+
+/// Whether to go on waiting.
+type Patience = Box<dyn Fn() -> bool + Send>;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -110,8 +114,16 @@ impl Tcp {
             held: 0,
             outgoing: Outgoing::default(),
             lost: 0,
+            patience: None,
             counts: Counts::default(),
         }
+    }
+
+    /// The same device, whose end waits for a slow peer as long as `goes_on` says so, and then a fifth of a second.
+    #[must_use]
+    pub fn patient(mut self, goes_on: impl Fn() -> bool + Send + 'static) -> Self {
+        self.patience = Some(Box::new(goes_on));
+        self
     }
 
     /// The same device with another name.
@@ -252,9 +264,11 @@ impl Tcp {
 
     /// What is under way may still arrive for a short time. A connection that still holds pages then is reset, so that it lets go of them.
     fn end(&mut self, homes: &mut Homes<'_>) {
-        let deadline = Instant::now() + DRAIN;
-        let before = self.outgoing.unsent();
+        let (mut deadline, before) = (Instant::now() + DRAIN, self.outgoing.unsent());
         while self.connection.is_some() && self.base.failure.is_none() && Instant::now() < deadline {
+            if self.patience.as_ref().is_some_and(|goes_on| goes_on()) {
+                deadline = Instant::now() + DRAIN;
+            }
             let pause = match self.waiting() {
                 0 if self.unacknowledged() == 0 => break,
                 0 => LOOK_AGAIN,
@@ -407,6 +421,12 @@ impl Device for Tcp {
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
         self.end(homes);
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tcp").field("name", &self.name).field("base", &self.base).finish_non_exhaustive()
     }
 }
 

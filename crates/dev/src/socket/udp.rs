@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use waterwheel_xdp::{
     Account, Capabilities, Device, DropReason, Drops, HEADROOM, Health, Homes, MAX_FRAGS, PagePool, Traffic, Wait,
     XdpBuff, XdpFrame, Zone, mm::PAGE_SIZE,
 };
 
-use super::base::{Base, DRAIN, parts};
+use super::base::{Base, DRAIN, LET_GO, parts};
 use super::{SocketParams, refused};
 use crate::error::DevError;
 use crate::uring::{Choice, Event, Part, dropped};
@@ -26,7 +27,10 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 ///
 /// With a peer it sends to it, and receives from it alone. Without one it receives from everybody and sends to nobody. A datagram must fit into a page of the pool behind its
 /// headroom, with a byte to spare ([`Udp::order_for`]); others are [lost](Device::lost) as `too_long`, and empty ones as `empty`, as there is no packet in them. So are those that found the socket's
-/// buffer full: `socket_full`.
+/// buffer full, as `socket_full`, and those that were in it when the device ended, as `left_in_socket`.
+///
+/// Datagrams leave in their order, but for one that the kernel refuses to send without a copy (where little memory may be locked): it is sent plainly, behind those that were asked for with it. After that
+/// many are sent plainly until that is tried again.
 ///
 /// Nothing tells whether a datagram arrives. One that the kernel refused is [unsent](Device::unsent). That nobody has the peer's port is told by ICMP now and then: it is counted as `refused`, and no failure.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub struct Udp {
 struct Counts {
     too_long: u64,
     empty: u64,
+    left_in_socket: u64,
     refused: u64,
     rx_errors: u64,
     tx_errors: u64,
@@ -135,7 +140,7 @@ impl Udp {
             Event::Sent { key, result, pages, held, rest } => {
                 let home = pages - held - rest.len();
                 if !rest.is_empty() {
-                    self.choice.answered(true);
+                    self.choice.overtaken();
                     self.base.ring.send(self.socket.as_fd(), key, rest.into_iter(), false);
                     return home;
                 }
@@ -181,14 +186,33 @@ impl Udp {
 
     /// What is under way may still be sent for a short time.
     fn end(&mut self, homes: &mut Homes<'_>) {
+        // What comes by the request that is under way is counted as ever, empty datagrams too.
+        self.base.receiving.into_iter().for_each(|op| self.base.ring.cancel(op));
         let deadline = Instant::now() + DRAIN;
-        while self.sending > 0 && self.base.failure.is_none() && Instant::now() < deadline {
+        let busy = |udp: &Self| udp.sending > 0 || udp.base.receiving.is_some();
+        while busy(self) && self.base.failure.is_none() && Instant::now() < deadline {
             self.look(homes, DRAIN / 10);
         }
         self.base.end(homes);
+        if self.base.params.receive {
+            self.empty();
+        }
         self.sending = 0;
         self.unsent.merge(std::mem::take(&mut self.asked)); // nobody knows
         self.socket_full(); // once more, for who asks later
+    }
+
+    /// Counts what waits in the socket's buffer. From here on the socket hears itself alone, so that no more comes, and whoever sends is told that nobody has the port.
+    fn empty(&mut self) {
+        let _ = rustix::net::connect(&self.socket, &self.local);
+        let deadline = Instant::now() + LET_GO;
+        while Instant::now() < deadline {
+            match rustix::net::recv(&self.socket, &mut [0_u8], RecvFlags::DONTWAIT) {
+                Ok(_) => self.counts.left_in_socket += 1,
+                Err(Errno::AGAIN) => break,
+                Err(_) => {} // of what was sent
+            }
+        }
     }
 
     /// Datagrams that the kernel has dropped, mostly as the socket's buffer was full.
@@ -312,6 +336,7 @@ impl Device for Udp {
         count("socket_full", self.socket_full());
         count("too_long", self.counts.too_long);
         count("empty", self.counts.empty);
+        count("left_in_socket", self.counts.left_in_socket);
         self.base.lost(count);
     }
 

@@ -11,7 +11,7 @@ pub enum Send {
     Auto,
     /// The kernel copies.
     Plain,
-    /// Without a copy, whatever the kernel says.
+    /// Without a copy, also where the kernel copies after all. What it refuses is sent plainly.
     Zc,
 }
 
@@ -48,6 +48,10 @@ impl Choice {
         }
         match self.send {
             Send::Plain => false,
+            Send::Zc if self.plain > 0 => {
+                self.plain -= 1;
+                false
+            }
             Send::Zc => true,
             Send::Auto if bytes < ZC_MIN => false,
             Send::Auto if self.trusted => true,
@@ -69,14 +73,27 @@ impl Choice {
         self.refused = true;
     }
 
+    /// The kernel has refused to send a datagram without a copy, and those that were asked for with it have overtaken it. That is not to happen with each: who insists waits a while, too.
+    pub(crate) fn overtaken(&mut self) {
+        (self.asked, self.trusted) = (false, false);
+        self.pause();
+    }
+
     /// A notification has come.
     pub(crate) fn answered(&mut self, copied: bool) {
         (self.asked, self.trusted) = (false, !copied);
-        if copied {
+        match self.send {
+            _ if !copied => self.penalty = 0,
+            Send::Auto => self.pause(),
+            Send::Plain | Send::Zc => {}
+        }
+    }
+
+    /// Plain sends for a while, unless it is one already.
+    fn pause(&mut self) {
+        if self.plain == 0 {
             self.penalty = (self.penalty * 2).clamp(PLAIN_MIN, PLAIN_MAX);
             self.plain = self.penalty;
-        } else {
-            self.penalty = 0;
         }
     }
 
@@ -123,6 +140,31 @@ mod tests {
         assert!(zc.zc(1) && !plain.zc(1 << 20));
         zc.refused();
         assert!(!zc.zc(1) && zc.zc(1), "what was refused is sent plainly, once");
+    }
+
+    #[test]
+    fn datagrams_are_overtaken_less_and_less_often() {
+        for send in [Send::Auto, Send::Zc] {
+            let (mut choice, mut batches) = (Choice::new(send), 0);
+            for _ in 0..1000 {
+                // As many as are refused at once count once.
+                let asked = (0..100).filter(|_| choice.zc(1 << 16)).count();
+                (0..asked).for_each(|_| choice.overtaken());
+                batches += usize::from(asked > 0);
+            }
+            assert!((5..=12).contains(&batches), "{send:?}: {batches}");
+        }
+        let mut zc = Choice::new(Send::Zc);
+        zc.overtaken();
+        zc.answered(true);
+        assert_eq!(
+            (0..100).filter(|_| zc.zc(1)).count(),
+            100 - PLAIN_MIN as usize,
+            "that one was copied does not matter"
+        );
+        zc.answered(false);
+        zc.overtaken();
+        assert_eq!(zc.plain, PLAIN_MIN, "what went without a copy makes up for it");
     }
 
     #[test]

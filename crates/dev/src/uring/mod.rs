@@ -20,6 +20,7 @@ pub(crate) use choice::Choice;
 pub use choice::Send;
 pub use features::{Features, Without};
 pub use requests::{Event, RingStats};
+pub(crate) use ring::LONGEST_WAIT;
 pub use ring::{Receive, Ring, RingParams};
 pub use slots::{Op, PARTS, Part};
 pub(crate) use sys::{dropped, own_descriptors, unacknowledged};

@@ -28,8 +28,12 @@ const FIXED_MAX: usize = 1 << 30;
 /// Fewer places than these are worth nothing.
 const ENTRIES_MIN: u32 = 8;
 /// How often, and how soon, a ring for which there is no memory is tried again.
-const TRIES: u32 = 50;
+const TRIES: u32 = 200;
 const A_MOMENT: Duration = Duration::from_millis(10);
+/// A ring that may not be as large as it wants is so much smaller: one that takes all that may be locked leaves nothing to the next, and nothing to be sent without a copy.
+const SMALLER: u32 = 16;
+/// Nobody waits longer: the kernel, and [`Instant`], add it to a time.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1 << 30);
 /// `IORING_SEND_ZC_REPORT_USAGE` of `linux/io_uring.h`.
 const REPORT_USAGE: u16 = 1 << 3;
 
@@ -202,8 +206,8 @@ impl Ring {
     /// Receives from `socket`. `None` when it would need a page of its own and `pool` has none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, key: u64, how: Receive, pool: &mut PagePool) -> Option<Op> {
         let fd = Fd(socket.as_raw_fd());
-        if !self.features.buffer_ring {
-            return self.receive_into_page(fd, key, pool);
+        if self.requests.buffers.is_none() {
+            return self.receive_into_page(fd, key, pool); // also once the ring was closed
         }
         let entry = match how {
             Receive::Multi if self.features.multishot && self.features.bundle => {
@@ -378,7 +382,7 @@ impl Ring {
         let waited = match timeout {
             None => self.uring.submit_and_wait(wanted),
             Some(timeout) => {
-                let time = Timespec::from(timeout);
+                let time = Timespec::from(timeout.min(LONGEST_WAIT));
                 self.uring.submitter().submit_with_args(wanted, &SubmitArgs::new().timespec(&time))
             }
         };
@@ -408,7 +412,7 @@ impl Ring {
 
     /// As [`close`](Self::close), for one who has pages of several pools.
     pub fn end(&mut self, homes: &mut Homes<'_>, patience: Duration) -> usize {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(LONGEST_WAIT);
         let mut events = Vec::new();
         self.push_cancel(opcode::AsyncCancel2::new(CancelBuilder::any()).build());
         while self.pending() > 0 {
@@ -454,7 +458,9 @@ fn build_as_large_as_may_be(mut entries: u32, defer: bool) -> io::Result<(IoUrin
     let mut tries = 0;
     loop {
         match build(entries, defer) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > ENTRIES_MIN => entries /= 2,
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > ENTRIES_MIN => {
+                entries = (entries / SMALLER).max(ENTRIES_MIN);
+            }
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && tries < TRIES => {
                 tries += 1;
                 std::thread::sleep(A_MOMENT);

@@ -8,6 +8,7 @@ use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Steering, XdpMode};
 use waterwheel_xdp::mm::{Account, Users, ZoneParams};
 use waterwheel_xdp::{Device, Health, Homes, PagePool, Zone};
 
+use crate::signals::Signals;
 use crate::support::{PAGES, account, counter, cross, params, poll_until, pool, reflect, second_pair, worker, zone};
 use crate::testing::{Net, Stranger, frame, root, run};
 
@@ -154,4 +155,22 @@ fn memory_that_is_too_small_for_the_rings_is_refused() {
     let error = AfXdp::open(&zone, &params("near")).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Config);
     assert!(error.to_string().contains("64 pages of memory are too few"), "{error}");
+}
+
+/// The verifier gives up on a signal, and whoever waits is interrupted by one.
+#[test]
+fn a_stream_of_signals_keeps_no_socket_from_being_opened() {
+    if !root("a_stream_of_signals_keeps_no_socket_from_being_opened") {
+        return;
+    }
+    let _net = Net::new();
+    let zone = zone();
+    let _signals = Signals::to_this_thread();
+    let steering: Steering =
+        "dst=10.0.0.0/8,dst=2001:db8::/32,proto=udp,proto=tcp,port=53,port=4000-4010".parse().unwrap();
+    for _ in 0..50 {
+        let params = AfXdpParams { steering: steering.clone(), ..params("near") };
+        AfXdp::open(&zone, &params).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
 }

@@ -4,6 +4,8 @@
 mod ends;
 mod processes;
 mod revive;
+#[path = "../common/signals.rs"]
+mod signals;
 mod support;
 #[path = "../../src/af_xdp/testing.rs"]
 mod testing;
