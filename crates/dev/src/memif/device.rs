@@ -14,6 +14,7 @@ use waterwheel_xdp::{
 use super::closer;
 use super::connection::{Link, RxSide, TxSide};
 use super::event;
+use super::events::Events;
 use super::fault::Fault;
 use super::interface::{Interface, Watch};
 use super::params::{MemifParams, Role, Wakeup};
@@ -118,6 +119,12 @@ impl Memif {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// What happens to the interface, all its queues together.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(Arc::clone(&self.interface.news))
     }
 
     /// Fetches the link of a new connection, or lets go of that of an old one. True when there is one.
@@ -397,7 +404,14 @@ impl Device for Memif {
             (true, peer) if self.link.is_none() && self.interface.epoch() == self.epoch => {
                 format!("{role}, {how}, not connected: {peer} has no ring for this queue")
             }
-            (true, peer) => format!("{role}, {how}, connected to {peer}"),
+            (true, peer) => {
+                let only = match &self.link {
+                    Some(Link { rx: None, .. }) => ", sends only",
+                    Some(Link { tx: None, .. }) => ", receives only",
+                    _ => "",
+                };
+                format!("{role}, {how}, connected to {peer}{only}")
+            }
             (false, why) => format!("{role}, {how}, not connected: {why}"),
         }
     }

@@ -30,16 +30,17 @@ fn program() -> Text<32> {
     Text::new(concat!("waterwheel ", env!("CARGO_PKG_VERSION")))
 }
 
-/// What a server says first.
+/// What a server says first, before it knows which of its interfaces is wanted: `queues` are those of the largest one.
 #[must_use]
-pub fn hello() -> Message {
+pub fn hello(queues: u16) -> Message {
+    let last_ring = queues.clamp(1, MAX_QUEUES) - 1;
     Message::Hello(Hello {
         name: program(),
         min_version: VERSION,
         max_version: VERSION,
         max_region: MAX_REGIONS as u16 - 1,
-        max_to_client: MAX_QUEUES - 1,
-        max_to_server: MAX_QUEUES - 1,
+        max_to_client: last_ring,
+        max_to_server: last_ring,
         max_log2_slots: MAX_LOG2_SLOTS,
     })
 }
@@ -191,6 +192,8 @@ pub type Line = (Message, Option<Arc<Foreign>>);
 #[derive(Debug)]
 pub struct Client {
     lines: VecDeque<Line>,
+    /// The ring that was offered last, until the server has taken it.
+    offered: Option<AddRing>,
     done: bool,
 }
 
@@ -201,12 +204,22 @@ impl Client {
         let init = Message::Init(Init { version: VERSION, id, mode: 0, secret, name: program() });
         let last = Message::Connect(Text::new(interface));
         let lines = std::iter::once((init, None)).chain(lines).chain(std::iter::once((last, None))).collect();
-        Self { lines, done: false }
+        Self { lines, offered: None, done: false }
     }
 
     /// The next line, if there is one.
     pub fn next_line(&mut self) -> Option<Line> {
-        self.lines.pop_front()
+        let line = self.lines.pop_front();
+        self.offered = line
+            .as_ref()
+            .and_then(|(message, _)| if let Message::AddRing(ring) = message { Some(*ring) } else { None });
+        line
+    }
+
+    /// The queue whose ring the server has not taken yet: the one that it refuses, if it refuses now.
+    #[must_use]
+    pub fn offered_queue(&self) -> Option<u16> {
+        self.offered.map(|ring| ring.index)
     }
 
     /// What a message means: a line to say, or nothing more to say: packets may flow.
@@ -254,7 +267,7 @@ mod tests {
 
     #[test]
     fn both_sides_understand_each_other() {
-        let Message::Hello(hello) = hello() else { panic!("a hello") };
+        let Message::Hello(hello) = hello(2) else { panic!("a hello") };
         let agreed = agree(&hello, 2, 10, 1).expect("the same version");
         assert_eq!(agreed, Agreed { queues: 2, log2_slots: 10 });
         let lines = vec![
@@ -343,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_server_that_can_less_gets_less() {
-        let Message::Hello(hello) = hello() else { panic!("a hello") };
+        let Message::Hello(hello) = hello(MAX_QUEUES) else { panic!("a hello") };
         let small = Hello { max_to_client: 0, max_to_server: 3, max_log2_slots: 6, max_region: 0, ..hello.clone() };
         assert_eq!(agree(&small, 4, 10, 1), Ok(Agreed { queues: 1, log2_slots: 6 }));
         assert!(agree(&small, 4, 10, 2).is_err());

@@ -14,9 +14,10 @@ use waterwheel_xdp::mm::RegionId;
 use super::channel::{Channel, Received};
 use super::closer;
 use super::connection::{Export, Link, import};
+use super::events::News;
 use super::fault::Fault;
 use super::handshake::{Client, Reply, Server, agree};
-use super::listener::{Listener, PATIENCE, check_kind, dial, lock, refused};
+use super::listener::{Listener, PATIENCE, check_kind, dial, lock, namesake, refused};
 use super::message::{Init, Message, Text};
 use super::params::{MemifParams, Role};
 use super::region::MAX_REGION;
@@ -36,6 +37,8 @@ pub(super) struct Interface {
     listener: Option<Arc<Listener>>,
     /// A trusted peer is given its pages.
     lent: Option<Zone>,
+    /// What its user hears.
+    pub(super) news: Arc<Mutex<News>>,
     epoch: AtomicU32,
     control: Mutex<Control>,
 }
@@ -57,6 +60,8 @@ struct Control {
     generation: u64,
     /// For the queues to fetch.
     links: Vec<Option<Link>>,
+    /// What a client asks for next: fewer than its user wants, where the server has refused more.
+    queues: u16,
     /// Who is there, or about to be.
     peer: String,
     /// Why nobody is.
@@ -125,6 +130,7 @@ impl Interface {
         }
         let path = params.socket.as_path();
         let mut state = State::Down;
+        let mut why = format!("waiting for a {}", if params.role == Role::Server { "client" } else { "server" });
         let listener = match params.role {
             Role::Server => Some(Listener::open(path)?),
             Role::Client => {
@@ -136,15 +142,18 @@ impl Interface {
                     Err(Errno::CONNREFUSED | Errno::AGAIN) => {}
                     Err(errno) => return Err(refused(path, "connect", errno)),
                 }
+                if let (State::Down, Some(other)) = (&state, namesake(path)) {
+                    why += &format!(", and nobody listens there; did you mean {other}?");
+                }
                 None
             }
         };
         let (retry_at, retry_after) = (Instant::now(), RETRY.0);
-        let why = format!("waiting for a {}", if params.role == Role::Server { "client" } else { "server" });
         let control = Control {
             state,
             generation: 0,
             links: Vec::new(),
+            queues: params.queues,
             peer: String::new(),
             why,
             refused: false,
@@ -158,6 +167,7 @@ impl Interface {
             counts: Counts::default(),
             listener,
             lent,
+            news: Arc::default(),
             epoch: AtomicU32::new(1),
             control: Mutex::new(control),
         });
@@ -222,18 +232,41 @@ impl Interface {
         let mut control = lock(&self.control);
         self.step(&mut control); // the one before may be gone, and nobody has looked yet
         if !matches!(control.state, State::Down) {
+            self.tell(format!("another client ({}) was turned away: there is one", init.name));
             return Err(Fault::protocol("already connected"));
         }
         if control.closed {
             return Err(Fault::Shutdown);
         }
         let (server, answer) = Server::new(init, self.params.queues, &self.params.secret_bytes())
-            .inspect_err(|fault| control.refuse(format!("a client was turned away: {fault}")))?;
+            .inspect_err(|fault| self.refuse(&mut control, format!("a client was turned away: {fault}")))?;
         channel.send(&answer, None)?;
         control.peer = init.name.to_string();
         control.state = State::Hearing(channel, Instant::now(), server);
         self.announce();
         Ok(())
+    }
+
+    /// A client of the socket was turned away before it had an interface.
+    pub(super) fn turned_away(&self, fault: &Fault, aloud: bool) {
+        let mut control = lock(&self.control);
+        let why = format!("a client was turned away: {fault}");
+        if aloud {
+            self.tell(why.clone());
+        }
+        if matches!(control.state, State::Down) && !control.closed {
+            control.why = why;
+        }
+    }
+
+    /// Nobody is there, as one who would be was turned away.
+    fn refuse(&self, control: &mut Control, why: String) {
+        self.tell(why.clone());
+        (control.refused, control.why) = (true, why);
+    }
+
+    fn tell(&self, what: String) {
+        lock(&self.news).tell(&self.name, what);
     }
 
     /// Who is connected, or why nobody is, for people.
@@ -294,11 +327,17 @@ impl Interface {
         control.retry_at = Instant::now() + control.retry_after;
         control.retry_after = (control.retry_after * 2).min(RETRY.1);
         // A server that sends what it takes long to close is not asked for more.
-        if closer::has_room()
-            && let Ok(channel) = dial(&self.params.socket)
-        {
-            control.state = State::Dialled(channel, Instant::now());
-            self.announce();
+        if !closer::has_room() {
+            return;
+        }
+        match dial(&self.params.socket) {
+            Ok(channel) => {
+                control.state = State::Dialled(channel, Instant::now());
+                self.announce();
+            }
+            Err(Errno::NOENT | Errno::CONNREFUSED) => control.queues = self.params.queues, // the next one may have more
+            Err(Errno::AGAIN) => {}
+            Err(errno) => self.refuse(control, format!("cannot connect: {errno}")),
         }
     }
 
@@ -314,15 +353,16 @@ impl Interface {
                     _ => return Err(Fault::protocol("unexpected message")),
                 };
                 let regions = if self.lent.is_some() { 2 } else { 1 };
-                let agreed = agree(&hello, queues, self.params.log2_slots(), regions)?;
+                let agreed = agree(&hello, control.queues, self.params.log2_slots(), regions)?;
                 let (export, lines) = Export::new(agreed, self.lent.as_ref())?;
-                let mut client = Client::new(self.params.id, self.params.secret_bytes(), &self.name, lines);
+                let mut client =
+                    Client::new(self.params.id, self.params.secret_bytes(), &self.params.short_name(), lines);
                 let channel = channel.clone();
                 say(&channel, client.next_line())?;
                 control.peer = hello.name.to_string();
                 control.state = State::Offering(channel, now, client, Some(export));
             }
-            State::Offering(channel, since, client, export) => match client.on(message)? {
+            State::Offering(channel, since, client, export) => match client.on(message.clone())? {
                 Some(line) => {
                     *since = now;
                     say(channel, Some(line))?;
@@ -331,19 +371,19 @@ impl Interface {
                     let links =
                         export.take().map(|export| export.links(queues, channel)).transpose()?.unwrap_or_default();
                     let channel = channel.clone();
-                    self.up(control, channel, links);
+                    self.up(control, channel, links, &message);
                 }
             },
-            State::Hearing(channel, since, server) => match server.on(message, file)? {
+            State::Hearing(channel, since, server) => match server.on(message.clone(), file)? {
                 Reply::Say(answer) => {
                     *since = now;
                     channel.send(&answer, None)?;
                 }
                 Reply::Connect(offer) => {
                     let links = import(offer, queues, self.params.trust.is_some(), channel)?;
-                    channel.send(&Message::Connected(Text::new(&self.name)), None)?;
+                    channel.send(&Message::Connected(Text::new(&self.params.short_name())), None)?;
                     let channel = channel.clone();
-                    self.up(control, channel, links);
+                    self.up(control, channel, links, &message);
                 }
             },
             State::Up(_) => {
@@ -357,7 +397,20 @@ impl Interface {
         Ok(())
     }
 
-    fn up(&self, control: &mut Control, channel: Channel, links: Vec<Option<Link>>) {
+    /// `last`: the peer's last word, which says how its interface is called.
+    fn up(&self, control: &mut Control, channel: Channel, links: Vec<Option<Link>>, last: &Message) {
+        if let Message::Connect(name) | Message::Connected(name) = last
+            && !name.to_string().is_empty()
+        {
+            control.peer += &format!(" ({name})");
+        }
+        let (count, all) = (links.iter().flatten().count(), self.params.queues);
+        let share = if count < all.into() {
+            format!(", with {count} of {all} queues: the others send nothing")
+        } else {
+            String::new()
+        };
+        self.tell(format!("connected to {}{share}", control.peer));
         self.counts.connects.fetch_add(1, Ordering::Relaxed);
         control.state = State::Up(channel);
         control.links = links;
@@ -374,38 +427,53 @@ impl Interface {
             Fault::Descriptor => self.counts.bad_descriptors.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
+        let mut pause = control.retry_after;
         match std::mem::replace(&mut control.state, State::Down) {
             State::Down => return,
             State::Up(channel) => {
                 self.counts.disconnects.fetch_add(1, Ordering::Relaxed);
                 part(&channel, why);
+                control.queues = self.params.queues;
+                control.why = why.to_string();
+                self.tell(format!("disconnected: {why}"));
             }
             State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..)
-                if !matches!(why, Fault::Shutdown) =>
+                if matches!(why, Fault::Shutdown) =>
             {
                 part(&channel, why);
-                control.refused = true;
+                control.why = why.to_string();
             }
-            State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..) => {
+            State::Dialled(channel, _) => {
                 part(&channel, why);
+                self.refuse(control, why.to_string());
+            }
+            State::Hearing(channel, ..) => {
+                part(&channel, why);
+                let what =
+                    if is_theirs(why) { "a client left before it was connected" } else { "a client was turned away" };
+                self.refuse(control, format!("{what}: {why}"));
+            }
+            State::Offering(channel, _, client, _) => {
+                part(&channel, why);
+                match client.offered_queue() {
+                    // It says what it can before it knows which of its interfaces is wanted; DPDK's says what any could.
+                    Some(fewer) if fewer > 0 && is_theirs(why) => {
+                        control.queues = fewer;
+                        pause = Duration::ZERO;
+                        self.refuse(control, format!("{why}; it has fewer queues: trying {fewer}"));
+                    }
+                    _ => self.refuse(control, why.to_string()),
+                }
             }
         }
         control.links.clear();
         control.generation += 1;
-        control.why = why.to_string();
-        control.retry_at = Instant::now() + control.retry_after;
+        control.retry_at = Instant::now() + pause;
         self.announce();
     }
 
     fn announce(&self) {
         self.epoch.fetch_add(1, Ordering::Release);
-    }
-}
-
-impl Control {
-    /// Nobody is there, as one who would be was turned away.
-    fn refuse(&mut self, why: String) {
-        (self.refused, self.why) = (true, why);
     }
 }
 
@@ -426,9 +494,14 @@ fn say(channel: &Channel, line: Option<super::handshake::Line>) -> Result<(), Fa
     }
 }
 
+/// Whether the peer has ended it.
+fn is_theirs(why: &Fault) -> bool {
+    matches!(why, Fault::Closed | Fault::Said(_))
+}
+
 /// Says good-bye, to who listens.
 fn part(channel: &Channel, why: &Fault) {
-    if !matches!(why, Fault::Closed | Fault::Said(_)) {
+    if !is_theirs(why) {
         let reason = Text::new(&why.to_string());
         let _ = channel.send(&Message::Disconnect { code: 0, reason }, None);
     }
@@ -454,7 +527,7 @@ mod tests {
         }
         assert_eq!(pauses, [40, 80, 160, 320, 500, 500, 500]);
         let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        interface.up(&mut control, Channel::new(near.into()), Vec::new());
+        interface.up(&mut control, Channel::new(near.into()), Vec::new(), &Message::Ack);
         assert_eq!(control.retry_after, RETRY.0);
     }
 }

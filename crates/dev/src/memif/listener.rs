@@ -1,6 +1,8 @@
 //! A server's socket. Several interfaces, each with its number, may listen behind one; the first message of a client tells which it wants.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,12 +20,15 @@ use super::fault::Fault;
 use super::handshake::hello;
 use super::interface::Interface;
 use super::message::{Init, Message, Text};
+use super::params::abstract_name;
 use crate::error::{DevError, ErrorClass};
 
 /// Clients that have not said yet what they want; above this the oldest has to go.
 const MAX_PENDING: usize = 4;
 /// How long a client may take for that, and for each of its messages.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the socket of a server that has ended may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
 /// Clients that are let in at once.
 const ACCEPTS: usize = 8;
 
@@ -76,7 +81,7 @@ impl Listener {
         epoll::add(&watch, &socket, data, epoll::EventFlags::IN).map_err(system)?;
         let listener = Arc::new(Self {
             path: path.to_owned(),
-            file: identity(path),
+            file: abstract_name(path).is_none().then(|| identity(path)).flatten(),
             socket: socket.into(),
             watch: Arc::new(watch),
             rejected: AtomicU64::new(0),
@@ -139,7 +144,10 @@ impl Listener {
                     let _ = epoll::delete(&self.watch, &channel);
                     match outcome {
                         Ok(()) | Err(Fault::Closed) => {}
-                        Err(fault) => self.reject(&channel, &fault),
+                        Err(fault) => {
+                            inner.tell_of(&fault);
+                            self.reject(&channel, &fault);
+                        }
                     }
                 }
             }
@@ -171,7 +179,7 @@ impl Listener {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok(socket) = retry_on_intr(|| accept_with(&self.socket, flags)) else { return };
             let channel = Channel::new(socket);
-            if channel.send(&hello(), None).is_err() {
+            if channel.send(&hello(inner.queues()), None).is_err() {
                 continue;
             }
             if inner.pending.len() == MAX_PENDING {
@@ -196,8 +204,26 @@ impl Inner {
     /// Hands a client to the interface that it wants.
     fn introduce(&self, channel: &Channel, init: &Init) -> Result<(), Fault> {
         let wanted = self.interfaces.iter().find(|(id, _)| *id == init.id);
-        let interface = wanted.and_then(|(_, interface)| interface.upgrade()).ok_or(Fault::protocol("id not found"))?;
+        let Some(interface) = wanted.and_then(|(_, interface)| interface.upgrade()) else {
+            let ids = self.open().map(|interface| interface.params.id.to_string()).collect::<Vec<_>>();
+            return Err(Fault::protocol(format!("id not found: {} is wanted, here is {}", init.id, ids.join(", "))));
+        };
         interface.adopt(channel.clone(), init)
+    }
+
+    /// The interfaces behind the socket.
+    fn open(&self) -> impl Iterator<Item = Arc<Interface>> {
+        self.interfaces.iter().filter_map(|(_, interface)| interface.upgrade())
+    }
+
+    /// The queues of the largest interface: which one a client wants it says only after it has heard this.
+    fn queues(&self) -> u16 {
+        self.open().map(|interface| interface.params.queues).max().unwrap_or(1)
+    }
+
+    /// A client was turned away before it had an interface: all of them know, and one says it.
+    fn tell_of(&self, fault: &Fault) {
+        self.open().enumerate().for_each(|(number, interface)| interface.turned_away(fault, number == 0));
     }
 }
 
@@ -218,11 +244,39 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
+/// `@name` is a socket without a file. Its address ends with its last byte, as for DPDK and libmemif.
+fn address(path: &Path) -> Result<SocketAddrUnix, Errno> {
+    match abstract_name(path) {
+        Some(name) => SocketAddrUnix::new_abstract_name(name),
+        None => SocketAddrUnix::new(path),
+    }
+}
+
+/// A socket of the same name and the other kind, with a file or without, which may be the one that was meant.
+pub(super) fn namesake(path: &Path) -> Option<String> {
+    use std::os::unix::fs::FileTypeExt;
+    match abstract_name(path) {
+        Some(name) => {
+            let path = Path::new(OsStr::from_bytes(name));
+            let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+            is_socket.then(|| format!("memif:{}", path.display()))
+        }
+        None => {
+            let all = std::fs::read_to_string("/proc/thread-self/net/unix").ok()?;
+            let name = format!(" @{}", path.display());
+            all.lines().any(|line| line.ends_with(&name)).then(|| format!("memif:@{}", path.display()))
+        }
+    }
+}
+
 /// A socket with that path, which may be in the place of one whose server is gone.
 fn bind_or_replace(path: &Path) -> Result<OwnedFd, DevError> {
     let fail = |errno| refused(path, "make the socket", errno);
-    let address = SocketAddrUnix::new(path).map_err(fail)?;
+    let address = address(path).map_err(fail)?;
     let socket = new_socket().map_err(fail)?;
+    if abstract_name(path).is_some() {
+        return bind_when_closed(&socket, &address).map(|()| socket).map_err(fail);
+    }
     match bind(&socket, &address) {
         Ok(()) => return Ok(socket),
         Err(Errno::ADDRINUSE) => {}
@@ -243,12 +297,27 @@ fn bind_or_replace(path: &Path) -> Result<OwnedFd, DevError> {
     Ok(socket)
 }
 
+/// A name without a file is free when the last socket that has it is closed, which may be a moment after its server has ended.
+fn bind_when_closed(socket: &OwnedFd, address: &SocketAddrUnix) -> Result<(), Errno> {
+    let deadline = Instant::now() + CLOSING;
+    let listens =
+        || new_socket().map(Socket::from).and_then(|probe| connect(&probe, address)) != Err(Errno::CONNREFUSED);
+    loop {
+        match bind(socket, address) {
+            Err(Errno::ADDRINUSE) if Instant::now() < deadline && !listens() => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
 /// # Errors
 /// There is something at `path`, and it is no socket.
 pub(super) fn check_kind(path: &Path) -> Result<(), DevError> {
     use std::os::unix::fs::FileTypeExt;
     match std::fs::metadata(path) {
-        Ok(file) if !file.file_type().is_socket() => {
+        Ok(file) if abstract_name(path).is_none() && !file.file_type().is_socket() => {
             let message = format!("memif:{} exists and is no socket: choose another path", path.display());
             Err(DevError::new(ErrorClass::Config, message))
         }
@@ -259,7 +328,7 @@ pub(super) fn check_kind(path: &Path) -> Result<(), DevError> {
 /// A connection to the server at `path`.
 pub(super) fn dial(path: &Path) -> Result<Channel, Errno> {
     let socket = new_socket()?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    connect(&socket, &address(path)?)?;
     Ok(Channel::new(socket))
 }
 

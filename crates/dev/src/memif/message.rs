@@ -14,9 +14,9 @@ pub const VERSION: u16 = 2 << 8;
 /// Bytes of a secret.
 pub const SECRET_SIZE: usize = 24;
 /// Bytes of a name.
-const NAME_SIZE: usize = 32;
+pub(super) const NAME_SIZE: usize = 32;
 /// Bytes of the reason in a [`Message::Disconnect`].
-const REASON_SIZE: usize = 96;
+pub(super) const REASON_SIZE: usize = 96;
 /// `MEMIF_MSG_ADD_RING_FLAG_S2M`.
 const TO_SERVER: u16 = 1;
 

@@ -8,7 +8,8 @@
 //!   into and out of it, and whatever the peer writes there is checked before it is used. A peer that lies is counted and disconnected, and may come back.
 //! - A client may [trust](Trust) its server, by an `unsafe` promise: then packets stay in the pool's pages, and nothing is copied on its side.
 //! - Packets of all lengths are sent and received, in as many buffers of 2 KiB, or pages, as they need.
-//! - Peers come and go: see [`Memif`].
+//! - Peers come and go: see [`Memif`], and [`Events`] for what happens meanwhile. A client with more queues than its server has uses as many as that has.
+//! - A socket is a path, or `@name` for one without a file, as DPDK and libmemif have it by default.
 //!
 //! # Counters
 //!
@@ -35,6 +36,7 @@ mod closer;
 mod connection;
 mod device;
 mod event;
+mod events;
 mod fault;
 pub mod handshake;
 mod interface;
@@ -52,6 +54,7 @@ pub mod unbound;
 
 pub use closer::Foreign;
 pub use device::Memif;
+pub use events::Events;
 pub use fault::Fault;
 pub use params::{MAX_LOG2_SLOTS, MAX_QUEUES, MemifParams, Role, Wakeup};
 pub use trust::Trust;

@@ -1,8 +1,9 @@
 //! What a memif is opened with.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::message::SECRET_SIZE;
+use super::message::{NAME_SIZE, SECRET_SIZE};
 use super::trust::Trust;
 use crate::error::{DevError, ErrorClass};
 
@@ -34,7 +35,8 @@ pub enum Wakeup {
 /// Parameters of a [`Memif`](super::Memif).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemifParams {
-    /// The path of the socket. A server makes it, and removes it in the end.
+    /// The path of the socket. A server makes it, and removes it in the end. `@name` is a socket without a file, in the abstract namespace of unix(7): what DPDK and libmemif use
+    /// by default. It has no owner and no mode: a secret keeps others out.
     pub socket: PathBuf,
     /// Client or server.
     pub role: Role,
@@ -90,13 +92,34 @@ impl MemifParams {
         if path.is_empty() || path.len() > LONGEST_PATH {
             return wrong(format!("the path of a socket has 1 to {LONGEST_PATH} bytes, not {}", path.len()));
         }
+        if self.abstract_name().is_some_and(<[u8]>::is_empty) {
+            return wrong("an abstract socket has a name behind its '@'".to_owned());
+        }
         Ok(())
+    }
+
+    /// The name of a socket that has no file.
+    pub(super) fn abstract_name(&self) -> Option<&[u8]> {
+        abstract_name(&self.socket)
     }
 
     /// How the interface is called.
     pub(super) fn name(&self) -> String {
-        let id = if self.id == 0 { String::new() } else { format!(",id={}", self.id) };
-        format!("memif:{}{id}", Path::new(&self.socket).display())
+        format!("memif:{}{}", self.socket.display(), self.id_key())
+    }
+
+    /// How it is called to peers: messages have room for so little that the folder stays away, and the id never does.
+    pub(super) fn short_name(&self) -> String {
+        let id = self.id_key();
+        let mut name = format!("memif:{}", Path::new(self.socket.file_name().unwrap_or_default()).display());
+        while name.len() + id.len() >= NAME_SIZE {
+            name.pop();
+        }
+        name + &id
+    }
+
+    fn id_key(&self) -> String {
+        if self.id == 0 { String::new() } else { format!(",id={}", self.id) }
     }
 
     /// The secret as it is sent.
@@ -109,5 +132,26 @@ impl MemifParams {
 
     pub(super) fn log2_slots(&self) -> u8 {
         self.ring.trailing_zeros() as u8
+    }
+}
+
+/// What follows the `@` of a socket that has no file.
+pub(super) fn abstract_name(socket: &Path) -> Option<&[u8]> {
+    socket.as_os_str().as_bytes().strip_prefix(b"@")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_tell_interfaces_apart_however_long_the_path_is() {
+        let name = |socket: &str, id| MemifParams { id, ..MemifParams::new(socket) }.short_name();
+        assert_eq!(name("/run/memif.sock", 0), "memif:memif.sock");
+        assert_eq!(name("@/run/memif.sock", 7), "memif:memif.sock,id=7");
+        let long = "/tmp/a-folder/and-a-name-that-is-longer-than-there-is-room-for.sock";
+        assert_eq!(name(long, u32::MAX), "memif:and-a-name-,id=4294967295");
+        assert_eq!(name(&"é".repeat(30), 12), format!("memif:{},id=12", "é".repeat(9)), "no half of a character");
+        assert_eq!(name("..", 1), "memif:,id=1");
     }
 }

@@ -17,6 +17,9 @@ pub(super) const MAX_REGION: u64 = 1 << 32;
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
 const HUGETLBFS: i64 = 0x9584_58f6;
 
+/// What a client hears whose memory is of huge pages. Its user can read it, so it says what to change.
+const HUGE_PAGES: &str = "region of huge pages: start the client with --huge-pages never, or me with trust=peer";
+
 /// A file of `len` bytes that stays so long.
 pub(super) fn export(len: u64) -> Result<OwnedFd, Errno> {
     let file = memfd_create("waterwheel-memif", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -45,7 +48,7 @@ fn check_seals(file: BorrowedFd<'_>) -> Result<(), String> {
         Err(_) => return Err("region is no memfd".to_owned()),
     }
     match fstatfs(file) {
-        Ok(system) if system.f_type == HUGETLBFS => Err("region of huge pages".to_owned()),
+        Ok(system) if system.f_type == HUGETLBFS => Err(HUGE_PAGES.to_owned()),
         Ok(_) => Ok(()),
         Err(errno) => Err(format!("region: {errno}")),
     }
@@ -54,6 +57,7 @@ fn check_seals(file: BorrowedFd<'_>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memif::message::{REASON_SIZE, Text};
 
     #[test]
     fn only_what_cannot_become_shorter_is_taken() {
@@ -79,7 +83,8 @@ mod tests {
             fcntl_add_seals(&file, SealFlags::SHRINK).expect("sealed");
             file
         };
-        assert_eq!(refused(huge(), 2 << 20, false), "region of huge pages");
+        assert_eq!(refused(huge(), 2 << 20, false), HUGE_PAGES);
+        assert_eq!(Text::<REASON_SIZE>::new(HUGE_PAGES).to_string(), HUGE_PAGES, "a message has room for all of it");
         assert_eq!(refused(huge(), 4 << 20, true), "region file of 2097152 bytes, not 4194304", "who is trusted may");
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").expect("a device"));
         assert_eq!(refused(null(), 4096, false), "region is no memfd");

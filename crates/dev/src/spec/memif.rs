@@ -7,13 +7,13 @@ use crate::memif::{MemifParams, Role, Wakeup};
 pub const MEMIF_KEYS: &[(&str, &str)] = &[
     ("role", "client: connects, and brings the memory; server: listens (default client)"),
     ("id", "number of the interface behind the socket, which may serve several (default 0)"),
-    ("queues", "queues, each a ring in either direction, 1 to 16 (default 1)"),
+    ("queues", "queues, each a ring in either direction, 1 to 16; the side with fewer decides (default 1)"),
     ("ring", "slots of each ring, a power of two from 2 to 16384; the client's word counts (default 1024)"),
     ("mode", "interrupt: sleep until the peer wakes us; poll: look all the time (default interrupt)"),
     ("secret", "at most 24 bytes, which both sides must know (default none)"),
     (
         "trust",
-        "peer: copy nothing; the peer of a client can then write to all packet memory (default: copy, and trust nobody)",
+        "peer: copy nothing; the peer of a client can then write to all packet memory, and must trust us too where that is huge pages (default: copy, and trust nobody)",
     ),
 ];
 

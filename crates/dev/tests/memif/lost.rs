@@ -137,22 +137,6 @@ fn who_was_refused_says_why() {
 }
 
 #[test]
-fn a_queue_that_the_server_does_not_have_says_so() {
-    let (folder, mut bench) = (Folder::new(), Bench::new());
-    let mut server = open(&folder.server());
-    let zone = Zone::new(&ZoneParams::pages(1)).expect("a zone");
-    let mut clients = Memif::open(&zone, &MemifParams { queues: 2, ..folder.client() }).expect("devices");
-    until("being refused", || {
-        drop((server.health(), clients[0].health()));
-        clients[0].mode().contains("invalid ring index")
-    });
-    for client in clients {
-        assert!(last_words(&mut bench, client).expect("it has failed").contains("invalid ring index"));
-    }
-    bench.finish(server);
-}
-
-#[test]
 fn who_wants_to_send_to_nobody_has_failed_in_the_end() {
     let (folder, mut bench) = (Folder::new(), Bench::new());
     assert_eq!(last_words(&mut bench, open(&folder.client())), None, "it only waited");

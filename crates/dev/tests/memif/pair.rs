@@ -182,6 +182,81 @@ fn several_queues_are_several_devices() {
 }
 
 #[test]
+fn who_wants_more_queues_than_the_other_side_has_takes_fewer() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let open = |params: &MemifParams| Memif::open(&zone(), params).expect("devices");
+    // The socket says that it has two queues, as one of its interfaces has. Who wants the other one finds out.
+    let mut servers = open(&MemifParams { queues: 2, ..folder.server() });
+    servers.extend(open(&MemifParams { id: 1, ..folder.server() }));
+    for (id, adapted) in [(0, 2), (1, 1)] {
+        let mut clients = open(&MemifParams { id, queues: 3, ..folder.client() });
+        let events = clients[0].events();
+        until("connecting", || {
+            servers.iter_mut().chain(&mut clients).for_each(|device| drop(device.health()));
+            clients[..adapted].iter().all(Memif::is_connected)
+        });
+        let told = events.take();
+        let last = told.last().expect("a word");
+        assert!(last.contains(&format!("with {adapted} of 3 queues")), "{told:?}");
+        let refused = told.iter().any(|line| line.contains("invalid ring index; it has fewer queues: trying 1"));
+        assert_eq!(refused, adapted == 1, "{told:?}");
+        for (number, client) in clients.iter_mut().enumerate() {
+            let Some(server) =
+                servers.iter_mut().filter(|server| server.name().contains("id=1") == (id == 1)).nth(number)
+            else {
+                assert!(client.mode().contains("has no ring for this queue"), "{}", client.mode());
+                assert_eq!(client.tx_room(), 0);
+                continue;
+            };
+            exchange(&mut bench, client, server, &[60 + number]);
+            exchange(&mut bench, server, client, &[80 + number]);
+        }
+        clients.into_iter().for_each(|device| bench.finish(device));
+    }
+    servers.into_iter().for_each(|device| bench.finish(device));
+}
+
+/// What a user hears of either side.
+#[test]
+fn peers_that_come_and_go_and_are_turned_away_are_told() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let mut server = open(&MemifParams { id: 3, ..folder.server() });
+    let heard = server.events();
+    let mut stranger = open(&folder.client());
+    let strange = stranger.events();
+    until("it is turned away", || {
+        drop((stranger.health(), server.health()));
+        stranger.mode().contains("id not found: 0 is wanted, here is 3")
+    });
+    assert!(server.mode().contains("not connected: a client was turned away: id not found"), "{}", server.mode());
+    assert!(server.events().take()[0].ends_with("a client was turned away: id not found: 0 is wanted, here is 3"));
+    assert!(strange.take()[0].contains("m.sock: the peer disconnected: id not found"), "the client hears it, too");
+    bench.finish(stranger);
+    let (mut servers, mut clients) = ([server], [open(&MemifParams { id: 3, ..folder.client() })]);
+    connect(&mut servers, &mut clients);
+    let peer = concat!("connected to waterwheel ", env!("CARGO_PKG_VERSION"), " (memif:m.sock,id=3)");
+    let [mut server] = servers;
+    let [client] = clients;
+    for device in [&server, &client] {
+        let told = device.events().take();
+        assert!(told.len() == 1 && told[0].ends_with(peer) && told[0].starts_with("memif:/"), "{told:?}");
+        assert!(device.mode().ends_with(peer), "{}", device.mode());
+    }
+    let second = open(&MemifParams { id: 3, ..folder.client() });
+    let [mut second] = [second];
+    until("it is turned away", || {
+        drop((second.health(), server.health()));
+        second.mode().contains("already connected")
+    });
+    assert!(heard.take()[0].contains("another client (waterwheel"));
+    bench.finish(second);
+    bench.finish(client);
+    until("the end is noticed", || server.health() == Health::Up && !server.is_connected());
+    assert!(heard.take()[0].contains("disconnected: "));
+    bench.finish(server);
+}
+
+#[test]
 fn one_socket_serves_several_interfaces() {
     let (folder, mut bench) = (Folder::new(), Bench::new());
     let (mut servers, mut clients) = (Vec::new(), Vec::new());

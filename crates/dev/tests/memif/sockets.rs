@@ -4,11 +4,13 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+
 use crate::support::Folder;
 use waterwheel_dev::ErrorClass;
 use waterwheel_dev::memif::{Memif, MemifParams};
-use waterwheel_xdp::Zone;
 use waterwheel_xdp::mm::ZoneParams;
+use waterwheel_xdp::{Device as _, Zone};
 
 /// The error of opening it, which is one line.
 fn refused(params: &MemifParams) -> (ErrorClass, String) {
@@ -86,12 +88,44 @@ fn parameters_out_of_range_are_named() {
         (MemifParams { ring: 1, ..client.clone() }, "ring=1:"),
         (MemifParams { secret: "x".repeat(25), ..client.clone() }, "25 bytes"),
         (MemifParams { socket: "/tmp/x".repeat(20).into(), ..client.clone() }, "120"),
+        (MemifParams { socket: "@".into(), ..client.clone() }, "a name behind its '@'"),
         (MemifParams { socket: "".into(), ..client }, "1 to 107 bytes"),
     ] {
         let (class, message) = refused(&params);
         assert_eq!(class, ErrorClass::Usage);
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn sockets_without_a_file() {
+    let folder = Folder::new();
+    let named =
+        |params: MemifParams| MemifParams { socket: format!("@{}", folder.socket().display()).into(), ..params };
+    let zone = Zone::new(&ZoneParams::pages(1)).expect("a zone");
+    // One that is not there, and one of the same name and the other kind that is.
+    let waiting = |params: &MemifParams| Memif::open(&zone, params).expect("no server is no error").remove(0).mode();
+    assert!(!waiting(&named(folder.client())).contains("did you mean"));
+    let server = Memif::open(&zone, &named(folder.server())).expect("a server");
+    assert!(!folder.socket().exists());
+    let mode = waiting(&folder.client());
+    assert!(mode.contains(&format!("did you mean memif:@{}?", folder.socket().display())), "{mode}");
+    drop(server);
+    let server = Memif::open(&zone, &folder.server()).expect("a server");
+    let mode = waiting(&named(folder.client()));
+    assert!(mode.contains(&format!("did you mean memif:{}?", folder.socket().display())), "{mode}");
+    drop(server);
+    // One that somebody else has.
+    let address = SocketAddrUnix::new_abstract_name(folder.socket().as_os_str().as_encoded_bytes());
+    let other = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+    let address = address.expect("an address");
+    crate::support::until("the name is free", || bind(&other, &address).is_ok());
+    listen(&other, 1).expect("it listens");
+    let (class, message) = refused(&named(folder.server()));
+    assert_eq!(class, ErrorClass::Device);
+    assert!(message.contains("a server listens there"), "{message}");
+    drop(other);
+    drop(Memif::open(&zone, &named(folder.server())).expect("now it is free"));
 }
 
 #[test]

@@ -14,7 +14,10 @@ pub(crate) struct Testpmd(Child);
 
 impl Testpmd {
     pub(crate) fn start(folder: &Folder, role: &str, queues: u16) -> Self {
-        let socket = folder.socket();
+        Self::start_at(folder, role, queues, &format!("{},socket-abstract=no", folder.socket().display()))
+    }
+
+    fn start_at(folder: &Folder, role: &str, queues: u16, socket: &str) -> Self {
         let mut command = Command::new("dpdk-testpmd");
         command.env("RUNTIME_DIRECTORY", &folder.0).args([
             "-l",
@@ -26,7 +29,7 @@ impl Testpmd {
             "--no-telemetry",
         ]);
         command.args(["--no-shconf", "--file-prefix", &format!("ww-memif-{}", std::process::id())]);
-        command.arg(format!("--vdev=net_memif0,role={role},id=0,socket={},socket-abstract=no", socket.display()));
+        command.arg(format!("--vdev=net_memif0,role={role},id=0,socket={socket}"));
         command.args([
             "--",
             "--no-mlockall",
@@ -134,6 +137,49 @@ fn a_client_that_is_killed_and_comes_back() {
 #[test]
 fn a_server_that_is_killed_and_comes_back() {
     survives_kills(Role::Client);
+}
+
+/// As DPDK does it unless it is told otherwise: a socket without a file. Two queues.
+#[test]
+fn sockets_without_a_file_are_its_default() {
+    for role in [Role::Server, Role::Client] {
+        let (folder, mut bench) = (Folder::new(), Bench::with_pages(4096));
+        let socket = folder.socket().display().to_string();
+        let params = MemifParams { role, queues: 2, ..MemifParams::new(format!("@{socket}")) };
+        let mut devices = open(&params);
+        let _testpmd = Testpmd::start_at(&folder, if role == Role::Server { "client" } else { "server" }, 2, &socket);
+        until("it connects", || {
+            devices.iter_mut().for_each(|device| drop(device.health()));
+            devices.iter().all(Memif::is_connected)
+        });
+        for device in &mut devices {
+            load_until_it_forwards(&mut bench, device, &mut 0);
+        }
+        assert!(!folder.socket().exists());
+        devices.into_iter().for_each(|device| bench.finish(device));
+    }
+}
+
+/// Its server says that it takes 256 rings, whichever interface is wanted, and refuses what that does not have.
+#[test]
+fn a_server_with_fewer_queues_than_it_says() {
+    let (folder, mut bench) = (Folder::new(), Bench::with_pages(4096));
+    let _testpmd = Testpmd::start(&folder, "server", 2);
+    let mut devices = open(&MemifParams { queues: 4, ..folder.client() });
+    let events = devices[0].events();
+    until("two queues connect", || {
+        devices.iter_mut().for_each(|device| drop(device.health()));
+        devices[..2].iter().all(Memif::is_connected)
+    });
+    let told = events.take();
+    let [.., fewer, connected] = told.as_slice() else { panic!("{told:?}") };
+    assert!(fewer.contains("it has fewer queues: trying 2"), "{told:?}");
+    assert!(connected.contains("connected to DPDK") && connected.contains("with 2 of 4 queues"), "{told:?}");
+    for device in &mut devices[..2] {
+        load_until_it_forwards(&mut bench, device, &mut 0);
+    }
+    assert!(devices[2..].iter().all(|device| device.mode().contains("has no ring for this queue")));
+    devices.into_iter().for_each(|device| bench.finish(device));
 }
 
 /// Packets of several descriptors both ways, several queues, and none is missing.
