@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use waterwheel_xdp::mm::Sampling;
 
 use crate::failure::{Class, EXIT_CODES};
-use crate::{report, units};
+use crate::{cmd, report, units};
 
 /// Packets between devices, over one page pool: pages go out full and come back empty, still mapped, and none is lost.
 #[derive(Debug, Parser)]
@@ -21,23 +21,16 @@ use crate::{report, units};
 #[command(
     after_help = "Try 'waterwheel devices', then 'waterwheel help devices', then 'waterwheel forward gen: null: --duration 5'."
 )]
-#[command(after_long_help = format!("{MAIN_HELP}\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("{DEVICES}\n{}\n{MAIN_HELP}\n\n{EXIT_CODES}", cmd::kinds()))]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const MAIN_HELP: &str = "\
-Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them:
-  afxdp:IFACE[:QUEUE]   AF_XDP sockets on a network interface
-  tap:NAME              a tap interface of the kernel
-  udp:ADDR:PORT         datagrams of a UDP socket
-  tcp:ADDR:PORT         the stream of a TCP connection
-  pcap:FILE             packets read from a file, or written to one
-  gen:                  a traffic generator
-  null:                 a sink
-  veth:[NAME]           a pair of devices in this process's memory
+const DEVICES: &str = "\
+Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them all, 'waterwheel help KIND' one of them:";
 
+const MAIN_HELP: &str = "\
 Examples:
   waterwheel devices
       what this machine has, and what to do before it can be used
@@ -404,10 +397,10 @@ pub(crate) struct Devices {
     pub(crate) json: bool,
 }
 
-/// Explain a verb, or how devices are named ('help devices')
+/// Explain a verb, how devices are named ('help devices'), or one kind of them ('help memif')
 #[derive(Debug, Parser)]
 pub(crate) struct Help {
-    /// A verb, or 'devices'
+    /// A verb, 'devices', or a kind of device
     pub(crate) topic: Option<String>,
 }
 
@@ -501,8 +494,18 @@ impl Early {
             }
             _ => {
                 report::notice(&self.one_line());
-                ExitCode::from(Class::Usage.exit_code())
+                ExitCode::from(self.class().exit_code())
             }
+        }
+    }
+
+    /// A value that cannot be is of one class, whether it is an option's or a key's; none at all is something missing.
+    fn class(&self) -> Class {
+        let value = self.error.get(ContextKind::InvalidValue);
+        match (self.error.kind(), value) {
+            (ErrorKind::InvalidValue, Some(ContextValue::String(value))) if value.is_empty() => Class::Usage,
+            (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => Class::Config,
+            _ => Class::Usage,
         }
     }
 
@@ -524,10 +527,32 @@ impl Early {
 }
 
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Verb, Early> {
-    let args = args.collect::<Vec<_>>();
+    let args = joined(args);
     let verb = args.get(1).and_then(|word| word.to_str()).filter(|word| verbs().iter().any(|verb| verb == word));
     let verb = verb.map(str::to_owned);
     Args::try_parse_from(args).map(|args| args.verb).map_err(|error| Early { error, verb })
+}
+
+/// Puts values to their options where the parser would take them for something else: a share of the pages for a device, a negative number for an option.
+fn joined(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut only_names = false;
+    for arg in args {
+        let text = arg.to_str().unwrap_or_default();
+        let option = all.last().and_then(|last| last.to_str()).filter(|last| !only_names && last.starts_with('-'));
+        let belongs = option.filter(|option| !option.contains('=')).is_some_and(|option| {
+            let is_share = option == "--trace-pages" && text.starts_with(|c: char| c.is_ascii_digit());
+            is_share || text.strip_prefix('-').is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        match all.last_mut().filter(|_| belongs) {
+            Some(option) => option.push(format!("={text}")),
+            None => {
+                only_names |= text == "--";
+                all.push(arg);
+            }
+        }
+    }
+    all
 }
 
 /// What `waterwheel [VERB] --help` prints.
