@@ -53,13 +53,13 @@ Exit codes:
   2    usage: something is missing or unknown: a verb, an option, a kind of device, a key
   3    config: a value that an option or a key cannot have, a bad file, too few pages for the rings
   4    permission: a capability is missing (which one is said)
-  5    device: unknown interface, taken by another process, failed while running and not back at the end (see --on-device-loss),
+  5    device: unknown interface or host, taken by another process, failed while running and not back at the end (see --on-device-loss),
        or packets that it took could not be written after all (drop reason 'unsent')
   6    pages leaked: the account after the run (of 'soak': also during it) found pages that nobody holds, or that two hold
   7    slower: 'bench compare' found that something became slower
   8    broken: 'soak' found a corrupt packet, a page with two holders, or another promise that does not hold
   9    a worker panicked: the others went on until the end, and everything was counted
-  130, 143  forced by a second SIGINT, SIGTERM while draining";
+  130, 143  forced by a second SIGINT, SIGTERM while draining (129: SIGHUP)";
 
 /// A run that ends in an error.
 #[derive(Debug)]
