@@ -20,9 +20,12 @@ fi
 mkdir -p /run/netns
 mount -t tmpfs none /run/netns
 ip link set lo up
+hosts=$(mktemp)
+echo "127.0.0.1 localhost db.example.net" >"$hosts"
+mount --bind "$hosts" /etc/hosts
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$hosts"' EXIT
 mkdir -p "$work/bin" "$work/target/release"
 ln -s "$WATERWHEEL" "$work/bin/waterwheel"
 ln -s "$WATERWHEEL" "$work/target/release/waterwheel"

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use waterwheel_xdp::mm::Sampling;
 
 use crate::failure::{Class, EXIT_CODES};
-use crate::{report, units};
+use crate::units::Target;
+use crate::{cmd, report, units};
 
 /// Packets between devices, over one page pool: pages go out full and come back empty, still mapped, and none is lost.
 #[derive(Debug, Parser)]
@@ -21,23 +22,16 @@ use crate::{report, units};
 #[command(
     after_help = "Try 'waterwheel devices', then 'waterwheel help devices', then 'waterwheel forward gen: null: --duration 5'."
 )]
-#[command(after_long_help = format!("{MAIN_HELP}\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("{DEVICES}\n{}\n{MAIN_HELP}\n\n{EXIT_CODES}", cmd::kinds()))]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const MAIN_HELP: &str = "\
-Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them:
-  afxdp:IFACE[:QUEUE]   AF_XDP sockets on a network interface
-  tap:NAME              a tap interface of the kernel
-  udp:ADDR:PORT         datagrams of a UDP socket
-  tcp:ADDR:PORT         the stream of a TCP connection
-  pcap:FILE             packets read from a file, or written to one
-  gen:                  a traffic generator
-  null:                 a sink
-  veth:[NAME]           a pair of devices in this process's memory
+const DEVICES: &str = "\
+Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them all, 'waterwheel help KIND' one of them:";
 
+const MAIN_HELP: &str = "\
 Examples:
   waterwheel devices
       what this machine has, and what to do before it can be used
@@ -55,8 +49,11 @@ Examples:
 While it runs: a live table at a terminal, else one line for each --interval; with --json one object for each. Last come the \
 totals and the account of every page. Notices and errors go to standard error.
 
-SIGINT and SIGTERM end a run cleanly: nothing more is taken in, what is under way is sent, and the totals are printed; a second \
-one forces the end. SIGUSR1 asks who has pages, if --trace-pages follows them.";
+A table is not drawn while the process is in the background, nor with --plain.
+
+SIGINT, SIGTERM and SIGHUP end a run cleanly: nothing more is taken in, what is under way is sent, and the totals are printed; a second \
+one forces the end. A relay ends by itself within seconds, and SIGHUP makes it look up the name of its server again. SIGUSR1 asks who has \
+pages, if --trace-pages follows them.";
 
 /// What is broken on purpose, for the tests of what is said of it.
 #[cfg(feature = "plants")]
@@ -235,19 +232,22 @@ pub(crate) struct Capture {
 /// when its bytes are acknowledged, or the connection is reset. The end of a stream is passed on each way by itself; a reset resets the other side.
 ///
 /// A direction whose pages are not taken stops receiving, and slows no other: its peer finds the window closed. Needs io_uring (Linux 5.11; best from 6.1 on), and no privilege.
+///
+/// SIGINT and SIGTERM end it: what is under way is sent for a second at most, and the total is always printed, however many signals come.
 #[derive(Debug, Parser)]
 #[command(after_long_help = "\
 Examples:
   waterwheel relay 0.0.0.0:8080 192.0.2.10:80
   waterwheel relay [::]:5201 [2001:db8::2]:5201 --workers 2 --json
-  waterwheel relay 127.0.0.1:9000 127.0.0.1:9001 --max-connections 4096 --idle-timeout 5m")]
+  waterwheel relay 127.0.0.1:9000 127.0.0.1:9001 --max-connections 4096 --idle-timeout 5m
+  waterwheel relay 127.0.0.1:5432 db.example.net:5432 --log-connections --plain")]
 pub(crate) struct Relay {
     /// Where to accept connections, ADDR:PORT; port 0 lets the kernel choose, and the choice is said
     #[arg(value_parser = units::address)]
     pub(crate) listen: SocketAddr,
-    /// Where to connect for each of them, ADDR:PORT
-    #[arg(value_parser = units::address)]
-    pub(crate) connect: SocketAddr,
+    /// Where to connect for each of them, ADDR:PORT or HOST:PORT; a name is looked up every half minute, and when SIGHUP comes, and its addresses are tried in turn
+    #[arg(value_parser = units::target)]
+    pub(crate) connect: Target,
     /// Connections at a time; more wait in the listen queue
     #[arg(long, value_name = "N", value_parser = units::positive, default_value = "1024", help_heading = "Running")]
     pub(crate) max_connections: u64,
@@ -281,9 +281,15 @@ pub(crate) struct Relay {
     /// Follow pages: at the end, and whenever SIGUSR1 comes, say which connection has them, and since when. Every page, or one in N (see 'waterwheel help forward')
     #[arg(long, value_name = "1/N", value_parser = units::sampling, num_args = 0..=1, require_equals = true, default_missing_value = "1/1", help_heading = "Reporting")]
     pub(crate) trace_pages: Option<Sampling>,
-    /// One JSON object for the start, one for each interval and one for the total, each on a line: raw integers counted from the start, stable keys
+    /// A line for each connection that has ended: who, bytes, how long, and why it ended
+    #[arg(long, help_heading = "Reporting")]
+    pub(crate) log_connections: bool,
+    /// One JSON object for the start, one for each interval and one for the total, each on a line: raw integers counted from the start, stable keys (docs/json.md)
     #[arg(long, help_heading = "Reporting")]
     pub(crate) json: bool,
+    /// Lines instead of the live table, also at a terminal; none while nothing happens
+    #[arg(long, conflicts_with = "json", help_heading = "Reporting")]
+    pub(crate) plain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -388,7 +394,7 @@ pub(crate) struct Soak {
     /// How often to report: 1, 500ms
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "10s", help_heading = "Reporting")]
     pub(crate) interval: Duration,
-    /// One JSON object for the start, one for each interval and one for the total, each on a line: counted from the start, stable keys
+    /// One JSON object for the start, one for each interval and one for the total, each on a line: counted from the start, stable keys (docs/json.md)
     #[arg(long, help_heading = "Reporting")]
     pub(crate) json: bool,
 }
@@ -404,10 +410,10 @@ pub(crate) struct Devices {
     pub(crate) json: bool,
 }
 
-/// Explain a verb, or how devices are named ('help devices')
+/// Explain a verb, how devices are named ('help devices'), or one kind of them ('help memif')
 #[derive(Debug, Parser)]
 pub(crate) struct Help {
-    /// A verb, or 'devices'
+    /// A verb, 'devices', or a kind of device
     pub(crate) topic: Option<String>,
 }
 
@@ -447,7 +453,7 @@ pub(crate) struct RunArgs {
     /// How often to report: 1, 500ms
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "1s", help_heading = "Reporting")]
     pub(crate) interval: Duration,
-    /// One JSON object for each interval and one for the total, each on a line: raw integers counted from the start, stable keys
+    /// One JSON object for each interval and one for the total, each on a line: raw integers counted from the start, stable keys (docs/json.md)
     #[arg(long, help_heading = "Reporting")]
     pub(crate) json: bool,
     /// Lines instead of the live table, also at a terminal
@@ -501,8 +507,18 @@ impl Early {
             }
             _ => {
                 report::notice(&self.one_line());
-                ExitCode::from(Class::Usage.exit_code())
+                ExitCode::from(self.class().exit_code())
             }
+        }
+    }
+
+    /// A value that cannot be is of one class, whether it is an option's or a key's; none at all is something missing.
+    fn class(&self) -> Class {
+        let value = self.error.get(ContextKind::InvalidValue);
+        match (self.error.kind(), value) {
+            (ErrorKind::InvalidValue, Some(ContextValue::String(value))) if value.is_empty() => Class::Usage,
+            (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => Class::Config,
+            _ => Class::Usage,
         }
     }
 
@@ -524,10 +540,32 @@ impl Early {
 }
 
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Verb, Early> {
-    let args = args.collect::<Vec<_>>();
+    let args = joined(args);
     let verb = args.get(1).and_then(|word| word.to_str()).filter(|word| verbs().iter().any(|verb| verb == word));
     let verb = verb.map(str::to_owned);
     Args::try_parse_from(args).map(|args| args.verb).map_err(|error| Early { error, verb })
+}
+
+/// Puts values to their options where the parser would take them for something else: a share of the pages for a device, a negative number for an option.
+fn joined(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut only_names = false;
+    for arg in args {
+        let text = arg.to_str().unwrap_or_default();
+        let option = all.last().and_then(|last| last.to_str()).filter(|last| !only_names && last.starts_with('-'));
+        let belongs = option.filter(|option| !option.contains('=')).is_some_and(|option| {
+            let is_share = option == "--trace-pages" && text.starts_with(|c: char| c.is_ascii_digit());
+            is_share || text.strip_prefix('-').is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        match all.last_mut().filter(|_| belongs) {
+            Some(option) => option.push(format!("={text}")),
+            None => {
+                only_names |= text == "--";
+                all.push(arg);
+            }
+        }
+    }
+    all
 }
 
 /// What `waterwheel [VERB] --help` prints.

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first asks for a clean end, the second forces one. SIGUSR1 asks who has pages.
+//! SIGINT, SIGTERM and SIGHUP: the first asks for a clean end, the second forces one. SIGUSR1 asks who has pages. To a relay SIGHUP is no end, and the second signal
+//! forces nothing: it ends soon anyway, and tells its total. SIGWINCH and SIGCONT spoil what is drawn.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,12 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 
 /// Where the main thread sleeps until a signal, a worker or the clock wakes it.
 pub(crate) struct Signals {
     asked: Arc<AtomicBool>,
     who: Arc<AtomicBool>,
+    hung_up: Arc<AtomicBool>,
+    resized: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
     wake: UnixStream,
     waker: Waker,
 }
@@ -36,26 +40,52 @@ impl Waker {
 }
 
 impl Signals {
-    /// Takes SIGINT, SIGTERM and SIGUSR1 over from here on.
+    /// Takes the signals over from here on.
     ///
     /// # Errors
     /// No socket pair, or no handler, can be had.
     pub(crate) fn take_over() -> io::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
+        let signals = Self::new()?;
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+            // Handlers run in the order registered: the second signal finds `asked` set and ends the process in the handler itself, so that it
+            // works while the main thread waits for the workers to drain.
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.asked))?;
+            signals.register(signal, &signals.asked)?;
+        }
+        Ok(signals)
+    }
+
+    /// The same for a relay: SIGHUP is [no end](Self::hung_up), and no signal keeps it from telling its total.
+    ///
+    /// # Errors
+    /// As of [`take_over`](Self::take_over).
+    pub(crate) fn take_over_for_relay() -> io::Result<Self> {
+        let signals = Self::new()?;
+        for signal in [SIGINT, SIGTERM] {
+            signals.register(signal, &signals.asked)?;
+        }
+        signals.register(SIGHUP, &signals.hung_up)?;
+        Ok(signals)
+    }
+
+    fn new() -> io::Result<Self> {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
-        for signal in [SIGINT, SIGTERM] {
-            // Handlers run in the order registered: the second signal finds `asked` set and ends the process in the handler itself, so that it
-            // works while the main thread waits for the workers to drain.
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
-            signal_hook::flag::register(signal, Arc::clone(&asked))?;
-            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
-        }
-        let who = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(SIGUSR1, Arc::clone(&who))?;
-        signal_hook::low_level::pipe::register(SIGUSR1, waker.try_clone()?)?;
-        Ok(Self { asked, who, wake, waker: Waker(waker) })
+        let [asked, who, hung_up, resized, continued] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+        let signals = Self { asked, who, hung_up, resized, continued, wake, waker: Waker(waker) };
+        signals.register(SIGUSR1, &signals.who)?;
+        signals.register(SIGWINCH, &signals.resized)?;
+        signals.register(SIGCONT, &signals.continued)?;
+        Ok(signals)
+    }
+
+    /// From now on `signal` sets `flag`, and wakes the main thread.
+    fn register(&self, signal: i32, flag: &Arc<AtomicBool>) -> io::Result<()> {
+        signal_hook::flag::register(signal, Arc::clone(flag))?;
+        signal_hook::low_level::pipe::register(signal, self.waker.0.try_clone()?)?;
+        Ok(())
     }
 
     /// Whether a signal has asked for the end.
@@ -66,6 +96,21 @@ impl Signals {
     /// Whether SIGUSR1 came since the last time that this was asked.
     pub(crate) fn who_asked(&self) -> bool {
         self.who.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether SIGHUP came since, where it is no end.
+    pub(crate) fn hung_up(&self) -> bool {
+        self.hung_up.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the terminal got another size since.
+    pub(crate) fn resized(&self) -> bool {
+        self.resized.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether this process was stopped and continued since.
+    pub(crate) fn continued(&self) -> bool {
+        self.continued.swap(false, Ordering::Relaxed)
     }
 
     /// For a run that may last so long from now on.
@@ -94,4 +139,11 @@ impl Signals {
         let _ = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], timeout.as_ref());
         while matches!(self.wake.read(&mut [0; 64]), Ok(64)) {}
     }
+}
+
+/// Whether who started us wants us not to hear of it, as `nohup` does.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

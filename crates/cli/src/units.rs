@@ -1,12 +1,57 @@
 //! Numbers as people type and read them.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-pub(crate) use waterwheel_dev::spec::address;
+use waterwheel_dev::spec;
 use waterwheel_xdp::mm::Sampling;
+
+/// Where a socket is: `127.0.0.1:80`, `[::1]:80`; an IPv4 address in the shape of IPv6 is one of IPv4.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    spec::address(text).map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Where to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Address(SocketAddr),
+    /// `HOST:PORT`, to be looked up.
+    Name(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An address, or a name and a port.
+pub(crate) fn target(text: &str) -> Result<Target, String> {
+    let port_0 = || "the port of the other side is missing: 0 is none".to_owned();
+    let why = match address(text) {
+        Ok(address) if address.port() == 0 => return Err(port_0()),
+        Ok(address) => return Ok(Target::Address(address)),
+        Err(why) => why,
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| why.clone())?;
+    let is_name = host.contains(|c: char| c.is_ascii_alphabetic())
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    match port.parse::<u16>() {
+        Ok(0) if is_name => Err(port_0()),
+        Ok(_) if is_name => Ok(Target::Name(text.to_owned())),
+        _ => Err(why.replace(" (names are not looked up)", "")),
+    }
+}
 
 /// A length of time: `5` and `5s` are seconds, `500ms`, `2m`, `1h`, `1.5s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if text.starts_with('-') {
+        return Err("a length of time is longer than 0, e.g. 5s or 500ms".to_owned());
+    }
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let scale = match unit {
@@ -25,6 +70,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// A whole number of things, with a suffix when it is large: `64`, `10k`, `1.5M`, `2G`, `1_000`.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     const HELP: &str = "not a count: use a whole number, with k, M or G for thousands, millions, billions, e.g. 10k";
+    if text.starts_with('-') {
+        return Err("a count is not negative: use a whole number, e.g. 64 or 10k".to_owned());
+    }
     let plain = text.replace('_', "");
     let (number, scale) = match plain.char_indices().last() {
         Some((at, 'k' | 'K')) => (&plain[..at], 1_000),
@@ -88,12 +136,33 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for (text, why) in
-            [("", "not a length"), ("x", "no unit"), ("5d", "no unit"), ("0", "longer than 0"), ("-1", "no unit")]
+            [("", "not a length"), ("x", "no unit"), ("5d", "no unit"), ("0", "longer than 0"), ("-1", "longer than 0")]
         {
             assert!(duration(text).expect_err(text).contains(why), "{text}");
         }
         assert!(duration("99999999999999999999").expect_err("huge").contains("clock"));
         assert!(duration("1..5").is_err());
+    }
+
+    #[test]
+    fn targets() {
+        let v4 = Target::Address(([127, 0, 0, 1], 80).into());
+        assert_eq!((target("127.0.0.1:80"), target("[::ffff:127.0.0.1]:80")), (Ok(v4.clone()), Ok(v4)));
+        for name in ["localhost:80", "db-1.example.net:5432", "x_y:1"] {
+            assert_eq!(target(name), Ok(Target::Name(name.to_owned())));
+        }
+        for (text, why) in [
+            ("localhost", "port is missing"),
+            ("localhost:x", "no port"),
+            ("localhost:0", "0 is none"),
+            ("127.0.0.1:0", "0 is none"),
+            ("300.1.1.1:80", "no IP address"),
+            ("a b:80", "no IP address"),
+            ("::1:80", "in brackets"),
+            (":80", "no IP address"),
+        ] {
+            assert!(target(text).expect_err(text).contains(why), "{text}: {:?}", target(text));
+        }
     }
 
     #[test]

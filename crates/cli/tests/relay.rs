@@ -194,15 +194,15 @@ fn what_cannot_be_is_said_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().map(|address| (address, taken)).expect("an address");
     for (line, code, expected) in [
-        ("relay 127.0.0.1 127.0.0.1:1".to_owned(), 2, "the port is missing"),
-        ("relay 127.0.0.1:http 127.0.0.1:1".to_owned(), 2, "'http' is no port"),
-        ("relay localhost:80 127.0.0.1:1".to_owned(), 2, "'localhost' is no IP address"),
-        ("relay ::1:80 127.0.0.1:1".to_owned(), 2, "in brackets"),
+        ("relay 127.0.0.1 127.0.0.1:1".to_owned(), 3, "the port is missing"),
+        ("relay 127.0.0.1:http 127.0.0.1:1".to_owned(), 3, "'http' is no port"),
+        ("relay localhost:80 127.0.0.1:1".to_owned(), 3, "'localhost' is no IP address"),
+        ("relay ::1:80 127.0.0.1:1".to_owned(), 3, "in brackets"),
         (format!("relay {} 127.0.0.1:1", taken.0), 5, "the port is in use"),
         ("relay 192.0.2.7:0 127.0.0.1:1".to_owned(), 5, "no interface of this machine"),
         ("relay 127.0.0.1:0 127.0.0.1:1 --pages 8192 --max-connections 1024".to_owned(), 3, "allow at most 896"),
         ("relay 127.0.0.1:0 127.0.0.1:1 --max-connections 10M".to_owned(), 3, "use 1 to 1 000 000"),
-        ("relay 127.0.0.1:0 127.0.0.1:1 --cap 0".to_owned(), 2, "must be 1 or more"),
+        ("relay 127.0.0.1:0 127.0.0.1:1 --cap 0".to_owned(), 3, "must be 1 or more"),
     ] {
         let output = run(&line);
         let errors = String::from_utf8(output.stderr).expect("UTF-8");
@@ -449,4 +449,146 @@ fn ten_thousand_connections_of_which_a_tenth_stalls() {
     assert!(after - before < 64 << 20, "memory is flat: {before} and {after} bytes");
     let total = total(relay, lines);
     assert_eq!((&total["accepted"], &total["stopped"]), (&CONNECTIONS.into(), &CONNECTIONS.into()), "{total}");
+}
+
+/// A connection is told of when it has ended: who, bytes, how long, and why.
+#[test]
+fn connections_are_told_on_request() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let line = format!("relay [::ffff:127.0.0.1]:0 {to} --json --interval 1h --log-connections");
+    let (relay, listen, mut lines) = start(&mut waterwheel(&line));
+    assert!(listen.is_ipv4(), "{listen}");
+    let mut client = TcpStream::connect(listen).expect("it listens");
+    let (mut accepted, _) = server.accept().expect("it connects");
+    client.write_all(b"hello").expect("sent");
+    accepted.read_exact(&mut [0; 5]).expect("received");
+    accepted.write_all(b"hi").expect("sent");
+    client.read_exact(&mut [0; 2]).expect("received");
+    let who = client.local_addr().expect("an address").to_string();
+    drop((client, accepted));
+    let ended = until(&mut lines, "it is told", |object| object["event"] == "connection");
+    let expected = [("client", who), ("server", to.to_string())];
+    expected.iter().for_each(|(key, value)| assert_eq!(ended[key], **value, "{ended}"));
+    assert_eq!((&ended["bytes_up"], &ended["bytes_down"]), (&5.into(), &2.into()), "{ended}");
+    assert!(ended["end"] == "finished" && ended["reason"].is_null(), "{ended}");
+    assert!(ended["interval_seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{ended}");
+    // One that is reset.
+    let client = TcpStream::connect(listen).expect("it listens");
+    let _accepted = server.accept().expect("it connects");
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("set");
+    drop(client);
+    let ended = until(&mut lines, "it is told", |object| object["event"] == "connection");
+    assert_eq!(ended["end"], "reset_by_client", "{ended}");
+    // One that the end of the relay ends.
+    let _client = TcpStream::connect(listen).expect("it listens");
+    let _accepted = server.accept().expect("it connects");
+    relay.signal(Signal::TERM);
+    let ended = until(&mut lines, "it is told", |object| object["event"] == "connection");
+    assert_eq!(ended["end"], "stopped", "{ended}");
+    let total = self::ended(relay, lines);
+    assert_eq!((&total["finished"], &total["reset"], &total["unlogged"]), (&1.into(), &1.into(), &0.into()), "{total}");
+}
+
+#[test]
+fn why_a_connection_failed_is_told_and_counted() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let line = format!("relay 127.0.0.1:0 {nobody} --json --interval 20ms --log-connections");
+    let (mut relay, listen, mut lines) = start(&mut waterwheel(&line));
+    let mut errors = Lines::of(relay.0.stderr.take().expect("piped"));
+    let _client = TcpStream::connect(listen).expect("it listens");
+    let ended = until(&mut lines, "it is told", |object| object["event"] == "connection");
+    assert!(ended["end"] == "connect_failed" && ended["reason"].as_str().is_some_and(|why| why.contains("refused")));
+    errors.find(|line| line.contains(&format!("cannot connect to {nobody}: refused"))).expect("why");
+    let total = total(relay, lines);
+    assert_eq!((&total["connect_failed"], &total["connect_refused"]), (&1.into(), &1.into()), "{total}");
+    assert_eq!(total["connect_timed_out"], 0, "{total}");
+}
+
+/// Each address of a name is tried until one can be connected to.
+#[test]
+fn a_name_is_looked_up_and_each_of_its_addresses_tried() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("an address").port();
+    let (relay, listen, lines) =
+        start(&mut waterwheel(&format!("relay 127.0.0.1:0 localhost:{port} --json --interval 1h")));
+    let mut client = TcpStream::connect(listen).expect("it listens");
+    let (mut accepted, _) = server.accept().expect("it connects");
+    client.write_all(b"hello").expect("sent");
+    accepted.read_exact(&mut [0; 5]).expect("received");
+    let total = total(relay, lines);
+    assert_eq!((&total["connect_failed"], &total["bytes_up"]), (&0.into(), &5.into()), "{total}");
+    for (line, code, expected) in [
+        ("relay 127.0.0.1:0 there-is-no-such-host.invalid:80", 5, "cannot find the host"),
+        ("relay 127.0.0.1:0 localhost:0", 3, "0 is none"),
+        ("relay 127.0.0.1:0 localhost", 3, "the port is missing"),
+    ] {
+        let output = run(line);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line}: {errors}");
+        assert!(errors.contains(expected), "{line}: {errors}");
+    }
+}
+
+/// SIGHUP ends no relay: the name is looked up again, and connections go where it leads then.
+#[test]
+fn a_hangup_looks_the_name_up_again() {
+    // Of 127.0.0.2 the first one hears nothing, and the other way round.
+    let first = TcpListener::bind("127.0.0.2:0").expect("a port");
+    let port = first.local_addr().expect("an address").port();
+    let second = TcpListener::bind(("127.0.0.3", port)).expect("the same port");
+    let hosts = common::Scratch::new("hosts");
+    std::fs::write(&hosts.0, "127.0.0.2 wheel.test\n").expect("written");
+    // In a mount namespace of its own, /etc/hosts is ours.
+    let shell = format!(
+        "mount --bind {} /etc/hosts && exec {} relay 127.0.0.1:0 wheel.test:{port} --json --interval 1h",
+        hosts.display(),
+        env!("CARGO_BIN_EXE_waterwheel")
+    );
+    let (mut relay, listen, lines) = start(Command::new("unshare").args(["--mount", "sh", "-c", &shell]));
+    let mut errors = Lines::of(relay.0.stderr.take().expect("piped"));
+    let _one = TcpStream::connect(listen).expect("it listens");
+    first.accept().expect("it connects to the first");
+    std::fs::write(&hosts.0, "127.0.0.3 wheel.test\n").expect("written");
+    relay.signal(Signal::HUP);
+    errors.find(|line| line.contains(&format!("wheel.test:{port} is 127.0.0.3:{port} now"))).expect("it says so");
+    let _two = TcpStream::connect(listen).expect("it listens");
+    second.accept().expect("it connects to the second");
+    // Without an answer it stays where it was.
+    std::fs::write(&hosts.0, "\n").expect("written");
+    relay.signal(Signal::HUP);
+    errors.find(|line| line.contains(&format!("connections go to 127.0.0.3:{port} meanwhile"))).expect("it says so");
+    let _three = TcpStream::connect(listen).expect("it listens");
+    second.accept().expect("it connects to the second");
+    assert_eq!(total(relay, lines)["accepted"], 3);
+}
+
+#[test]
+fn a_relay_without_anything_to_do_says_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    let output = run(&format!("relay 127.0.0.1:0 {to} --interval 10ms --duration 500ms"));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(!text.contains(" bit/s  connections "), "{text}");
+    assert!(text.starts_with("relay from 127.0.0.1:") && text.contains("\nwaterwheel relay "), "{text}");
+}
+
+/// However many signals come: what it has done is told.
+#[test]
+fn a_second_signal_takes_no_total_away() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&server, 4096).expect("set");
+    let to = server.local_addr().expect("an address");
+    let (relay, listen, mut lines) = start(&mut waterwheel(&format!("relay 127.0.0.1:0 {to} --json --interval 10ms")));
+    // Its server reads nothing: there is something to drain, in vain.
+    let mut client = TcpStream::connect(listen).expect("it listens");
+    let _accepted = server.accept().expect("it connects");
+    client.set_write_timeout(Some(Duration::from_secs(1))).expect("set");
+    while client.write(&[1; 1 << 16]).is_ok() {}
+    until(&mut lines, "it is stalled", |interval| interval["stalled"] == 1);
+    for signal in [Signal::INT, Signal::TERM, Signal::INT] {
+        relay.signal(signal);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(ended(relay, lines)["stopped"], 1);
 }

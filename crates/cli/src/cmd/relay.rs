@@ -1,39 +1,62 @@
 //! `relay`: TCP connections, passed on in the pages in which their bytes were received.
 
-use std::io::{self, Write as _};
+mod show;
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use waterwheel_dev::relay::{Relay, RelayParams, RelayStats, Send};
+use waterwheel_dev::relay::{Ended, Relay, RelayParams, Send};
 use waterwheel_xdp::mm::Users;
 use waterwheel_xdp::{Account, Zone};
 
 use crate::args::{self, Sending};
 use crate::engine;
 use crate::failure::{Class, Failure};
-use crate::report::snapshot::{Counters, Holders, Pages, per_second};
-use crate::report::text::{account, held, who_has_pages};
-use crate::report::{json, notice};
-use crate::signals::Signals;
-use crate::units::si;
+use crate::report::snapshot::Holders;
+use crate::report::text::{account, who_has_pages};
+use crate::report::{Display, Output, Style, notice};
+use crate::signals::{Signals, Waker};
+use crate::units::Target;
+use show::Report;
 
 /// Runs until a signal or the duration; then what is under way is sent, and every page accounted for.
 pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
-    let params = params(args);
+    let addresses = match &args.connect {
+        Target::Address(address) => vec![*address],
+        Target::Name(name) => look_up(name).map_err(|why| Failure::new(Class::Device, why))?,
+    };
+    let (params, ended) = params(args, addresses[0]);
     params.check().map_err(engine::failure)?;
-    let mut signals =
-        Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
+    let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
+    let mut signals = Signals::take_over_for_relay().map_err(no_signals)?;
+    let lookups = match &args.connect {
+        Target::Address(_) => None,
+        Target::Name(name) => Some(Lookups::start(name, signals.waker(), addresses.clone()).map_err(no_signals)?),
+    };
     let pages = args.pages.map_or(params.pages_wanted(), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
     let zone = engine::zone(pages, args.huge_pages, args.trace_pages)?;
     let relay = Relay::start(&zone, &params).map_err(engine::failure)?;
+    relay.connect_to(addresses);
     let features = relay.features();
     if !features.buffer_ring || !features.multishot {
         notice(&format!("this kernel has {features}: connections are received from one request at a time"));
     }
-    let mut report = Report { json: args.json, started: Instant::now(), before: (RelayStats::default(), 0.0) };
-    let shown = report.start(&relay, &params).and_then(|()| watch(args, &zone, &relay, &mut report, &mut signals));
+    let style = Style::choose(args.json, args.plain, Output::Stdout);
+    let display = Display::new(style, Output::Stdout.open(signals.patience(args.duration)));
+    let mut report = Report::new(display, relay.listen_address(), &args.connect, ended);
+    let running = Running { args, zone: &zone, relay: &relay, lookups };
+    let shown = report.start(&relay).and_then(|()| running.watch(&mut report, &mut signals));
     let seconds = report.started.elapsed().as_secs_f64();
     let holders = Holders::of(&zone); // before the connections end
+    relay.stop();
+    let mut shown = shown;
+    while !relay.is_finished() {
+        shown = shown.and_then(|()| report.connections());
+        signals.sleep_until(Instant::now() + LOOK_AT_LOG);
+    }
     let (stats, quarantined) = relay.finish().map_err(engine::failure)?;
     let pages = Account::open(&zone).close(Users::Gone);
     if pages.conflicts > 0 {
@@ -42,9 +65,12 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     }
     let pages = engine::pages(&pages);
     if quarantined > 0 {
-        notice(&format!("{quarantined} pages were still with the network at the end, and were not used again"));
+        report
+            .display
+            .notice(&format!("{quarantined} pages were still with the network at the end, and were not used again"));
     }
     let shown = shown
+        .and_then(|()| report.connections())
         .and_then(|()| report.total(&stats, &pages, holders.as_ref(), seconds))
         .map_err(|error| Failure::output(&error));
     if pages.leaked > 0 {
@@ -54,9 +80,14 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     shown
 }
 
-fn params(args: &args::Relay) -> RelayParams {
+/// Connections that may have ended since they were last told of: what is more is counted, and not told.
+const LOG: usize = 1 << 16;
+
+/// What the relay is made of, and, if they are to be told, the connections that have ended.
+fn params(args: &args::Relay, connect: SocketAddr) -> (RelayParams, Option<Receiver<Ended>>) {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    RelayParams {
+    let (log, ended) = args.log_connections.then(|| mpsc::sync_channel(LOG)).unzip();
+    let params = RelayParams {
         workers: number(args.workers),
         max_connections: number(args.max_connections),
         order: args.order,
@@ -67,156 +98,146 @@ fn params(args: &args::Relay) -> RelayParams {
             Sending::Zc => Send::Zc,
         },
         idle_timeout: args.idle_timeout,
-        ..RelayParams::new(args.listen, args.connect)
-    }
+        log,
+        ..RelayParams::new(args.listen, connect)
+    };
+    (params, ended)
 }
 
-/// How often to see whether it still runs, however long the interval of the reports is.
+/// How often to see whether it still runs, however long the interval of the reports is; and whether connections have ended.
 const LOOK: Duration = Duration::from_secs(1);
+const LOOK_AT_LOG: Duration = Duration::from_millis(100);
 
-/// Shows intervals until there is a reason to end.
-fn watch(args: &args::Relay, zone: &Zone, relay: &Relay, report: &mut Report, signals: &mut Signals) -> io::Result<()> {
-    let never = report.started + Duration::from_secs(100 * 365 * 86400);
-    let after = |moment: Instant, duration| moment.checked_add(duration).unwrap_or(never).min(never);
-    let deadline = args.duration.map_or(never, |duration| after(report.started, duration));
-    let mut next = after(report.started, args.interval);
-    loop {
-        signals.sleep_until(next.min(deadline).min(Instant::now() + LOOK));
-        if signals.who_asked() {
-            who_has_pages(Holders::of(zone).as_ref()).iter().for_each(|line| notice(line));
+/// What runs meanwhile.
+struct Running<'a> {
+    args: &'a args::Relay,
+    zone: &'a Zone,
+    relay: &'a Relay,
+    lookups: Option<Lookups>,
+}
+
+impl Running<'_> {
+    /// Shows intervals until there is a reason to end.
+    fn watch(mut self, report: &mut Report, signals: &mut Signals) -> io::Result<()> {
+        let never = report.started + Duration::from_secs(100 * 365 * 86400);
+        let after = |moment: Instant, duration| moment.checked_add(duration).unwrap_or(never).min(never);
+        let deadline = self.args.duration.map_or(never, |duration| after(report.started, duration));
+        let mut next = after(report.started, self.args.interval);
+        let look = if self.args.log_connections { LOOK_AT_LOG } else { LOOK };
+        loop {
+            signals.sleep_until(next.min(deadline).min(Instant::now() + look));
+            report.display.attend(signals)?;
+            if signals.who_asked() {
+                who_has_pages(Holders::of(self.zone).as_ref()).iter().for_each(|line| report.display.notice(line));
+            }
+            self.look_up(report, signals.hung_up());
+            report.connections()?;
+            let now = Instant::now();
+            if signals.asked() || self.relay.is_finished() || now >= deadline {
+                return Ok(());
+            }
+            if now >= next {
+                report.interval(&self.relay.stats())?;
+                next = after(next, self.args.interval).max(now);
+            }
         }
-        let now = Instant::now();
-        if signals.asked() || relay.is_finished() || now >= deadline {
-            return Ok(());
+    }
+
+    /// Connects to where the server's name leads now; `asked`: it is looked up at once.
+    fn look_up(&mut self, report: &mut Report, asked: bool) {
+        let Some(lookups) = &mut self.lookups else {
+            if asked {
+                report.display.notice("SIGHUP: it goes on; there is no name to look up again, and SIGTERM ends it");
+            }
+            return;
+        };
+        if asked {
+            report.display.notice(&format!("SIGHUP: {} is looked up again", self.args.connect));
+            lookups.ask();
         }
-        if now >= next {
-            report.interval(&relay.stats())?;
-            next = after(next, args.interval).max(now);
+        for message in lookups.news(|addresses| self.relay.connect_to(addresses)) {
+            report.display.notice(&message);
         }
     }
 }
 
-/// How the run is shown.
-struct Report {
-    json: bool,
-    started: Instant,
-    /// The counters shown last, and when.
-    before: (RelayStats, f64),
+/// How often a name is looked up again.
+const LOOK_UP: Duration = Duration::from_secs(30);
+
+/// Looks a name up now and then, and when it is asked to, on a thread of its own: an answer may take long.
+struct Lookups {
+    name: String,
+    ask: Sender<()>,
+    answers: Receiver<Result<Vec<SocketAddr>, String>>,
+    /// Where it led last.
+    addresses: Vec<SocketAddr>,
+    /// What was said of a failure.
+    failed: bool,
 }
 
-#[derive(Serialize)]
-struct Start<'a> {
-    event: &'static str,
-    listen: &'a str,
-    connect: &'a str,
-    io_uring: &'a str,
+impl Lookups {
+    fn start(name: &str, waker: &Waker, addresses: Vec<SocketAddr>) -> io::Result<Self> {
+        let (ask, asked) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let (waker, looked_up) = (waker.try_clone()?, name.to_owned());
+        let work = move || {
+            while asked.recv_timeout(LOOK_UP) != Err(RecvTimeoutError::Disconnected) {
+                if answer.send(look_up(&looked_up)).is_err() {
+                    return;
+                }
+                waker.wake();
+            }
+        };
+        thread::Builder::new().name("look-up".to_owned()).spawn(work)?;
+        Ok(Self { name: name.to_owned(), ask, answers, addresses, failed: false })
+    }
+
+    fn ask(&self) {
+        // It ends with us, not before.
+        let _ = self.ask.send(());
+    }
+
+    /// What there is to say; a name that leads elsewhere goes to `moved`.
+    fn news(&mut self, mut moved: impl FnMut(Vec<SocketAddr>)) -> Vec<String> {
+        let mut said = Vec::new();
+        for answer in self.answers.try_iter() {
+            match answer {
+                Err(why) if !self.failed => {
+                    said.push(format!("{why}; connections go to {} meanwhile", listed(&self.addresses)));
+                    self.failed = true;
+                }
+                Err(_) => {}
+                Ok(addresses) => {
+                    self.failed = false;
+                    // Servers of many addresses give them in another order each time.
+                    let sorted = |addresses: &[SocketAddr]| {
+                        let mut all = addresses.to_vec();
+                        all.sort_unstable();
+                        all
+                    };
+                    if sorted(&addresses) != sorted(&self.addresses) {
+                        said.push(format!("{} is {} now", self.name, listed(&addresses)));
+                    }
+                    self.addresses.clone_from(&addresses);
+                    moved(addresses);
+                }
+            }
+        }
+        said
+    }
 }
 
-#[derive(Serialize)]
-struct Interval {
-    event: &'static str,
-    seconds: f64,
-    #[serde(flatten)]
-    counters: Counters,
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
-#[derive(Serialize)]
-struct Total<'a> {
-    event: &'static str,
-    seconds: f64,
-    #[serde(flatten)]
-    counters: Counters,
-    pages: &'a Pages,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_pages: Option<json::Traced>,
-}
-
-fn counters(stats: &RelayStats) -> Counters {
+/// Where a name and a port lead; at least to one address.
+fn look_up(name: &str) -> Result<Vec<SocketAddr>, String> {
     let mut all = Vec::new();
-    stats.each(|name, count| all.push((name, count)));
-    Counters(all)
-}
-
-impl Report {
-    /// The first line: where it listens, once it does.
-    fn start(&mut self, relay: &Relay, params: &RelayParams) -> io::Result<()> {
-        let out = &mut io::stdout().lock();
-        let (listen, connect) = (relay.listen_address().to_string(), params.connect.to_string());
-        let io_uring = relay.features().to_string();
-        if self.json {
-            return json::line(out, &Start { event: "start", listen: &listen, connect: &connect, io_uring: &io_uring });
+    for address in name.to_socket_addrs().map_err(|error| format!("cannot find the host of {name}: {error}"))? {
+        if !all.contains(&address) {
+            all.push(address);
         }
-        writeln!(out, "relay from {listen} to {connect}; {io_uring}")?;
-        out.flush()
     }
-
-    fn interval(&mut self, now: &RelayStats) -> io::Result<()> {
-        let out = &mut io::stdout().lock();
-        let seconds = self.started.elapsed().as_secs_f64();
-        if self.json {
-            return json::line(out, &Interval { event: "interval", seconds, counters: counters(now) });
-        }
-        let (before, since) = &self.before;
-        let rate = |before: u64, now: u64| si(8.0 * per_second(now.saturating_sub(before), seconds - since));
-        write!(
-            out,
-            "{seconds:8.1} s  up {}bit/s  down {}bit/s  connections {:6}  stalled {:6}  pages held {:6}",
-            rate(before.bytes_up, now.bytes_up),
-            rate(before.bytes_down, now.bytes_down),
-            now.open,
-            now.stalled,
-            now.held,
-        )?;
-        for (reason, n) in ends(now).grown(&ends(before)) {
-            write!(out, "  {reason} {n}")?;
-        }
-        writeln!(out)?;
-        self.before = (*now, seconds);
-        out.flush()
-    }
-
-    fn total(&mut self, stats: &RelayStats, pages: &Pages, holders: Option<&Holders>, seconds: f64) -> io::Result<()> {
-        let out = &mut io::stdout().lock();
-        if self.json {
-            let trace_pages = holders.map(json::Traced::of);
-            return json::line(out, &Total { event: "total", seconds, counters: counters(stats), pages, trace_pages });
-        }
-        let RelayStats { accepted, bytes_up, bytes_down, sends, zc_sent, zc_copied, enters, held_max, .. } = *stats;
-        let rate = |bytes| si(8.0 * per_second(bytes, seconds));
-        let digits = bytes_up.max(bytes_down).to_string().len();
-        writeln!(out, "waterwheel relay   {seconds:.3} s")?;
-        writeln!(out, "  up         {bytes_up:digits$} bytes  {}bit/s", rate(bytes_up))?;
-        writeln!(out, "  down       {bytes_down:digits$} bytes  {}bit/s", rate(bytes_down))?;
-        let ends = ends(stats).nonzero().into_iter().map(|(why, n)| format!(", {why} {n}")).collect::<String>();
-        writeln!(out, "  accepted   {accepted}{ends}")?;
-        writeln!(
-            out,
-            "  sends      {sends}; without a copy {}, copied after all {zc_copied}; system calls {enters}",
-            zc_sent - zc_copied
-        )?;
-        writeln!(
-            out,
-            "  stalls     {}; blocks held {held_max} at most; receives that found none {}",
-            stats.stalls, stats.starved
-        )?;
-        for line in holders.map(held).unwrap_or_default() {
-            writeln!(out, "  held       {line}")?;
-        }
-        writeln!(out, "  pages      {}", account(pages))?;
-        out.flush()
-    }
-}
-
-/// How connections ended, and what went wrong.
-fn ends(stats: &RelayStats) -> Counters {
-    Counters(vec![
-        ("finished", stats.finished),
-        ("reset", stats.reset),
-        ("connect_failed", stats.connect_failed),
-        ("idle_timeout", stats.idle_timeout),
-        ("stopped", stats.stopped),
-        ("accept_errors", stats.accept_errors),
-        ("bytes_dropped", stats.bytes_dropped),
-        ("bytes_unacknowledged", stats.bytes_unacknowledged),
-    ])
+    if all.is_empty() { Err(format!("cannot find the host of {name}: it has no address")) } else { Ok(all) }
 }

@@ -81,6 +81,7 @@ fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mu
             reporter.notice(&message);
         }
         signals.sleep_until(next.min(look).min(deadline));
+        reporter.display.attend(signals)?;
         if signals.who_asked() {
             who_has_pages(engine.holders().as_ref()).iter().for_each(|line| reporter.notice(line));
         }

@@ -31,10 +31,12 @@ pub(crate) fn run(args: &Soak) -> Result<(), Failure> {
         Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
     let stop = signals.flag();
     let mut written = show_start(args, &options);
+    let mut before = 0.0;
     let mut show = |report: &Report| {
         if written.is_ok() {
-            written = show(args, report);
+            written = show(args, report, before);
         }
+        before = report.seconds;
         if written.is_err() {
             stop.store(true, Ordering::Relaxed); // nobody reads: no need to go on
         }
@@ -78,16 +80,18 @@ fn show_start(args: &Soak, options: &Options) -> io::Result<()> {
     let out = &mut io::stdout().lock();
     let &Options { seed, threads, .. } = options;
     if args.json {
-        return json::line(out, &Start { event: "start", seed, threads });
+        return json::line(out, 0.0, &Start { event: "start", seed, threads });
     }
     writeln!(out, "soak: seed {seed}, {threads} polling threads and as many that hold packets")?;
     out.flush()
 }
 
-fn show(args: &Soak, report: &Report) -> io::Result<()> {
+/// The report before was `before` seconds after the start; the total is of the whole run.
+fn show(args: &Soak, report: &Report, before: f64) -> io::Result<()> {
     let out = &mut io::stdout().lock();
     if args.json {
-        return json::line(out, report);
+        let dt = if report.event == "total" { report.seconds } else { report.seconds - before };
+        return json::line(out, dt, report);
     }
     writeln!(out, "{}", figures(report))?;
     if report.event == "total" {

@@ -22,7 +22,7 @@ use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 use super::sink::{Plugged, SendOnly};
 use super::trust;
 use crate::args;
-use crate::config::{Plan, Port};
+use crate::config::{Fate, Plan, Port};
 use crate::failure::{Class, Failure};
 use crate::signals::Patience;
 
@@ -56,7 +56,8 @@ enum Recipe {
     Null,
     Source(Null),
     Read(String, PcapParams),
-    Write(String),
+    /// The file, and whether what comes is payloads, without a link layer.
+    Write(String, bool),
     Tap(String),
     SendToTap(String),
     AfXdp(AfXdpParams),
@@ -149,7 +150,10 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
             }
             Kind::Pcap => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                all.push(wanted(Recipe::Write(spec.arg.clone())));
+                let is_payload = |port: &Port| {
+                    port.fate == Some(Fate::Forward(index)) && matches!(port.spec.kind, Kind::Udp | Kind::Tcp)
+                };
+                all.push(wanted(Recipe::Write(spec.arg.clone(), plan.ports.iter().any(is_payload))));
             }
             Kind::Tap => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
@@ -287,13 +291,14 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
             };
             plain(Box::new(reader.map_err(failure)?))
         }
-        Recipe::Write(file) => {
+        Recipe::Write(file, payloads) => {
             let writer = match file.as_str() {
                 "-" => PcapWriter::given(handle(io::stdout().as_fd(), "standard output")?, "-"),
                 file => PcapWriter::create(file),
             };
-            let patience = patience.clone();
-            plain(Box::new(writer.map_err(failure)?.patient(move || patience())))
+            let (writer, patience) = (writer.map_err(failure)?, patience.clone());
+            let writer = if payloads { writer.payloads() } else { writer };
+            plain(Box::new(writer.patient(move || patience())))
         }
         Recipe::Tap(name) => {
             let tap = Tap::open(&name).map_err(failure)?;
@@ -394,7 +399,7 @@ impl Wanted {
         use Recipe::{Null, SendToAfXdp, SendToMemif, SendToTap, Tcp, Udp, Unplugged, Write};
         match &self.recipe {
             Udp(_, UdpSpec { params, .. }) | Tcp(_, TcpSpec { params, .. }) => params.receive,
-            Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_) => false,
+            Null | Write(..) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_) => false,
             _ => true,
         }
     }
@@ -408,8 +413,8 @@ impl Wanted {
 pub(crate) fn failure(error: DevError) -> Failure {
     use waterwheel_dev::ErrorClass;
     let class = match error.class() {
-        ErrorClass::Usage => Class::Usage,
-        ErrorClass::Config => Class::Config,
+        // What a device is opened with was understood: it is a value that it cannot have.
+        ErrorClass::Usage | ErrorClass::Config => Class::Config,
         ErrorClass::Permission => Class::Permission,
         ErrorClass::Device => Class::Device,
     };

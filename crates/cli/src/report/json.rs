@@ -6,18 +6,35 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use waterwheel_xdp::mm::Held;
 
-use super::snapshot::{Actions, Counters, Device, Holders, Pages, Pool, Rates, Snapshot, Total};
+use super::snapshot::{Holders, Pages, Rates, Snapshot, Total};
+
+/// What every line has, before what it tells.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    /// Unix time in seconds.
+    time: f64,
+    /// What the line is about took so long: rates are of this time.
+    interval_seconds: f64,
+    #[serde(flatten)]
+    object: &'a T,
+}
 
 #[derive(Serialize)]
 struct Interval<'a> {
     event: &'static str,
-    /// Unix time in seconds.
-    time: f64,
     /// Since the start of the run.
     seconds: f64,
     #[serde(flatten)]
     snapshot: &'a Snapshot,
-    // The rates since the object before, rounded to whole numbers; bits are those of the frames without FCS and gaps.
+    #[serde(flatten)]
+    rates: Whole,
+}
+
+/// Rates rounded to whole numbers; bits are those of the frames without FCS and gaps.
+#[derive(Serialize)]
+struct Whole {
+    /// Received, in millions a second.
+    mpps: f64,
     rx_pps: u64,
     tx_pps: u64,
     rx_bps: u64,
@@ -25,22 +42,29 @@ struct Interval<'a> {
     drop_pps: u64,
 }
 
-/// The keys of the total, in the order that the documentation promises.
+impl From<Rates> for Whole {
+    fn from(rates: Rates) -> Self {
+        let whole = |rate: f64| rate.round() as u64;
+        Self {
+            mpps: thousandths(rates.rx_pps / 1e6),
+            rx_pps: whole(rates.rx_pps),
+            tx_pps: whole(rates.tx_pps),
+            rx_bps: whole(rates.rx_bps),
+            tx_bps: whole(rates.tx_bps),
+            drop_pps: whole(rates.drop_pps),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Totals<'a> {
     event: &'static str,
     seconds: f64,
-    rx_packets: u64,
-    tx_packets: u64,
-    rx_bytes: u64,
-    tx_bytes: u64,
-    actions: Actions,
-    drops: &'a Counters,
-    mpps: f64,
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+    #[serde(flatten)]
+    rates: Whole,
     pages: Pages,
-    dma_maps: u64,
-    devices: &'a [Device],
-    pool: Pool,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_pages: Option<Traced>,
 }
@@ -84,54 +108,35 @@ pub(crate) fn interval(
     dt: f64,
     seconds: f64,
 ) -> io::Result<()> {
-    let rates = Rates::between(before, now, dt);
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    let whole = |rate: f64| rate.round() as u64;
-    let object = Interval {
-        event: "interval",
-        time: thousandths(time),
-        seconds: thousandths(seconds),
-        snapshot: now,
-        rx_pps: whole(rates.rx_pps),
-        tx_pps: whole(rates.tx_pps),
-        rx_bps: whole(rates.rx_bps),
-        tx_bps: whole(rates.tx_bps),
-        drop_pps: whole(rates.drop_pps),
-    };
-    line(out, &object)
+    let rates = Rates::between(before, now, dt).into();
+    line(out, dt, &Interval { event: "interval", seconds: thousandths(seconds), snapshot: now, rates })
 }
 
 /// Writes the end of the run.
 pub(crate) fn total(out: &mut impl Write, total: &Total) -> io::Result<()> {
-    let snapshot = &total.snapshot;
+    let Total { seconds, snapshot, pages, holders } = total;
     let object = Totals {
         event: "total",
-        seconds: thousandths(total.seconds),
-        rx_packets: snapshot.rx_packets,
-        tx_packets: snapshot.tx_packets,
-        rx_bytes: snapshot.rx_bytes,
-        tx_bytes: snapshot.tx_bytes,
-        actions: snapshot.actions,
-        drops: &snapshot.drops,
-        mpps: thousandths(total.mpps()),
-        pages: total.pages,
-        dma_maps: snapshot.dma_maps,
-        devices: &snapshot.devices,
-        pool: snapshot.pool,
-        trace_pages: total.holders.as_ref().map(Traced::of),
+        seconds: thousandths(*seconds),
+        snapshot,
+        rates: Rates::between(&Snapshot::default(), snapshot, *seconds).into(),
+        pages: *pages,
+        trace_pages: holders.as_ref().map(Traced::of),
     };
-    line(out, &object)
+    line(out, *seconds, &object)
 }
 
-/// Writes `object` on a line of its own, in one piece.
-pub(crate) fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
-    let mut text = serde_json::to_vec(object)?;
+/// Writes `object` on a line of its own, in one piece; what it tells of took `seconds`.
+pub(crate) fn line(out: &mut impl Write, seconds: f64, object: &impl Serialize) -> io::Result<()> {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let line = Line { time: thousandths(time), interval_seconds: thousandths(seconds), object };
+    let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');
     out.write_all(&text)?;
     out.flush()
 }
 
-fn thousandths(x: f64) -> f64 {
+pub(crate) fn thousandths(x: f64) -> f64 {
     (x * 1000.0).round() / 1000.0
 }
 
@@ -152,7 +157,7 @@ mod tests {
     fn an_interval_counts_from_the_start_and_gives_rates() {
         let value = parsed(|out| interval(out, &before(), &now(), 0.5, 1.5));
         assert_eq!(value["event"], "interval");
-        assert_eq!(value["seconds"], 1.5);
+        assert_eq!((&value["seconds"], &value["interval_seconds"]), (&1.5.into(), &0.5.into()));
         assert_eq!(value["rx_packets"], 3_000_000_u64);
         assert_eq!(value["rx_pps"], 4_000_000_u64);
         assert_eq!(value["rx_bps"], 4_000_000_u64 * 8 * 64);
@@ -165,17 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn the_total_has_the_promised_keys_in_order() {
-        let mut text = Vec::new();
+    fn the_total_has_the_rates_of_the_whole_run() {
         let pages = Pages { total: 10, free: 9, leaked: 1, ..Pages::default() };
-        total(&mut text, &Total { seconds: 2.0, snapshot: now(), pages, holders: None }).expect("writing to memory");
-        let text = String::from_utf8(text).expect("UTF-8");
-        let head = "{\"event\":\"total\",\"seconds\":2.0,\"rx_packets\":3000000,\"tx_packets\":2000000,\"rx_bytes\":192000000,\
-                    \"tx_bytes\":128000000,\"actions\":{\"drop\":0,\"tx\":0,\"redirect\":3000000,\"pass\":0,\"aborted\":0},\
-                    \"drops\":{\"tx_ring_full\":1000000,\"malformed\":0},\"mpps\":1.5,\"pages\":{\"total\":10,\"free\":9,\
-                    \"frozen\":0,\"held_by_devices\":0,\"held_by_users\":0,\"quarantined\":0,\"leaked\":1},\"dma_maps\":2,\
-                    \"devices\":[{\"name\":\"gen:\"";
-        assert!(text.starts_with(head), "{text}");
-        serde_json::from_str::<Value>(&text).expect("it is JSON");
+        let whole = Total { seconds: 2.0, snapshot: now(), pages, holders: None };
+        let value = parsed(|out| total(out, &whole));
+        assert_eq!((&value["event"], &value["seconds"]), (&"total".into(), &2.0.into()));
+        assert_eq!((&value["interval_seconds"], &value["mpps"]), (&2.0.into(), &1.5.into()));
+        assert_eq!((&value["rx_pps"], &value["tx_pps"]), (&1_500_000.into(), &1_000_000.into()));
+        assert_eq!((&value["pages"]["free"], &value["pages"]["leaked"]), (&9.into(), &1.into()));
     }
 }

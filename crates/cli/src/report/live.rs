@@ -3,79 +3,147 @@
 
 use std::io::{self, Write};
 
-use crossterm::cursor::MoveToPreviousLine;
+use crossterm::cursor::{MoveTo, MoveToPreviousLine};
 use crossterm::queue;
-use crossterm::style::{Attribute, Print, SetAttribute};
+use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
 use crossterm::terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
+use rustix::fd::AsFd;
+
+use super::table::TableLine;
 
 /// The lines at the bottom of the terminal that are ours.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
+    lines: Vec<TableLine>,
     height: u16,
+    /// Columns and rows when they were drawn.
+    size: (u16, u16),
 }
 
 impl Screen {
     /// Replaces the lines drawn before.
-    pub(super) fn draw(&mut self, out: &mut impl Write, lines: &[String]) -> io::Result<()> {
-        // Without a size (a terminal of 0 by 0 exists: serial consoles) as on the smallest common one.
-        let (columns, rows) = terminal::size().ok().filter(|size| size.0 > 0 && size.1 > 1).unwrap_or((80, 24));
-        self.draw_within(out, lines, columns, rows)
+    pub(super) fn draw(&mut self, out: &mut (impl Write + AsFd), lines: Vec<TableLine>) -> io::Result<()> {
+        self.lines = lines;
+        self.redraw(out)
     }
 
-    fn draw_within(&mut self, out: &mut impl Write, lines: &[String], columns: u16, rows: u16) -> io::Result<()> {
+    /// Draws the same lines again. Nothing is drawn while another process has the terminal, as a shell has that sent us to the background.
+    pub(super) fn redraw(&mut self, out: &mut (impl Write + AsFd)) -> io::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        if !in_foreground(out) {
+            self.forget();
+            return Ok(());
+        }
+        // Without a size (a terminal of 0 by 0 exists: serial consoles) as on the smallest common one.
+        let size = terminal::size().ok().filter(|size| size.0 > 0 && size.1 > 1).unwrap_or((80, 24));
+        self.draw_within(out, size)
+    }
+
+    fn draw_within(&mut self, out: &mut impl Write, size: (u16, u16)) -> io::Result<()> {
+        let (columns, rows) = size;
         let mut frame = Vec::new();
         queue!(frame, BeginSynchronizedUpdate)?;
-        self.clear(&mut frame)?;
+        if self.height > 0 && self.size != size {
+            // Where our lines are now, and how often each is broken, is the terminal's secret.
+            queue!(frame, Clear(ClearType::All), MoveTo(0, 0))?;
+            self.height = 0;
+        }
+        self.wipe(&mut frame)?;
         // A line that wraps, or that scrolls the first one away, would spoil the way back up.
-        for (n, line) in lines.iter().take(usize::from(rows - 1)).enumerate() {
-            let line = line.chars().take(usize::from(columns)).collect::<String>();
-            if n == 0 {
-                queue!(frame, SetAttribute(Attribute::Bold), Print(line), SetAttribute(Attribute::Reset))?;
-            } else {
-                queue!(frame, Print(line))?;
+        for (n, line) in self.lines.iter().take(usize::from(rows - 1)).enumerate() {
+            let text = line.text.chars().take(usize::from(columns)).collect::<String>();
+            match (n, line.alarming) {
+                (0, _) => queue!(frame, SetAttribute(Attribute::Bold), Print(text), SetAttribute(Attribute::Reset))?,
+                (_, true) => queue!(frame, SetForegroundColor(Color::Red), Print(text), ResetColor)?,
+                (_, false) => queue!(frame, Print(text))?,
             }
             queue!(frame, Print("\n"))?;
             self.height += 1;
         }
+        self.size = size;
         queue!(frame, EndSynchronizedUpdate)?;
         out.write_all(&frame)?;
         out.flush()
     }
 
     /// Takes the lines away; what is printed next stands in their place.
-    pub(super) fn clear(&mut self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn clear(&mut self, out: &mut (impl Write + AsFd)) -> io::Result<()> {
+        if self.height > 0 && !in_foreground(out) {
+            self.forget();
+        }
+        self.wipe(out)
+    }
+
+    fn wipe(&mut self, out: &mut impl Write) -> io::Result<()> {
         if self.height > 0 {
             queue!(out, MoveToPreviousLine(self.height), Clear(ClearType::FromCursorDown))?;
             self.height = 0;
         }
         out.flush()
     }
+
+    /// Others have written below our lines: they stay where they are.
+    pub(super) fn forget(&mut self) {
+        self.height = 0;
+    }
+
+    /// No more lines are drawn.
+    pub(super) fn end(&mut self) {
+        self.lines.clear();
+    }
+}
+
+/// Whether this process may draw: its terminal is not another's at the moment. What is not its own terminal (or none at all) is nobody else's.
+fn in_foreground(out: &impl AsFd) -> bool {
+    rustix::termios::tcgetpgrp(out).map_or(true, |group| group == rustix::process::getpgrp())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn drawn(screen: &mut Screen, lines: &[&str]) -> String {
+    fn drawn(screen: &mut Screen, lines: &[&str], size: (u16, u16)) -> String {
         let mut out = Vec::new();
-        let lines = lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-        screen.draw_within(&mut out, &lines, 5, 4).expect("writing to memory");
+        screen.lines = lines.iter().map(|line| TableLine::from((*line).to_owned())).collect();
+        screen.draw_within(&mut out, size).expect("writing to memory");
         String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
     fn lines_replace_the_lines_before_and_never_wrap() {
         let mut screen = Screen::default();
-        let first = drawn(&mut screen, &["title", "a line too long"]);
+        let first = drawn(&mut screen, &["title", "a line too long"], (5, 4));
         assert!(first.contains("a lin\n") && !first.contains("too"), "{first:?}");
-        let second = drawn(&mut screen, &["1", "2", "3", "4", "5"]);
+        let second = drawn(&mut screen, &["1", "2", "3", "4", "5"], (5, 4));
         assert!(second.contains("\x1b[2F\x1b[J"), "two lines up, then clear: {second:?}");
         assert!(second.contains("3\n") && !second.contains('4'), "one row less than the terminal has: {second:?}");
         let mut out = Vec::new();
-        screen.clear(&mut out).expect("writing to memory");
+        screen.wipe(&mut out).expect("writing to memory");
         assert_eq!(out, b"\x1b[3F\x1b[J");
         out.clear();
-        screen.clear(&mut out).expect("writing to memory");
+        screen.wipe(&mut out).expect("writing to memory");
         assert_eq!(out, b"", "nothing to clear twice");
+    }
+
+    #[test]
+    fn at_another_size_nothing_of_the_lines_before_stays() {
+        let mut screen = Screen::default();
+        drawn(&mut screen, &["title", "a long line"], (20, 9));
+        let narrow = drawn(&mut screen, &["title", "a long line"], (6, 9));
+        assert!(narrow.contains("\x1b[2J\x1b[1;1H") && !narrow.contains('F'), "all is cleared: {narrow:?}");
+        let again = drawn(&mut screen, &["title", "a long line"], (6, 9));
+        assert!(again.contains("\x1b[2F\x1b[J") && !again.contains("\x1b[2J"), "then as before: {again:?}");
+    }
+
+    #[test]
+    fn what_alarms_is_red() {
+        let mut screen = Screen::default();
+        screen.lines = vec!["title".to_owned().into(), TableLine::alarming("lost 1".to_owned())];
+        let mut out = Vec::new();
+        screen.draw_within(&mut out, (80, 24)).expect("writing to memory");
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert!(text.contains("\x1b[38;5;9mlost 1\x1b[0m"), "{text:?}");
     }
 }

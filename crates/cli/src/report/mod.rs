@@ -5,17 +5,19 @@ pub(crate) mod json;
 mod live;
 mod patient;
 pub(crate) mod snapshot;
-#[cfg(feature = "tui")]
-mod table;
+pub(crate) mod table;
 pub(crate) mod text;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
-use crate::signals::Patience;
+use serde::Serialize;
+
+use crate::signals::{Patience, Signals};
 use patient::Patient;
 pub(crate) use snapshot::{Snapshot, Total};
+pub(crate) use table::TableLine;
 
 /// Says something to the operator on standard error, where it does not mix with the output.
 pub(crate) fn notice(message: &str) {
@@ -72,31 +74,97 @@ impl Style {
     }
 }
 
+/// What is shown, and where.
+pub(crate) struct Display {
+    pub(crate) style: Style,
+    out: Patient,
+    #[cfg(feature = "tui")]
+    screen: live::Screen,
+}
+
+impl Display {
+    pub(crate) fn new(style: Style, out: Patient) -> Self {
+        Self {
+            style,
+            out,
+            #[cfg(feature = "tui")]
+            screen: live::Screen::default(),
+        }
+    }
+
+    /// Shows the table, in the place of the one before.
+    pub(crate) fn draw(&mut self, lines: Vec<TableLine>) -> io::Result<()> {
+        #[cfg(feature = "tui")]
+        return self.screen.draw(&mut self.out, lines);
+        #[cfg(not(feature = "tui"))]
+        return lines.iter().try_for_each(|line| writeln!(self.out, "{}", line.text));
+    }
+
+    /// The terminal has another size, or what stands on it is not ours alone any more: the table is drawn anew.
+    pub(crate) fn attend(&mut self, signals: &Signals) -> io::Result<()> {
+        let (continued, resized) = (signals.continued(), signals.resized());
+        #[cfg(feature = "tui")]
+        if continued || resized {
+            if continued {
+                self.screen.forget();
+            }
+            return self.screen.redraw(&mut self.out);
+        }
+        let _ = (continued, resized);
+        Ok(())
+    }
+
+    /// Writes text where the table stood; the table comes again below it.
+    pub(crate) fn put(&mut self, text: &str) -> io::Result<()> {
+        self.clear();
+        self.out.write_all(text.as_bytes())?;
+        #[cfg(feature = "tui")]
+        self.screen.redraw(&mut self.out)?;
+        self.out.flush()
+    }
+
+    /// Writes an object, of what took `seconds`.
+    pub(crate) fn json(&mut self, seconds: f64, object: &impl Serialize) -> io::Result<()> {
+        json::line(&mut self.out, seconds, object)
+    }
+
+    /// Says something to the operator without spoiling the table.
+    pub(crate) fn notice(&mut self, message: &str) {
+        self.clear();
+        notice(message);
+        #[cfg(feature = "tui")]
+        // A terminal that cannot be written to shows that again at the next interval.
+        let _ = self.screen.redraw(&mut self.out);
+    }
+
+    /// Takes the table away for good: what is put next is the end.
+    pub(crate) fn end(&mut self) {
+        self.clear();
+        #[cfg(feature = "tui")]
+        self.screen.end();
+    }
+
+    fn clear(&mut self) {
+        #[cfg(feature = "tui")]
+        let _ = self.screen.clear(&mut self.out);
+    }
+}
+
 /// Shows snapshots as they come.
 pub(crate) struct Reporter {
-    style: Style,
-    out: Patient,
+    pub(crate) display: Display,
     /// The command, as the title of the table and of the total.
     title: String,
     started: Instant,
     /// The snapshot shown last, and when it was taken.
     before: (Snapshot, Instant),
-    #[cfg(feature = "tui")]
-    screen: live::Screen,
 }
 
 impl Reporter {
     /// For a run that began at `started` with all counters at 0.
     pub(crate) fn new(style: Style, out: Patient, title: impl fmt::Display, started: Instant) -> Self {
-        Self {
-            style,
-            out,
-            title: title.to_string(),
-            started,
-            before: (Snapshot::default(), started),
-            #[cfg(feature = "tui")]
-            screen: live::Screen::default(),
-        }
+        let display = Display::new(style, out);
+        Self { display, title: title.to_string(), started, before: (Snapshot::default(), started) }
     }
 
     /// How long the run has lasted.
@@ -110,16 +178,10 @@ impl Reporter {
         let (before, since) = &self.before;
         let dt = taken.duration_since(*since).as_secs_f64();
         let seconds = taken.duration_since(self.started).as_secs_f64();
-        match self.style {
-            Style::Json => json::interval(&mut self.out, before, &now, dt, seconds)?,
-            Style::Lines => self.put(&text::interval(before, &now, dt, seconds))?,
-            #[cfg(feature = "tui")]
-            Style::Live => {
-                let lines = table::table(&self.title, before, &now, dt, seconds);
-                self.screen.draw(&mut self.out, &lines)?;
-            }
-            #[cfg(not(feature = "tui"))]
-            Style::Live => self.put(&text::interval(before, &now, dt, seconds))?,
+        match self.display.style {
+            Style::Json => json::interval(&mut self.display.out, before, &now, dt, seconds)?,
+            Style::Lines => self.display.put(&text::interval(before, &now, dt, seconds))?,
+            Style::Live => self.display.draw(table::table(&self.title, before, &now, dt, seconds))?,
         }
         self.before = (now, taken);
         Ok(())
@@ -127,28 +189,16 @@ impl Reporter {
 
     /// Says something to the operator without spoiling the table.
     pub(crate) fn notice(&mut self, message: &str) {
-        self.clear();
-        notice(message);
+        self.display.notice(message);
     }
 
     /// Shows the end of the run.
     pub(crate) fn total(&mut self, total: &Total) -> io::Result<()> {
-        self.clear();
-        match self.style {
-            Style::Json => json::total(&mut self.out, total),
-            Style::Lines | Style::Live => self.put(&text::total(&self.title, total)),
+        self.display.end();
+        match self.display.style {
+            Style::Json => json::total(&mut self.display.out, total),
+            Style::Lines | Style::Live => self.display.put(&text::total(&self.title, total)),
         }
-    }
-
-    fn clear(&mut self) {
-        #[cfg(feature = "tui")]
-        // A terminal that cannot be written to shows that again at the next interval.
-        let _ = self.screen.clear(&mut self.out);
-    }
-
-    fn put(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())?;
-        self.out.flush()
     }
 }
 
@@ -167,11 +217,11 @@ pub(crate) mod tests {
             pool: Pool { hold: 10, ..Pool::default() },
             dma_maps: 2,
             devices: vec![
-                Device { name: "gen:".into(), state: "up".into(), rx_packets: 1_000_000, ..Device::default() },
+                Device { name: "gen:".into(), state: "up", rx_packets: 1_000_000, ..Device::default() },
                 Device {
                     name: "afxdp:eth1:0".into(),
                     mode: "native, copy".into(),
-                    state: "up".into(),
+                    state: "up",
                     tx_packets: 1_000_000,
                     ..Device::default()
                 },

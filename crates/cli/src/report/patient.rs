@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use crate::signals::Patience;
@@ -28,6 +28,12 @@ pub(crate) struct Patient {
 impl Patient {
     pub(super) fn new(out: impl AsFd + 'static, patience: Patience) -> Self {
         Self { out: Box::new(out), patience, end: None }
+    }
+}
+
+impl AsFd for Patient {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.out.as_fd()
     }
 }
 

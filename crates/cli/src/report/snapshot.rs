@@ -86,13 +86,15 @@ pub(crate) struct Device {
     pub(crate) name: String,
     /// The mode obtained, e.g. `native, zero copy`; empty for devices that have but one.
     pub(crate) mode: String,
-    /// `up`, `finished`, `waiting: ` for it to come back, or `failed: `, and why.
-    pub(crate) state: String,
+    /// `up`, `finished`, `waiting` for it to come back, or `failed`.
+    pub(crate) state: &'static str,
+    /// Why it failed, where it has.
+    pub(crate) reason: Option<String>,
     pub(crate) rx_packets: u64,
     pub(crate) tx_packets: u64,
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
-    /// Frames taken for sending and not completed.
+    /// Pages that are with the device: of frames it has not sent yet, and empty ones to receive into.
     pub(crate) in_flight: u64,
     /// Times that it was lost and taken up again.
     pub(crate) revivals: u64,

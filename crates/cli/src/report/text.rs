@@ -108,18 +108,19 @@ pub(crate) fn account(pages: &Pages) -> String {
 
 /// The mode, and the state when it is worth a word.
 pub(super) fn mode(device: &Device) -> String {
-    match (device.mode.as_str(), device.state.as_str()) {
-        (mode, "up" | "") => mode.to_owned(),
-        ("", state) => state.to_owned(),
-        (mode, state) => format!("{mode}, {state}"),
-    }
+    let state = match (device.state, &device.reason) {
+        ("up" | "", _) => String::new(),
+        (state, None) => state.to_owned(),
+        (state, Some(reason)) => format!("{state}: {reason}"),
+    };
+    [device.mode.clone(), state].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn listed(counters: &Counters) -> String {
     joined(counters.nonzero().into_iter().map(|(key, n)| format!("{key} {n}")))
 }
 
-pub(super) fn joined(parts: impl Iterator<Item = String>) -> String {
+pub(crate) fn joined(parts: impl Iterator<Item = String>) -> String {
     let text = parts.collect::<Vec<_>>().join(", ");
     if text.is_empty() { "none".to_owned() } else { text }
 }

@@ -1,5 +1,6 @@
 //! What is in a record: pcap (draft-ietf-opsawg-pcap) and the blocks of pcapng (draft-ietf-opsawg-pcapng). No length is believed that goes beyond the record.
 
+use super::sink::LINKTYPE_USER0;
 use super::time::Clock;
 
 /// Types of blocks that tell about packets (section 11.1).
@@ -178,8 +179,9 @@ fn declared(interfaces: &[Interface], number: u32) -> Result<&Interface, String>
         .ok_or_else(|| format!("the packet belongs to interface {number}, which its section does not declare"))
 }
 
+/// Bare payloads are frames as they are.
 fn ethernet(link: u16) -> Result<(), String> {
-    if link == ETHERNET {
+    if [ETHERNET, LINKTYPE_USER0].contains(&link) {
         return Ok(());
     }
     Err(format!(

@@ -8,6 +8,8 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
 
 const LINKTYPE_ETHERNET: u16 = 1;
+/// What this program says of payloads without a link layer.
+pub(super) const LINKTYPE_USER0: u16 = 147;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 
@@ -25,6 +27,7 @@ const IF_TSRESOL: u16 = 9;
 #[derive(Debug)]
 pub struct PcapSink<W: Write> {
     writer: W,
+    link: u16,
     interfaces: u32,
 }
 
@@ -33,14 +36,18 @@ impl<W: Write> PcapSink<W> {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn new(mut writer: W, interface: &str) -> io::Result<Self> {
+    pub fn new(writer: W, interface: &str) -> io::Result<Self> {
+        Self::of_link_type(writer, interface, LINKTYPE_ETHERNET)
+    }
+
+    pub(super) fn of_link_type(mut writer: W, interface: &str, link: u16) -> io::Result<Self> {
         let mut body = Vec::new();
         body.extend(0x1A2B_3C4D_u32.to_ne_bytes()); // byte-order magic
         body.extend(1_u16.to_ne_bytes());
         body.extend(0_u16.to_ne_bytes());
         body.extend((-1_i64).to_ne_bytes()); // length of the section: not known
         block(&mut writer, SECTION_HEADER, &body)?;
-        let mut sink = Self { writer, interfaces: 0 };
+        let mut sink = Self { writer, link, interfaces: 0 };
         sink.interface(interface)?;
         Ok(sink)
     }
@@ -51,7 +58,7 @@ impl<W: Write> PcapSink<W> {
     /// Those of the writer.
     pub fn interface(&mut self, name: &str) -> io::Result<u32> {
         let mut body = Vec::new();
-        body.extend(LINKTYPE_ETHERNET.to_ne_bytes());
+        body.extend(self.link.to_ne_bytes());
         body.extend([0; 2]);
         body.extend(0_u32.to_ne_bytes()); // no limit on the captured length
         option(&mut body, IF_NAME, &name.as_bytes()[..name.len().min(65532)]);

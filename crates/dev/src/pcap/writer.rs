@@ -15,7 +15,7 @@ use waterwheel_xdp::{
 
 use super::meta::Stamp;
 use super::outbox::Outbox;
-use super::sink::PcapSink;
+use super::sink::{LINKTYPE_USER0, PcapSink};
 use super::stream::Stream;
 use super::time::now;
 use crate::error::DevError;
@@ -106,6 +106,17 @@ impl PcapWriter {
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// The same device, for payloads of datagrams or streams instead of Ethernet frames: the file says so, as link type USER0. To be said before the first frame.
+    #[must_use]
+    pub fn payloads(mut self) -> Self {
+        let outbox = Outbox::with_capacity(2 * BUFFER);
+        match PcapSink::of_link_type(outbox, "waterwheel", LINKTYPE_USER0) {
+            Ok(sink) => self.sink = sink,
+            Err(error) => self.note(Err(error)),
+        }
         self
     }
 

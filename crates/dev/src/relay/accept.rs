@@ -32,6 +32,17 @@ fn tcp(address: &SocketAddr, flags: SocketFlags) -> rustix::io::Result<OwnedFd> 
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | flags, Some(ipproto::TCP))
 }
 
+fn socket_to(target: &SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let socket = tcp(target, SocketFlags::empty())?;
+    sockopt::set_tcp_nodelay(&socket, true)?; // what comes is passed on
+    Ok(socket)
+}
+
+/// An IPv4 address as such, also where it came in the shape of IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 impl Worker {
     /// Goes on listening, as long as there may be more connections.
     ///
@@ -75,16 +86,28 @@ impl Worker {
             Ok(Some(peer)) => SocketAddr::try_from(peer)?,
             _ => return Ok(()), // gone already
         };
-        let server = tcp(&self.params.connect, SocketFlags::empty())?;
-        for socket in [&client, &server] {
-            sockopt::set_tcp_nodelay(socket, true)?; // what comes is passed on
-        }
+        let target = self.shared.targets()[0];
+        let server = socket_to(&target)?;
+        sockopt::set_tcp_nodelay(&client, true)?; // what comes is passed on
         self.stats.accepted += 1;
         let key = self.conns.next_key();
-        let op = self.ring.connect(server.as_fd(), key.bits(), &self.params.connect);
-        let peers = [peer, self.params.connect];
+        let op = self.ring.connect(server.as_fd(), key.bits(), &target);
+        let peers = [canonical(peer), target];
         self.conns.insert(key, Conn::new([client, server], peers, self.choices, State::Connecting(op), self.now));
         Ok(())
+    }
+
+    /// Tries the address behind the one that could not be connected to. Tells whether there is one.
+    fn try_next(&mut self, key: Key) -> bool {
+        let targets = self.shared.targets();
+        let Some(conn) = self.conns.get(key).filter(|_| self.ending.is_none()) else { return false };
+        let mut rest = targets.iter().skip_while(|target| **target != conn.peers[1]).skip(1);
+        let Some(target) = rest.next() else { return false };
+        let Ok(server) = socket_to(target) else { return false };
+        let op = self.ring.connect(server.as_fd(), key.bits(), target);
+        (conn.sockets[1], conn.peers[1], conn.state) = (server, *target, State::Connecting(op));
+        conn.requests += 1;
+        true
     }
 
     /// The other half is there, or not.
@@ -96,7 +119,11 @@ impl Worker {
                 conn.opened();
                 key.both().into_iter().for_each(|key| self.mark(key));
             }
-            (State::Connecting(_), Err(_)) => self.close(key, Why::ConnectFailed),
+            (State::Connecting(_), Err(error)) => {
+                if !self.try_next(key) {
+                    self.close(key, Why::ConnectFailed(error));
+                }
+            }
             _ => self.mark(key),
         }
     }

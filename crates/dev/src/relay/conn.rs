@@ -173,7 +173,8 @@ pub(super) struct Conn {
     pub(super) state: State,
     /// Requests whose last event has not come.
     pub(super) requests: usize,
-    /// When bytes moved last.
+    /// When it was accepted, and when bytes moved last.
+    pub(super) began: Instant,
     pub(super) moved: Instant,
     /// It drains, and is or was looked at without waiting for a tick.
     pub(super) looked_at: bool,
@@ -188,7 +189,7 @@ impl Conn {
         now: Instant,
     ) -> Self {
         let flows = choices.map(|choice| Flow::new(choice.inherited()));
-        Self { sockets, peers, flows, state, requests: 1, moved: now, looked_at: false }
+        Self { sockets, peers, flows, state, requests: 1, began: now, moved: now, looked_at: false }
     }
 
     /// Both sockets are connected: from now on their acknowledgements count.

@@ -9,8 +9,11 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::conn::{Conn, Flow, Key, State, UP};
 use super::flow::unstall;
+use super::params::{End, Ended};
 use super::worker::Worker;
 
 /// How often to look at what has no event: connections that drain, idle ones, and accepting after an error.
@@ -26,7 +29,7 @@ pub(super) const LOOKS: u8 = 8;
 pub(super) enum Why {
     /// Both sides have said all they had to say.
     Finished,
-    ConnectFailed,
+    ConnectFailed(Errno),
     Reset,
     IdleTimeout,
     Stopped,
@@ -131,7 +134,15 @@ impl Worker {
         }
         *match why {
             Why::Finished => &mut self.stats.finished,
-            Why::ConnectFailed => &mut self.stats.connect_failed,
+            Why::ConnectFailed(error) => {
+                match error {
+                    Errno::CONNREFUSED => self.stats.connect_refused += 1,
+                    Errno::TIMEDOUT => self.stats.connect_timed_out += 1,
+                    Errno::HOSTUNREACH | Errno::NETUNREACH => self.stats.connect_unreachable += 1,
+                    _ => {}
+                }
+                &mut self.stats.connect_failed
+            }
             Why::Reset => &mut self.stats.reset,
             Why::IdleTimeout => &mut self.stats.idle_timeout,
             Why::Stopped => &mut self.stats.stopped,
@@ -158,6 +169,10 @@ impl Worker {
             _ => self.stats.bytes_dropped += missing + unread(&conn),
         }
         self.stats.open = self.conns.len() as u64;
+        if let Some(log) = &self.params.log {
+            // Who does not take it in time keeps nobody waiting.
+            self.stats.unlogged += u64::from(log.try_send(ended(&conn, self.now)).is_err());
+        }
     }
 
     /// When to look at what has no event, if there is any such thing.
@@ -221,6 +236,21 @@ impl Worker {
             self.drain(key, Why::Stopped, Some(deadline));
         }
     }
+}
+
+/// What there is to tell of a connection that is gone.
+fn ended(conn: &Conn, now: Instant) -> Ended {
+    let end = match conn.state {
+        State::Closing(Why::Finished) => End::Finished,
+        State::Closing(Why::ConnectFailed(error)) => End::ConnectFailed(error),
+        State::Closing(Why::Reset) if conn.flows[1 - UP].gone => End::ResetByClient,
+        State::Closing(Why::Reset) => End::ResetByServer,
+        State::Closing(Why::IdleTimeout) => End::IdleTimeout,
+        _ => End::Stopped,
+    };
+    let [client, server] = conn.peers;
+    let [bytes_up, bytes_down] = conn.flows.each_ref().map(|flow| flow.passed);
+    Ended { client, server, bytes_up, bytes_down, duration: now.duration_since(conn.began), end }
 }
 
 /// Bytes that came, and that nobody has read.

@@ -34,7 +34,7 @@ use crate::uring::{Features, Ring, RingParams};
 use worker::Worker;
 
 pub use crate::uring::Send;
-pub use params::RelayParams;
+pub use params::{End, Ended, Log, RelayParams};
 pub use stats::RelayStats;
 
 /// Descriptors that are not sockets of connections.
@@ -77,7 +77,8 @@ impl Relay {
         let system = |what: &str, error: Errno| DevError::new(ErrorClass::Device, format!("cannot {what}: {error}"));
         let listener = accept::listen(&params.listen).map_err(|error| cannot_listen(&params.listen, error))?;
         let listen = local_address(&listener).map_err(|error| system("tell the address listened on", error))?;
-        let shared = shared::Shared::new(params.workers).map_err(|error| system("make an eventfd", error))?;
+        let shared =
+            shared::Shared::new(params.workers, params.connect).map_err(|error| system("make an eventfd", error))?;
         let (opened, openings) = mpsc::channel();
         let listener = Arc::new(listener);
         let mut relay = Self {
@@ -123,6 +124,13 @@ impl Relay {
     /// What is used of io_uring.
     pub fn features(&self) -> Features {
         self.features
+    }
+
+    /// Connections that are accepted from now on are connected to the first of these addresses that can be connected to.
+    ///
+    /// Names are to be looked up by the caller, on a thread of its own.
+    pub fn connect_to(&self, addresses: Vec<SocketAddr>) {
+        self.shared.connect_to(addresses);
     }
 
     /// The counters.

@@ -1,7 +1,10 @@
 //! What a relay is made of.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::error::{DevError, ErrorClass};
 use crate::uring::{Send, Without};
@@ -11,8 +14,10 @@ use crate::uring::{Send, Without};
 pub struct RelayParams {
     /// Where to accept connections.
     pub listen: SocketAddr,
-    /// Where to connect for each of them.
+    /// Where to connect for each of them; [`Relay::connect_to`](super::Relay::connect_to) says otherwise later.
     pub connect: SocketAddr,
+    /// Who is told of every connection that has ended; `None` costs nothing.
+    pub log: Option<Log>,
     /// Threads, each with a ring and a pool of its own.
     pub workers: usize,
     /// Connections at a time, of all workers together; more wait in the listen queue.
@@ -34,6 +39,70 @@ pub struct RelayParams {
     pub without: Without,
 }
 
+/// Takes word of connections that have ended. Nothing waits for whoever reads it: what does not fit into the channel is [counted](super::RelayStats::unlogged).
+pub type Log = SyncSender<Ended>;
+
+/// A connection that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Who had connected.
+    pub client: SocketAddr,
+    /// What it was connected to, or should have been.
+    pub server: SocketAddr,
+    /// Bytes from the client that the server has acknowledged.
+    pub bytes_up: u64,
+    /// Bytes from the server that the client has acknowledged.
+    pub bytes_down: u64,
+    /// From its being accepted to its end.
+    pub duration: Duration,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// Both sides had said all they had to say.
+    Finished,
+    /// The server could not be connected to, for this reason.
+    ConnectFailed(Errno),
+    /// The client reset it, or was lost.
+    ResetByClient,
+    /// The server reset it, or was lost.
+    ResetByServer,
+    /// Nothing moved for too long.
+    IdleTimeout,
+    /// The relay ended.
+    Stopped,
+}
+
+impl End {
+    /// A stable name, for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::ConnectFailed(_) => "connect_failed",
+            Self::ResetByClient => "reset_by_client",
+            Self::ResetByServer => "reset_by_server",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Why a connection could not be made, in words.
+    pub fn reason(self) -> Option<String> {
+        let Self::ConnectFailed(error) = self else { return None };
+        Some(match error {
+            Errno::CONNREFUSED => "refused: nobody listens there".to_owned(),
+            Errno::TIMEDOUT => "timed out: nobody answers".to_owned(),
+            Errno::HOSTUNREACH | Errno::NETUNREACH => "unreachable: there is no way there".to_owned(),
+            error => error.to_string(),
+        })
+    }
+}
+
 /// Blocks that wait for what is received, of each worker: at least, and at most, when many connections receive at once.
 pub(super) const FILL_MIN: usize = 16;
 pub(super) const FILL_MAX: usize = 64;
@@ -46,6 +115,7 @@ impl RelayParams {
         Self {
             listen,
             connect,
+            log: None,
             workers: 1,
             max_connections: 1024,
             order: 2,
@@ -99,7 +169,7 @@ impl RelayParams {
             () if !(1..=1_000_000).contains(&self.max_connections) => {
                 config(format!("{} connections: use 1 to 1 000 000", self.max_connections))
             }
-            () if self.cap == 0 => config("a cap of 0 pages: nothing could be received, use 1 or more".to_owned()),
+            () if self.cap == 0 => config("a cap of 0 blocks: nothing could be received, use 1 or more".to_owned()),
             () if self.order > 6 => config(format!("blocks of order {}: use 0 to 6 (4 KiB to 256 KiB)", self.order)),
             () => Ok(()),
         }

@@ -1,8 +1,9 @@
 //! What the threads of a relay share: its counters, and the word to stop.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -15,6 +16,8 @@ pub(super) struct Shared {
     workers: Vec<Mutex<Published>>,
     /// Somebody wants to know who holds pages.
     asked: AtomicBool,
+    /// Where to connect: what can be connected to first is taken. Asked for once a connection.
+    targets: Mutex<Arc<[SocketAddr]>>,
 }
 
 #[derive(Debug, Default)]
@@ -28,9 +31,21 @@ fn lock(published: &Mutex<Published>) -> MutexGuard<'_, Published> {
 }
 
 impl Shared {
-    pub(super) fn new(workers: usize) -> rustix::io::Result<Self> {
+    pub(super) fn new(workers: usize, connect: SocketAddr) -> rustix::io::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self { stop, workers: (0..workers).map(|_| Mutex::default()).collect(), asked: AtomicBool::new(false) })
+        let workers = (0..workers).map(|_| Mutex::default()).collect();
+        Ok(Self { stop, workers, asked: AtomicBool::new(false), targets: Mutex::new([connect].into()) })
+    }
+
+    /// Without an address it stays as it was.
+    pub(super) fn connect_to(&self, addresses: Vec<SocketAddr>) {
+        if !addresses.is_empty() {
+            *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+        }
+    }
+
+    pub(super) fn targets(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.targets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn stop(&self) {

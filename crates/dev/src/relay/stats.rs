@@ -15,6 +15,12 @@ pub struct RelayStats {
     pub bytes_down: u64,
     /// Connections whose other half could not be made.
     pub connect_failed: u64,
+    /// Of these: nobody listens there.
+    pub connect_refused: u64,
+    /// Of these: nobody answers.
+    pub connect_timed_out: u64,
+    /// Of these: there is no way there.
+    pub connect_unreachable: u64,
     /// Connections that one side reset, or lost.
     pub reset: u64,
     /// Connections reset as nothing moved.
@@ -55,6 +61,8 @@ pub struct RelayStats {
     pub missed: u64,
     /// Completions that made no sense.
     pub bad_completions: u64,
+    /// Connections of whose end there is no word, as nobody took it in time: only where a log was asked for.
+    pub unlogged: u64,
 }
 
 impl RelayStats {
@@ -75,6 +83,10 @@ impl RelayStats {
             taken,
             missed,
             bad_completions,
+            connect_refused,
+            connect_timed_out,
+            connect_unreachable,
+            unlogged,
             ..
         } = *self;
         count("accepted", accepted);
@@ -83,6 +95,9 @@ impl RelayStats {
         count("bytes_up", bytes_up);
         count("bytes_down", bytes_down);
         count("connect_failed", connect_failed);
+        count("connect_refused", connect_refused);
+        count("connect_timed_out", connect_timed_out);
+        count("connect_unreachable", connect_unreachable);
         count("reset", reset);
         count("idle_timeout", idle_timeout);
         count("stopped", stopped);
@@ -103,6 +118,7 @@ impl RelayStats {
         count("taken", taken);
         count("missed", missed);
         count("bad_completions", bad_completions);
+        count("unlogged", unlogged);
     }
 
     /// Adds the counters of another worker.
@@ -113,6 +129,9 @@ impl RelayStats {
         self.bytes_up += other.bytes_up;
         self.bytes_down += other.bytes_down;
         self.connect_failed += other.connect_failed;
+        self.connect_refused += other.connect_refused;
+        self.connect_timed_out += other.connect_timed_out;
+        self.connect_unreachable += other.connect_unreachable;
         self.reset += other.reset;
         self.idle_timeout += other.idle_timeout;
         self.stopped += other.stopped;
@@ -133,5 +152,6 @@ impl RelayStats {
         self.taken += other.taken;
         self.missed += other.missed;
         self.bad_completions += other.bad_completions;
+        self.unlogged += other.unlogged;
     }
 }

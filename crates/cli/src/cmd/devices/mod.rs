@@ -78,7 +78,7 @@ pub(crate) fn show(args: &Devices) -> Result<(), Failure> {
     let machine = Machine { event: "devices", host: host::facts(root), interfaces };
     let mut out = io::stdout();
     let shown = if args.json {
-        json::line(&mut out, &machine)
+        json::line(&mut out, 0.0, &machine)
     } else {
         io::Write::write_all(&mut out, text(&machine).as_bytes())
     };

@@ -35,7 +35,7 @@ impl Driven {
         let listener = Arc::new(accept::listen(&local()).unwrap());
         let listen = local_address(&listener).unwrap();
         params.connect = listen;
-        let shared = Arc::new(shared::Shared::new(1).unwrap());
+        let shared = Arc::new(shared::Shared::new(1, params.connect).unwrap());
         let (ring, pool) = memory(&zone, &params).unwrap();
         let worker = Worker::new(ring, pool, listener, shared, &params);
         Self { zone, worker: Some(worker), listen }
