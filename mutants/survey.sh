@@ -38,7 +38,7 @@ base=$base/survey tree=$base/tree log=$base/log
 unset CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 # No debugging information; incremental, as one function changes.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1 RUST_BACKTRACE=0
-mkdir -p "$base/found"
+mkdir -p "$base/found" "$base/logs"
 # A mutant that asks for memory without end shall not get that of the machine.
 ulimit -d $((8 << 20))
 
@@ -149,6 +149,7 @@ survey() { # FOLDER
     status=0
     try || status=$?
     cat "$base/whole" >"$tree/$file" # with the time of now, so that cargo looks at it
+    cp "$log" "$base/logs/$hash"
     seen=$(sed -nE 's/^ +(FAIL|TIMEOUT|SIG[A-Z]+|ABORT) \[[^]]*\] (\([^)]*\) )?//p' "$log" | head -n 1)
     case $status in
       0) result=survives ;;
