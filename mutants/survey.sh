@@ -2,24 +2,26 @@
 # Surveys what the tests notice: a fixed sample of the mutants that `cargo mutants` (https://mutants.rs) makes of each folder, against the tests that ought to notice them. It takes hours, so CI
 # does not do it; `mutants/run.sh` has what every change has to keep. `docs/proofs.md` tells the scores and what became of the survivors.
 #
-#   mutants/survey.sh [--count N] [--minutes N] [--again] [FOLDER...]
+#   mutants/survey.sh [--count N] [--minutes N] [--survivors | --again] [FOLDER...]
 #
 # Folders: mm page_pool xdp dev/memif dev/af_xdp dev/uring dev/relay dev/pcap; without a name all of them, in this order.
 #   --count N     mutants of each folder (72: some 60 of them compile)
-#   --minutes N   ends after so many minutes; what was found is kept, and the next run goes on there
+#   --minutes N   begins no mutant after so many minutes; what was found is kept, and the next run goes on there
+#   --survivors   tries those again that survived earlier runs
 #   --again       forgets what earlier runs found of these folders
 #
-# The sample is the same as long as the folder is: its mutants are put in an order by a hash of SEED and their names, and the first of them taken; lines that move do
-# not change it.
-# Needs root, as the tests do, and `cargo install cargo-mutants --locked`.
+# The sample is the same as long as the folder is: its mutants are put in an order by a hash of SEED and their names, and the first of them taken. A larger sample has all of a smaller one, and
+# lines that move do not change it. What is found is in target/survey/found: for each mutant its hash, what became of it, the test that saw it first, and its name.
+# Needs root, as the tests do; `cargo install --locked cargo-mutants cargo-nextest`; patch and perl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SEED=waterwheel-1
-count=72 minutes=0 again="" folders=()
+count=72 minutes=0 survivors="" again="" folders=()
 while [ $# -gt 0 ]; do
   case $1 in
     --count) count=$2; shift ;;
     --minutes) minutes=$2; shift ;;
+    --survivors) survivors=1 ;;
     --again) again=1 ;;
     -*) sed -n '2,/^set/{/^set/d;s/^# \?//p}' "$0"; exit 2 ;;
     *) folders+=("$1") ;;
@@ -28,117 +30,154 @@ while [ $# -gt 0 ]; do
 done
 [ ${#folders[@]} -gt 0 ] || folders=(mm page_pool xdp dev/memif dev/af_xdp dev/uring dev/relay dev/pcap)
 die() { echo "survey: $*" >&2; exit 1; }
-cargo mutants --version >/dev/null 2>&1 || die "there is no cargo mutants: cargo install cargo-mutants --locked"
+for tool in mutants nextest; do cargo $tool --version >/dev/null 2>&1 || die "there is no cargo $tool: cargo install --locked cargo-$tool"; done
 
-# Builds are kept between runs, but for the crates of the workspace: those lie at another place each time. Neither debugging information nor the profile for releases; incremental, as one function changes.
 base=${CARGO_TARGET_DIR:-$PWD/target}
 [[ $base = /* ]] || base=$PWD/$base
-base=$base/survey
+base=$base/survey tree=$base/tree log=$base/log
 unset CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+# No debugging information; incremental, as one function changes.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1 RUST_BACKTRACE=0
+mkdir -p "$base/found" "$base/logs"
+# A mutant that asks for memory without end shall not get that of the machine.
+ulimit -d $((8 << 20))
 
-# Which files, of which package, and which tests ought to notice: arguments of `cargo test`, without those tests that only take time.
+# Which files, and the tests that ought to notice: arguments of `cargo nextest`, in steps. A mutant that the tests of a step see does not come to the next one, whose tests are farther away or
+# slower. Tests of other parts are left out, as are those that only take time.
 plan() { # FOLDER
-  crate=${1%%/*} files="crates/${1/dev\//dev/src/}/**/*.rs" test=()
+  files="crates/$1/src/**/*.rs" steps=() package=waterwheel-dev
   case $1 in
-    mm) files="crates/mm/src/**/*.rs" packages=(waterwheel-mm waterwheel-page-pool) test=(--lib --tests) ;;
-    page_pool) files="crates/page_pool/src/**/*.rs" packages=(waterwheel-page-pool waterwheel-xdp) test=(--lib --tests) ;;
-    xdp) files="crates/xdp/src/**/*.rs" packages=(waterwheel-xdp) test=(--lib --tests) ;;
-    dev/memif) packages=(waterwheel-dev) test=(--lib --test memif --test conformance) ;;
-    dev/af_xdp) packages=(waterwheel-dev) test=(--lib --test af_xdp --test conformance) ;;
-    dev/uring) packages=(waterwheel-dev) test=(--lib --test ring --test socket --test relay) ;;
-    dev/relay) packages=(waterwheel-dev waterwheel-cli) test=(--lib --test relay -- --skip ten_thousand_connections) ;;
-    dev/pcap) packages=(waterwheel-dev) test=(--lib --test pcap --test conformance) ;;
+    mm) package=waterwheel-mm steps=("-p waterwheel-mm --lib --tests" "-p waterwheel-page-pool --lib --tests") ;;
+    page_pool) package=waterwheel-page-pool steps=("-p waterwheel-page-pool --lib --tests" "-p waterwheel-xdp --lib --tests -E not(binary(conformance)|binary(no_alloc))") ;;
+    xdp) package=waterwheel-xdp steps=("-p waterwheel-xdp --lib --tests -E not(binary(conformance)|binary(no_alloc))" "-p waterwheel-xdp --test conformance --test no_alloc -E not(test(another_thread))") ;;
+    dev/memif) steps=("-p waterwheel-dev --lib -E test(/^(memif|ring|spec)::/)" "-p waterwheel-dev --test memif -E not(test(testpmd))" "-p waterwheel-dev --test memif_closing --test conformance -E test(closing)|test(memif)|test(close)") ;;
+    dev/af_xdp) steps=("-p waterwheel-dev --lib -E test(/^(af_xdp|ring|spec)::/)" "-p waterwheel-dev --test af_xdp" "-p waterwheel-dev --test conformance -E test(af_xdp)") ;;
+    dev/uring) steps=("-p waterwheel-dev --lib -E test(/^(uring|relay)::/)" "-p waterwheel-dev --test ring --test socket" "-p waterwheel-dev --test relay --test conformance -E binary(relay)|test(udp)") ;;
+    dev/relay) steps=("-p waterwheel-dev --lib -E test(/^relay::/)" "-p waterwheel-dev --test relay") ;;
+    dev/pcap) steps=("-p waterwheel-dev --lib -E test(/^(pcap|spec)::/)" "-p waterwheel-dev --test pcap --test pipes" "-p waterwheel-dev --test conformance -E test(capture)") ;;
     *) die "there is no folder '$1'" ;;
   esac
-  package=waterwheel-${crate/_/-}
+  [[ $1 != dev/* ]] || files="crates/dev/src/${1#dev/}/**/*.rs"
 }
 
 # What Debug prints is for people; the rest is built in other ways than for these tests, or is itself a test of others.
 leave_out=(--exclude-re 'impl (fmt::)?Debug for' --exclude 'crates/mm/src/debug*' --exclude 'crates/mm/src/debug/**' --exclude 'crates/mm/src/model*' --exclude 'crates/mm/src/model/**'
   --exclude 'crates/mm/src/sync/**' --exclude 'crates/xdp/src/conformance/**')
 
-mutants() { # ARGUMENT...: cargo mutants, of the planned folder's files
-  cargo mutants --no-config --package "$package" --file "$files" "${leave_out[@]}" --line-col=true "$@"
+# The code of now, in a folder of its own: no mutant gets into a real build. A file that is there already stays as it is, so that cargo does not build it anew. Tests wait a minute for what must
+# happen, as machines may be busy: many a mutant never lets it happen.
+copy() {
+  local file
+  mkdir -p "$tree"
+  git ls-files --cached --others --exclude-standard Cargo.toml Cargo.lock README.md crates | sort >"$base/files"
+  (cd "$tree" && find . -type f -o -type l) | sed 's|^\./||' | sort | comm -13 "$base/files" - | while IFS= read -r file; do rm "$tree/$file"; done
+  while IFS= read -r file; do
+    if [ -L "$file" ]; then
+      mkdir -p "$tree/${file%/*}"
+      ln -sfn "$(readlink "$file")" "$tree/$file"
+    elif [ -f "$file" ]; then
+      case $file in crates/*/tests/*) sed 's/Duration::from_secs(60)/Duration::from_secs(15)/' "$file" ;; *) cat "$file" ;; esac >"$base/file"
+      cmp -s "$base/file" "$tree/$file" || { mkdir -p "$(dirname "$tree/$file")" && cat "$base/file" >"$tree/$file"; }
+    fi
+  done <"$base/files"
 }
 
-# One line for each mutant of the sample, as `cargo mutants` names it. It takes all that leave a field out, whatever it is asked for: so they are in every sample.
-sample() {
-  local name hash
-  mutants --list | while IFS= read -r name; do
-    # Without its place in the file: lines move. Of two that are then the same their order tells.
-    hash=$(printf '%s %s' "$SEED" "$(sed -E 's/:[0-9]+:[0-9]+: /: /' <<<"$name")" | sha256sum)
-    [[ $name != *": delete field "* ]] || hash=0
-    printf '%s %s\n' "${hash:0:16}" "$name"
-  done | sort -s -k1,1 | head -n "$count" | cut -d' ' -f2-
+# The sample: for each mutant a line of its hash, its file and its name, and beside it a file with its difference.
+sample() { # FOLDER
+  rm -rf "$base/patches"
+  mkdir -p "$base/patches"
+  cargo mutants --no-config --dir "$tree" --package "$package" --file "$files" "${leave_out[@]}" --list --json --diff >"$base/json"
+  grep -c '^    "name": ' "$base/json" >"$base/found/${1/\//-}.all"
+  # Without its place in the file, as lines move; those that are then the same are numbered.
+  perl -MJSON::PP -MEncode -MDigest::SHA=sha256_hex -e '
+    my ($seed, $count, $patches) = splice @ARGV, 0, 3;
+    my (%seen, @all);
+    for my $mutant (@{decode_json(join "", <>)}) {
+      my $name = $mutant->{name} =~ s/:\d+:\d+: /: /r;
+      $name .= " (" . $seen{$name} . ")" if $seen{$name}++;
+      push @all, [substr(sha256_hex("$seed $name"), 0, 16), $mutant];
+    }
+    for (grep defined, (sort { $a->[0] cmp $b->[0] } @all)[0 .. $count - 1]) {
+      my ($hash, $mutant) = @$_;
+      open my $patch, ">:raw", "$patches/$hash" or die;
+      print $patch Encode::encode_utf8($mutant->{diff});
+      print "$hash\t$mutant->{file}\t" . Encode::encode_utf8($mutant->{name}) . "\n";
+    }' "$SEED" "$count" "$base/patches" "$base/json"
 }
 
-# What happened to the mutants of a run is added to what is known of the folder.
-keep() { # FOLDER
-  local out=$base/out/$1 result
-  for result in caught missed timeout unviable; do
-    [ ! -f "$out/mutants.out/$result.txt" ] || cat "$out/mutants.out/$result.txt" >>"$out/$result"
+# The tests of a step. One that says nothing for a minute hangs.
+cat >"$base/nextest.toml" <<'END'
+[profile.default]
+slow-timeout = { period = "30s", terminate-after = 2, grace-period = "2s" }
+fail-fast = { max-fail = 1, terminate = "immediate" }
+END
+tests() { # STEP
+  local arguments status=0
+  read -ra arguments <<<"$1"
+  (cd "$tree" && cargo nextest run --config-file "$base/nextest.toml" --target-dir "$base/build" --locked --test-threads 6 --no-tests pass --color never "${arguments[@]}") >"$log" 2>&1 || status=$?
+  return $status
+}
+
+# What the tests make of the code as it stands in the copy. 0: they pass; 100: a test fails; 101: it does not compile.
+try() {
+  local step status
+  for step in "${steps[@]}"; do
+    status=0
+    tests "$step" || status=$?
+    [ $status = 0 ] || return $status
   done
-  rm -rf "$out/mutants.out" "$out/mutants.out.old"
-}
-
-known() { # FOLDER
-  (cd "$base/out/$1" && cat caught missed timeout unviable 2>/dev/null) || true
 }
 
 survey() { # FOLDER
-  local out=$base/out/$1 left names=() name status=0
+  local found=$base/found/${1/\//-} hash file name status result seen tested=""
   plan "$1"
-  [ -z "$again" ] || rm -rf "$out"
-  mkdir -p "$out"
-  sample >"$out/sample"
-  mapfile -t names < <(grep -vxFf <(known "$1") "$out/sample" || true)
-  if [ ${#names[@]} = 0 ]; then return; fi
-  local which=()
-  for name in "${names[@]}"; do which+=(--re "^$(sed 's/[][\.*+?(){}|^$]/\\&/g' <<<"$name")\$"); done
-  local limit=()
-  if [ "$minutes" != 0 ]; then
-    left=$((minutes * 60 - SECONDS))
-    if [ $left -le 0 ]; then return; fi
-    limit=(timeout --signal INT --kill-after 30 "$left")
-  fi
-  echo "== $1: ${#names[@]} mutants"
-  local packages_of
-  packages_of=$(IFS=,; echo "${packages[*]}")
-  # The tests are run once without a mutant: they tell how long they may take, and that they pass here.
-  "${limit[@]}" cargo mutants --no-config --package "$package" --file "$files" "${leave_out[@]}" --line-col=true --output "$out" "${which[@]}" \
-    --test-package "$packages_of" --no-shuffle --jobs 1 --timeout-multiplier 3 --minimum-test-timeout 60 --build-timeout 300 --no-times --colors=never \
-    --cargo-arg="--target-dir=$base/build" -- "${test[@]}" || status=$?
-  keep "$1"
-  # 0: all caught; 2: some missed; 3: some timed out; 124, 130: no time is left.
-  case $status in
-    0 | 2 | 3 | 124 | 130 | 137) ;;
-    4) die "$1: the tests do not pass as the code is" ;;
-    *) die "$1: cargo mutants failed ($status)" ;;
-  esac
+  copy
+  sample "$1" >"$found.sample"
+  [ -z "$again" ] || rm -f "$found"
+  touch "$found"
+  [ -z "$survivors" ] || sed -i '/^[^\t]*\tsurvives\t/d' "$found"
+  while IFS=$'\t' read -r hash file name; do
+    ! grep -q "^$hash" "$found" || continue
+    [ "$minutes" = 0 ] || [ $SECONDS -lt $((minutes * 60)) ] || return 0
+    if [ -z "$tested" ]; then
+      echo "== $1"
+      try || { cat "$log" >&2; die "$1: the tests do not pass as the code is"; }
+      tested=1
+    fi
+    cat "$tree/$file" >"$base/whole"
+    patch --quiet "$tree/$file" "$base/patches/$hash"
+    status=0
+    try || status=$?
+    cat "$base/whole" >"$tree/$file" # with the time of now, so that cargo looks at it
+    cp "$log" "$base/logs/$hash"
+    seen=$(sed -nE 's/^ +(FAIL|TIMEOUT|SIG[A-Z]+|ABORT) \[[^]]*\] (\([^)]*\) )?//p' "$log" | head -n 1)
+    case $status in
+      0) result=survives ;;
+      100) if grep -qE '^ +TIMEOUT ' "$log"; then result=hangs; else result=caught; fi ;;
+      101) result="does not compile" seen="" ;;
+      *) cat "$log" >&2; die "$name: cargo nextest failed ($status)" ;;
+    esac
+    printf '%s\t%s\t%s\t%s\n' "$hash" "$result" "$seen" "$name" | tee -a "$found" | sed "s/^/$(date +%T) /"
+  done <"$found.sample"
 }
 
-lines() { # FILE
-  if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi
+number() { # FOLDER RESULT: how many of the sample
+  cut -f1 "$base/found/${1/\//-}.sample" | grep -Ff - "$base/found/${1/\//-}" | cut -f2 | grep -cx "$2" || true
 }
 
 for folder in "${folders[@]}"; do survey "$folder"; done
 
 # A mutant that hangs is noticed, too. Only what is in the sample of now counts: the code may have changed since.
 echo
-echo "| folder | mutants | do not compile | caught | hang | survive | of those that compile |"
+echo "| folder | mutants | do not compile | caught | hang | survive | noticed of those that compile |"
 echo "|---|---|---|---|---|---|---|"
 for folder in "${folders[@]}"; do
-  out=$base/out/$folder
-  declare -A n=()
-  for result in caught missed timeout unviable; do
-    touch "$out/$result"
-    grep -xFf "$out/sample" "$out/$result" | sort -u >"$out/$result.now" || true
-    n[$result]=$(lines "$out/$result.now")
-  done
-  viable=$((n[caught] + n[timeout] + n[missed]))
-  score=$([ $viable = 0 ] && echo "-" || echo "$((100 * (n[caught] + n[timeout]) / viable)) %")
-  echo "| \`$folder\` | $((viable + n[unviable])) of $(lines "$out/sample") | ${n[unviable]} | ${n[caught]} | ${n[timeout]} | ${n[missed]} | $score |"
+  broken=$(number "$folder" "does not compile") caught=$(number "$folder" caught) hangs=$(number "$folder" hangs) survive=$(number "$folder" survives)
+  viable=$((caught + hangs + survive))
+  score=$([ $viable = 0 ] && echo "-" || echo "$((100 * (caught + hangs) / viable)) %")
+  echo "| \`$folder\` | $((viable + broken)) of $(<"$base/found/${folder/\//-}.all") | $broken | $caught | $hangs | $survive | $score |"
 done
 echo
-for folder in "${folders[@]}"; do sed 's/^/survives: /' "$base/out/$folder/missed.now"; done
+for folder in "${folders[@]}"; do
+  cut -f1 "$base/found/${folder/\//-}.sample" | grep -Ff - "$base/found/${folder/\//-}" | sed -n 's/^[^\t]*\tsurvives\t[^\t]*\t/survives: /p' || true
+done

@@ -192,6 +192,7 @@ fn original_timing_keeps_the_gaps() {
         let packets = bench.receive(&mut reader, 64);
         arrivals.extend(packets.iter().map(|_| start.elapsed()));
         bench.recycle(packets);
+        reader.fds(&mut |_| panic!("a file is always readable: it would end every wait at once"));
         if let Wait::Until(next) = reader.wait() {
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
@@ -269,6 +270,32 @@ fn packets_longer_than_a_page_are_read_and_written_whole() {
     bench.finish(reader);
     bench.finish(writer);
     assert_eq!(parse(&to.0), input);
+}
+
+#[test]
+fn as_many_packets_come_as_are_asked_for() {
+    let mut bench = Bench::with_pages(2048);
+    let from = TempPath::with(&pcapng(&packets(2000)));
+    let mut reader = open(&from, "");
+    for count in [1500, 1, 499] {
+        let received = bench.receive(&mut reader, count);
+        assert_eq!(received.len(), count);
+        bench.recycle(received);
+    }
+    bench.finish(reader);
+}
+
+#[test]
+fn programs_that_are_started_do_not_get_the_files() {
+    let (from, to) = (TempPath::with(&pcapng(&[])), TempPath::new());
+    let (reader, writer) = (open(&from, ""), PcapWriter::create(&to.0).unwrap());
+    let theirs = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let theirs = String::from_utf8(theirs.stdout).unwrap();
+    assert!(theirs.contains("/proc/"), "{theirs}");
+    for path in [&from, &to] {
+        assert!(!theirs.contains(path.0.to_str().unwrap()), "{theirs}");
+    }
+    drop((reader, writer));
 }
 
 #[test]

@@ -263,6 +263,9 @@ fn one_socket_serves_several_interfaces() {
     for id in 0..3 {
         servers.push(open(&MemifParams { id, ..folder.server() }));
         clients.push(open(&MemifParams { id, ..folder.client() }));
+        let which = ["", ",id=1", ",id=2"][id as usize];
+        let name = format!("memif:{}{which}", folder.socket().display());
+        assert_eq!((servers[id as usize].name(), clients[id as usize].name()), (&*name, &*name));
     }
     let error = Memif::open(&zone(), &MemifParams { id: 1, ..folder.server() }).expect_err("taken");
     assert!(error.message().contains("interface 1 of that socket is open already"), "{error}");

@@ -161,14 +161,12 @@ fn a_peer_that_will_not_go_keeps_the_pages() {
     assert_eq!((account.quarantined, account.free, account.leaked), (8, 56, 0), "{account:?}");
 }
 
-/// Until the peer has closed its socket, and a little longer, it may be in the midst of a copy: whatever it says, its pages stay with it.
-#[test]
-fn pages_are_not_taken_back_before_the_peer_is_gone() {
-    let (folder, mut bench) = (Folder::new(), Bench::new());
+/// A client whose peer has lied, and is there still with nine of its pages.
+fn at_odds(folder: &Folder, bench: &mut Bench) -> (Peer, Memif) {
     let listener = Peer::listen(&folder.socket());
     let mut client = open(bench.zone(), &trusting(MemifParams { ring: 8, ..folder.client() }));
     let (peer, _, rx) = crate::liars::good_server(&listener, &mut client);
-    turn(&mut bench, &mut client);
+    turn(bench, &mut client);
     let frame = bench.frame(&packet(0, 60));
     bench.send(&mut client, vec![frame]);
     assert_eq!(client.in_flight(), 9);
@@ -177,7 +175,14 @@ fn pages_are_not_taken_back_before_the_peer_is_gone() {
         assert!(bench.receive(&mut client, 64).is_empty());
         !client.is_connected()
     });
-    assert!(!client.is_connected());
+    (peer, client)
+}
+
+/// Until the peer has closed its socket, and a little longer, it may be in the midst of a copy: whatever it says, its pages stay with it.
+#[test]
+fn pages_are_not_taken_back_before_the_peer_is_gone() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (peer, mut client) = at_odds(&folder, &mut bench);
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_millis(100) {
         peer.say_bytes(&[], &[]); // no end, though it reads like one
@@ -193,6 +198,27 @@ fn pages_are_not_taken_back_before_the_peer_is_gone() {
     });
     assert!(begin.elapsed() >= Duration::from_millis(10), "not at once");
     assert_eq!((counter(&client, "bad_indices"), counter(&client, "quarantined_pages")), (1, 0));
+    bench.finish(client);
+}
+
+/// A device that is only dropped waits for them, too: the account of the end knows of none in quarantine.
+#[test]
+fn pages_of_a_connection_that_has_ended_come_home_to_who_is_dropped() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let (peer, client) = at_odds(&folder, &mut bench);
+    drop(peer);
+    drop(client);
+}
+
+#[test]
+fn a_quarter_of_a_small_pool_is_left_to_packets_under_way() {
+    let (folder, mut bench) = (Folder::new(), Bench::with_pages(64));
+    let listener = Peer::listen(&folder.socket());
+    let mut client = open(bench.zone(), &trusting(MemifParams { ring: 64, ..folder.client() }));
+    let (peer, ..) = crate::liars::good_server(&listener, &mut client);
+    turn(&mut bench, &mut client);
+    assert_eq!(client.in_flight(), 48);
+    drop(peer);
     bench.finish(client);
 }
 
