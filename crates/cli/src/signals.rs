@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 
+/// Signals that come within so long of the first are the same request: timeout(1) signals its process and then the group that it is in.
+const ONCE: Duration = Duration::from_millis(250);
+
 /// Where the main thread sleeps until a signal, a worker or the clock wakes it.
 pub(crate) struct Signals {
     asked: Arc<AtomicBool>,
@@ -47,12 +50,19 @@ impl Signals {
     pub(crate) fn take_over() -> io::Result<Self> {
         let signals = Self::new()?;
         let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        let insists = Arc::new(AtomicBool::new(false));
+        let (mut first, told) = UnixStream::pair()?;
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
-            // Handlers run in the order registered: the second signal finds `asked` set and ends the process in the handler itself, so that it
-            // works while the main thread waits for the workers to drain.
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.asked))?;
+            // The second signal ends the process in the handler itself, so that it works while the main thread waits for the workers to drain.
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&insists))?;
             signals.register(signal, &signals.asked)?;
+            signal_hook::low_level::pipe::register(signal, told.try_clone()?)?;
         }
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let _ = first.read(&mut [0]);
+            std::thread::sleep(ONCE);
+            insists.store(true, Ordering::Relaxed);
+        })?;
         Ok(signals)
     }
 
