@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use waterwheel_dev::af_xdp::setcap;
 use waterwheel_dev::spec::{Kind, Queues, Spec, nearest};
 
 use crate::cmd::devices::{Interface, interfaces, missing_capabilities};
@@ -14,21 +15,20 @@ use crate::failure::{Class, Failure};
 /// The first thing that is wrong. Nothing has been changed then.
 pub(crate) fn check(plan: &Plan) -> Result<Vec<String>, Failure> {
     let root = Path::new("/");
+    tap_twice(plan)?;
     let wanted = plan.ports.iter().filter(|port| port.spec.kind == Kind::AfXdp).collect::<Vec<_>>();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let interfaces = interfaces()?;
     let mut warnings = Vec::new();
-    for port in wanted {
+    for port in &wanted {
         warnings.extend(interface(port, &interfaces)?);
     }
+    interface_twice(&wanted, &interfaces)?;
     let missing = missing_capabilities(root);
     if !missing.is_empty() {
-        let message = format!(
-            "afxdp: needs {}: run as root, or give the binary these file capabilities (setcap)",
-            missing.join(" and ")
-        );
+        let message = format!("afxdp: needs {}: run as root, or once `{}`", missing.join(" and "), setcap());
         return Err(Failure::new(Class::Permission, message));
     }
     Ok(warnings)
@@ -37,9 +37,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>, Failure> {
 fn interface(port: &Port, interfaces: &[Interface]) -> Result<Option<String>, Failure> {
     let spec = &port.spec;
     let (name, queues) = spec.interface_and_queues()?;
-    let Some(interface) = interfaces.iter().find(|interface| interface.name == name) else {
-        return Err(unknown(name, interfaces));
-    };
+    let interface = find(name, interfaces)?;
     let n = interface.queues;
     if let Queues::Range { last, .. } = queues
         && last >= n
@@ -52,6 +50,52 @@ fn interface(port: &Port, interfaces: &[Interface]) -> Result<Option<String>, Fa
     Ok((interface.default_route && takes_all).then(|| {
         format!("careful: {name} carries the default route and all its traffic is taken from this host; steer it, e.g. {spec},proto=udp,port=9")
     }))
+}
+
+/// By its name, or an alternative one.
+fn find<'a>(name: &str, interfaces: &'a [Interface]) -> Result<&'a Interface, Failure> {
+    let is_it = |interface: &&Interface| interface.name == name || interface.alt_names.iter().any(|alt| alt == name);
+    interfaces.iter().find(is_it).ok_or_else(|| unknown(name, interfaces))
+}
+
+/// Who asks for a thing twice would hear that somebody has it, and not who: this very command.
+fn twice(what: &str, spec: &Spec) -> Failure {
+    let message = format!(
+        "{what} stands twice in this command, and can be opened once: name another one, or, to send packets back where they came from, use 'waterwheel tx {spec}'"
+    );
+    Failure::new(Class::Config, message)
+}
+
+fn tap_twice(plan: &Plan) -> Result<(), Failure> {
+    let mut seen: Vec<&str> = Vec::new();
+    for port in plan.ports.iter().filter(|port| port.spec.kind == Kind::Tap) {
+        let name = port.spec.arg.as_str();
+        if seen.contains(&name) && !name.contains('%') {
+            return Err(twice(&format!("tap:{name}"), &port.spec));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+fn interface_twice(ports: &[&Port], interfaces: &[Interface]) -> Result<(), Failure> {
+    let mut seen: Vec<(&str, u32, u32)> = Vec::new();
+    for port in ports {
+        let (name, queues) = port.spec.interface_and_queues()?;
+        let name = find(name, interfaces)?.name.as_str();
+        let (first, last) = match queues {
+            Queues::All if port.fate.is_none() => (0, 0),
+            Queues::All => (0, u32::MAX),
+            Queues::Range { first, last } => (first, last),
+        };
+        if let Some((_, other, _)) =
+            seen.iter().find(|(known, from, to)| *known == name && *from <= last && first <= *to)
+        {
+            return Err(twice(&format!("queue {} of {name}", first.max(*other)), &port.spec));
+        }
+        seen.push((name, first, last));
+    }
+    Ok(())
 }
 
 fn unknown(name: &str, interfaces: &[Interface]) -> Failure {
@@ -97,6 +141,35 @@ mod tests {
         );
         assert!(failure("afxdp:eth1:0-3").1.contains("eth1 has only queue 0"));
         assert_eq!(failure("afxdp:eth0:x").0, Class::Config);
+    }
+
+    #[test]
+    fn what_stands_twice_is_this_commands_own_fault() {
+        let eth0 =
+            || Interface { name: "eth0".into(), alt_names: vec!["uplink".into()], queues: 2, ..Interface::default() };
+        let look = |line: &str| {
+            let plan = crate::config::tests::plan(line).expect(line);
+            let ports = plan.ports.iter().filter(|port| port.spec.kind == Kind::AfXdp).collect::<Vec<_>>();
+            tap_twice(&plan).and_then(|()| interface_twice(&ports, &[eth0()])).map_err(|failure| failure.message)
+        };
+        for (line, what) in [
+            ("forward afxdp:eth0 afxdp:eth0", "queue 0 of eth0"),
+            ("forward afxdp:eth0:1 afxdp:uplink", "queue 1 of eth0"),
+            ("forward afxdp:eth0:0-1 afxdp:uplink:1", "queue 1 of eth0"),
+            ("forward tap:x tap:x", "tap:x"),
+            ("forward tap:x tap:x,queues=2", "tap:x"),
+        ] {
+            let message = look(line).expect_err(line);
+            assert!(message.starts_with(&format!("{what} stands twice in this command")), "{message}");
+        }
+        for line in [
+            "forward afxdp:eth0:0 afxdp:eth0:1",
+            "forward afxdp:eth0:1 afxdp:eth0 --one-way",
+            "forward tap:x tap:y",
+            "forward tap:x%d tap:x%d",
+        ] {
+            assert_eq!(look(line), Ok(()), "{line}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Lines, Running, parsed, until, waterwheel};
+use common::{Lines, Running, Scratch, parsed, until, waterwheel};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -289,6 +289,94 @@ fn what_cannot_be_had_is_said_in_one_line() {
         assert!(!net.has_program("right"), "{line}: nothing has changed");
     }
     total(running, lines);
+}
+
+/// The line that `devices` and every refusal name, typed as it stands: nothing more is needed, whatever may be locked.
+#[test]
+fn the_setcap_line_is_all_that_a_user_needs() {
+    if !root("the_setcap_line_is_all_that_a_user_needs") {
+        return;
+    }
+    let net = Net::new();
+    let folder = Scratch::new("setcap");
+    std::fs::create_dir(&folder.0).expect("a folder");
+    let binary = folder.0.join("waterwheel");
+    std::fs::copy(env!("CARGO_BIN_EXE_waterwheel"), &binary).expect("a copy");
+    let as_nobody = |line: &str| {
+        let mut command = Command::new("prlimit");
+        command.args(["--memlock=65536:65536", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(&binary).args(line.split(' '));
+        net.exec("m", &command).output().expect("prlimit and setpriv of util-linux run")
+    };
+    let run = "generate afxdp:left --count 10";
+    let refused = as_nobody(run);
+    let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{errors}");
+    let line = errors.split('`').find(|part| part.starts_with("setcap ")).unwrap_or_else(|| panic!("{errors}"));
+    let devices = String::from_utf8(as_nobody("devices").stdout).expect("UTF-8");
+    assert!(devices.split_whitespace().collect::<Vec<_>>().join(" ").contains(line), "{devices}");
+    let words = line.split(' ').collect::<Vec<_>>();
+    assert!(Command::new(words[0]).args(&words[1..]).status().expect("setcap runs").success());
+    for run in
+        [run, "drop afxdp:left,proto=udp --duration 100ms", "drop afxdp:right,mode=generic,promisc --duration 100ms"]
+    {
+        let output = as_nobody(run);
+        assert!(output.status.success(), "{run}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    std::fs::remove_dir_all(&folder.0).expect("the folder goes");
+}
+
+/// `devices` says yes where it works, under whatever name, and no where it does not.
+#[test]
+fn jumbo_frames_and_other_names_work_as_devices_says() {
+    if !root("jumbo_frames_and_other_names_work_as_devices_says") {
+        return;
+    }
+    let net = Net::new();
+    let own = format!("{}m", net.name);
+    net.ip(&format!("-n {own} link property add dev left altname the-longer-name-of-left"));
+    net.ip(&format!("-n {own} tuntap add dev bare mode tun"));
+    net.ip(&format!("-n {own} link set bare up"));
+    for (part, name) in [("m", "left"), ("m", "right"), ("a", "eth"), ("b", "eth")] {
+        net.ip(&format!("-n {}{part} link set {name} mtu 9000", net.name));
+    }
+    let output = net.waterwheel("devices --json").output().expect("the binary runs");
+    let machine: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let answer = |name: &str| {
+        let all = machine["interfaces"].as_array().expect("interfaces");
+        let one = all.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{machine}"));
+        (one["answer"]["verdict"].as_str().expect("a verdict"), one["answer"]["text"].as_str().expect("a text"))
+    };
+    assert_eq!(answer("left"), ("ready", "afxdp:left"));
+    assert_eq!(answer("bare").0, "no");
+    let refused = net.waterwheel("drop afxdp:bare").output().expect("the binary runs");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(5) && errors.contains("bare is not an Ethernet interface"), "{errors}");
+    let (running, lines) = net.start("forward afxdp:the-longer-name-of-left afxdp:right");
+    net.assert_crosses("at first");
+    let text = net.ping("-n -c 5 -i 0.01 -w 10 -s 8900 192.0.2.2");
+    assert!(text.matches("8908 bytes from").count() >= 5, "{text}");
+    total(running, lines);
+}
+
+/// One command that wants a thing twice hears that it is itself to blame.
+#[test]
+fn a_command_that_wants_a_device_twice_is_told() {
+    if !root("a_command_that_wants_a_device_twice_is_told") {
+        return;
+    }
+    let net = Net::new();
+    net.ip(&format!("-n {}m link property add dev left altname other-left", net.name));
+    for line in ["forward afxdp:left afxdp:left", "forward afxdp:left afxdp:other-left", "forward tap:x tap:x"] {
+        let output = net.waterwheel(line).output().expect("the binary runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{line}: {errors}");
+        assert!(errors.contains("stands twice in this command"), "{line}: {errors}");
+    }
+    let (running, lines) = net.start("forward tap:x,queues=2 tap:y,queues=2 --workers 2");
+    let total = total(running, lines);
+    let names = total["devices"].as_array().expect("devices").iter().map(|device| device["name"].as_str());
+    assert_eq!(names.flatten().collect::<Vec<_>>(), ["tap:x:0", "tap:x:1", "tap:y:0", "tap:y:1"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use common::{Running, Scratch, events, parsed, run, until, waterwheel};
+use common::{Lines, Running, Scratch, events, parsed, run, until, waterwheel};
 use rustix::process::Signal;
 
 /// Whether the last line says that every page is free.
@@ -305,11 +305,18 @@ fn two_processes_exchange_packets_through_shared_memory() {
     let mut server = Running::start(&mut waterwheel(&server));
     let mut lines = server.lines();
     lines.next().expect("an interval");
-    let sent = events(&format!("generate memif:{} --count 1000", socket.display())).pop().expect("a total");
+    let client = run(&format!("generate memif:{} --count 1000 --json", socket.display()));
+    let sent = parsed(&client.stdout).pop().expect("a total");
+    let told = String::from_utf8_lossy(&client.stderr).into_owned();
+    assert!(told.contains(": connected to waterwheel"), "{told}");
     // Who ends does not wait for ever until the other side has taken everything; what it has not taken was not sent.
     let left = sent["devices"][1]["counters"]["tx_left_at_close"].as_u64().expect("a count");
     assert_eq!(sent["tx_packets"], 1000 - left, "{sent}");
     until(&mut lines, "all have come", |interval| interval["rx_packets"] == 1000 - left);
+    let mut told = Lines::of(server.0.stderr.take().expect("piped"));
+    for word in [": waiting for a client", ": connected to waterwheel", ": disconnected: "] {
+        while !told.next().expect("it tells what happens").contains(word) {}
+    }
     server.signal(Signal::INT);
     let text = lines.rest();
     assert_eq!(server.wait().code(), Some(0));

@@ -1,11 +1,13 @@
-//! Who holds a program or an AF_XDP queue: what `/proc` tells about other processes.
+//! Who holds a program, a queue or a tap: what `/proc` tells about processes.
 
 use std::fs;
-use std::path::Path;
 
 /// A process in words: `process 123 (name)`.
 fn process(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if pid == std::process::id() {
+        return format!("this very process ({pid})");
+    }
     format!("process {pid} ({})", name.trim_end())
 }
 
@@ -15,27 +17,42 @@ fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The process that has a descriptor of the program, or of a link to it, open (`prog_id:` in its `fdinfo`). A program that `ip link` attached has no such
-/// process.
-pub(super) fn of_program(id: u32) -> Option<String> {
-    let holds = |fdinfo: &Path| {
-        let text = fs::read_to_string(fdinfo).unwrap_or_default();
-        text.lines().any(|line| line.strip_prefix("prog_id:").is_some_and(|value| value.trim().parse() == Ok(id)))
-    };
-    let found = pids().find(|pid| {
-        let fds = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
-        fds.map(|entry| entry.path()).any(|path| holds(&path))
-    });
-    found.map(process)
+/// Those in the network namespace of this thread: names and queues of another one are others.
+fn pids_here() -> impl Iterator<Item = u32> {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let (here, own) = (namespace("thread-self"), std::process::id());
+    pids().filter(move |pid| *pid == own || namespace(&pid.to_string()) == here)
+}
+
+/// How many descriptors of a process have this line in their `fdinfo`.
+fn descriptors(pid: u32, key: &str, value: &str) -> usize {
+    let has = |text: &str| text.lines().any(|line| line.strip_prefix(key).is_some_and(|found| found.trim() == value));
+    let all = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    all.filter(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| has(&text))).count()
+}
+
+/// The process that has a descriptor of the program, or of a link to it, open. A program that `ip link` attached has no such process. Ids are those of the whole machine, and so
+/// are those who may hold it.
+#[cfg(feature = "af_xdp")]
+pub(crate) fn of_program(id: u32) -> Option<String> {
+    pids().find(|pid| descriptors(*pid, "prog_id:", &id.to_string()) > 0).map(process)
 }
 
 /// Processes that have an AF_XDP socket with its fill ring mapped: sockets in `/proc/PID/maps` at the offset where only that ring can be. Which interface they
-/// use cannot be seen.
-pub(super) fn of_sockets() -> Vec<String> {
-    let own = std::process::id();
-    let uses = |pid: &u32| {
+/// use cannot be seen. `own`: sockets that this process has for the asking.
+#[cfg(feature = "af_xdp")]
+pub(crate) fn of_sockets(own: usize) -> Vec<String> {
+    let sockets = |pid: u32| {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-        maps.lines().any(|line| line.contains(" 100000000 ") && line.contains("socket:["))
+        maps.lines().filter(|line| line.contains(" 100000000 ") && line.contains("socket:[")).count()
     };
-    pids().filter(|pid| *pid != own).filter(uses).map(process).collect()
+    let allowed = |pid: u32| if pid == std::process::id() { own } else { 0 };
+    pids_here().filter(|pid| sockets(*pid) > allowed(*pid)).map(process).collect()
+}
+
+/// Processes that have a queue of a tap. `own`: queues that this process has for the asking.
+#[cfg(feature = "tap")]
+pub(crate) fn of_tap(interface: &str, own: usize) -> Vec<String> {
+    let allowed = |pid: u32| if pid == std::process::id() { own } else { 0 };
+    pids_here().filter(|pid| descriptors(*pid, "iff:", interface) > allowed(*pid)).map(process).collect()
 }

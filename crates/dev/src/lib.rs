@@ -16,6 +16,8 @@ pub mod af_xdp;
 mod error;
 #[cfg(feature = "gen")]
 pub mod generator;
+#[cfg(any(feature = "af_xdp", feature = "tap"))]
+mod holders;
 #[cfg(feature = "memif")]
 pub mod memif;
 #[cfg(feature = "null")]

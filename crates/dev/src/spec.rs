@@ -21,6 +21,8 @@ mod af_xdp;
 mod memif;
 #[cfg(feature = "uring")]
 mod socket;
+#[cfg(feature = "tap")]
+mod tap;
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +33,8 @@ pub use af_xdp::{AF_XDP_KEYS, af_xdp};
 pub use memif::{MEMIF_KEYS, MemifSpec, memif};
 #[cfg(feature = "uring")]
 pub use socket::{TCP_KEYS, TcpSpec, UDP_KEYS, UdpSpec, address, tcp, udp};
+#[cfg(feature = "tap")]
+pub use tap::{TAP_KEYS, tap_queues};
 
 /// What a spec's text before the first colon names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

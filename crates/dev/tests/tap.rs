@@ -360,3 +360,64 @@ fn a_missing_right_is_named() {
     assert_eq!(error.class(), ErrorClass::Permission);
     assert!(error.message().contains("CAP_NET_ADMIN") && !error.message().contains('\n'), "{error}");
 }
+
+/// As `ip tuntap add mode tap multi_queue` leaves it for a user: it takes several queues, and one is enough. Nobody shares it unasked.
+#[test]
+fn a_tap_for_several_queues_is_opened_as_one() {
+    let Some(namespace) = Namespace::enter("a_tap_for_several_queues_is_opened_as_one") else { return };
+    silence(&namespace);
+    run(&["tuntap", "add", "dev", "wwmany", "mode", "tap", "multi_queue"]);
+    let mut bench = Bench::new();
+    let mut tap = Tap::open("wwmany").unwrap();
+    let refused = |opened: Result<Tap, waterwheel_dev::DevError>| opened.unwrap_err().to_string();
+    let holder = format!("this very process ({})", std::process::id());
+    let message = refused(Tap::open("wwmany"));
+    assert!(message.contains(&format!("queues of it are open in {holder}")), "{message}");
+    run(&["addr", "add", "10.9.0.1/24", "dev", "wwmany"]);
+    run(&["neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "wwmany"]);
+    let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+    for number in 0..20u8 {
+        socket.send_to(&[number; 30], "10.9.0.2:9").unwrap();
+        receive(&mut bench, &mut tap, |packet| packet.ends_with(&[number; 30]));
+    }
+    bench.finish(tap);
+    // One for one queue, held: by whom is said. It has no others.
+    let single = Tap::open("wwone").unwrap();
+    let message = refused(Tap::open("wwone"));
+    assert!(message.contains(&format!("{holder} holds that tap")), "{message}");
+    let message = Tap::open_queues("wwone", 2).unwrap_err().to_string();
+    assert!(message.contains("takes one queue"), "{message}");
+    drop(single);
+}
+
+#[test]
+fn the_queues_of_a_tap_are_devices() {
+    let Some(namespace) = Namespace::enter("the_queues_of_a_tap_are_devices") else { return };
+    silence(&namespace);
+    let mut benches = [(); 3].map(|()| Bench::new());
+    let mut taps = Tap::open_queues("wwq%d", 3).unwrap();
+    assert_eq!(taps.iter().map(Device::name).collect::<Vec<_>>(), ["tap:wwq0:0", "tap:wwq0:1", "tap:wwq0:2"]);
+    assert!(Tap::open_queues("wwq%d", 0).is_err() && Tap::open_queues("wwq%d", 257).is_err());
+    run(&["addr", "add", "10.9.0.1/24", "dev", "wwq0"]);
+    run(&["neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "wwq0"]);
+    let sockets = (0..64).map(|_| UdpSocket::bind("10.9.0.1:0").unwrap()).collect::<Vec<_>>();
+    for socket in &sockets {
+        socket.send_to(b"one of many flows", "10.9.0.2:9").unwrap();
+    }
+    let mut received = [0; 3];
+    let end = Instant::now() + Duration::from_secs(60);
+    while received.iter().sum::<usize>() < sockets.len() {
+        for ((tap, bench), received) in taps.iter_mut().zip(&mut benches).zip(&mut received) {
+            let packets = bench.receive(tap, 64);
+            *received += packets.iter().filter(|packet| packet.data().ends_with(b"one of many flows")).count();
+            bench.recycle(packets);
+        }
+        assert!(Instant::now() < end, "{received:?}");
+    }
+    assert!(received.iter().all(|packets| *packets > 0), "64 flows in three queues: {received:?}");
+    let bench = &mut benches[2];
+    let frame = bench.frame(&datagram(b"from the last queue"));
+    assert_eq!(bench.send(&mut taps[2], vec![frame]).packets, 1);
+    bench.complete(&mut taps[2]);
+    taps.into_iter().zip(&mut benches).for_each(|(tap, bench)| bench.finish(tap));
+}

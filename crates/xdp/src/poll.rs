@@ -202,7 +202,7 @@ impl Worker {
                 Route::Local(i) => {
                     let port = &mut self.ports[*i];
                     if port.max_frags < MAX_FRAGS {
-                        drop_fragmented(port.max_frags, &mut queue.frames, &mut self.pools, &mut self.stats.drops);
+                        drop_fragmented(port, &mut queue.frames, &mut self.pools, &mut self.stats.drops);
                     }
                     if port.up {
                         let sent = port.device.tx(&mut self.pools[*i], &mut queue.frames, &mut self.stats.drops);
@@ -247,12 +247,14 @@ impl Worker {
     }
 }
 
-/// What has more fragments than a device takes does not get there.
-fn drop_fragmented(most: usize, frames: &mut Vec<XdpFrame>, pools: &mut [PagePool], drops: &mut Drops) {
+/// What has more fragments than a device takes does not get there. Where it would be too long in one piece, too, that is what its sender has to know.
+fn drop_fragmented(port: &crate::port::Port, frames: &mut Vec<XdpFrame>, pools: &mut [PagePool], drops: &mut Drops) {
+    let most = port.max_frags;
     if frames.iter().any(|frame| frame.frag_count() > most) {
         let refused = frames.extract_if(.., |frame| frame.frag_count() > most);
         Homes::new(pools).put_bulk(refused.map(|frame| {
-            drops.add(DropReason::TooManyFrags, 1);
+            let too_long = frame.total_len() > port.max_frame;
+            drops.add(if too_long { DropReason::FrameTooLong } else { DropReason::TooManyFrags }, 1);
             frame.into_page()
         }));
     }

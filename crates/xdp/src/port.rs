@@ -33,6 +33,8 @@ pub(crate) struct Port {
     pub(crate) health: Health,
     /// What its device takes.
     pub(crate) max_frags: usize,
+    /// The longest frame that its device takes.
+    pub(crate) max_frame: usize,
     /// Receive no more than this local port can send.
     pub(crate) paced_by: Option<usize>,
     pub(crate) rx: Traffic,
@@ -62,7 +64,7 @@ struct Past {
 impl Port {
     /// A device with a pool of pages of this region.
     pub(crate) fn new(id: PortId, device: Box<dyn Device>, region: RegionId) -> Self {
-        let max_frags = device.capabilities().max_frags;
+        let Capabilities { max_frags, max_frame, .. } = device.capabilities();
         Self {
             id,
             device,
@@ -70,6 +72,7 @@ impl Port {
             up: true,
             health: Health::Up,
             max_frags: max_frags.min(MAX_FRAGS),
+            max_frame,
             paced_by: None,
             rx: Traffic::default(),
             tx: Traffic::default(),
@@ -165,7 +168,8 @@ impl Port {
         self.device.counters(&mut |name, n| add_to(counters, name, n));
         self.device.lost(&mut |name, n| add_to(lost, name, n));
         unsent.merge(self.device.unsent());
-        self.max_frags = device.capabilities().max_frags.min(MAX_FRAGS);
+        let Capabilities { max_frags, max_frame, .. } = device.capabilities();
+        (self.max_frags, self.max_frame) = (max_frags.min(MAX_FRAGS), max_frame);
         self.device = device;
         self.health = Health::Up;
         self.up = true;

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use waterwheel_dev::generator::GenParams;
 use waterwheel_dev::null::NullParams;
 use waterwheel_dev::pcap::PcapParams;
-use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, TCP_KEYS, UDP_KEYS, nearest};
+use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, TAP_KEYS, TCP_KEYS, UDP_KEYS, nearest};
 
 use crate::args;
 use crate::failure::{Class, Failure};
@@ -112,7 +112,8 @@ fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
         Kind::Gen => GenParams::KEYS,
         Kind::Pcap => PcapParams::KEYS,
         Kind::Null => NullParams::KEYS,
-        Kind::Tap | Kind::Veth => &[],
+        Kind::Tap => TAP_KEYS,
+        Kind::Veth => &[],
     }
 }
 
@@ -136,8 +137,10 @@ fn about(kind: Kind) -> &'static str {
             "\
 AF_XDP sockets on the network interface IFACE: on all its queues, or on QUEUE (0) or a range of them (0-3).
 A small XDP program steers packets to the sockets, all of them or only those that the keys name; the rest goes on to the host \
-untouched. The program is held by this process and goes with it, however the process ends. Zero copy is asked for, and what was \
-obtained is said. Needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
+untouched. The program is held by this process and goes with it, however the process ends: an interface is used by one process, \
+with as many of its queues as that names. Zero copy is asked for, and what was obtained is said. Needs CAP_NET_RAW, CAP_NET_ADMIN, \
+CAP_BPF, and CAP_IPC_LOCK or a limit on locked memory that is high enough: run it as root, or once, as root:
+  setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep FILE
 An interface that carries your own connection to this machine should be steered, or you cut yourself off.
   afxdp:eth1    afxdp:eth1:0    afxdp:eth1:0-3,dst=10.0.0.0/8,proto=udp"
         }
@@ -145,13 +148,19 @@ An interface that carries your own connection to this machine should be steered,
             "\
 Memory shared with another process of this machine that speaks memif 2.0: this program, DPDK (net_memif), VPP, libmemif. One side \
 listens on the Unix socket SOCKET (role=server), the other one connects; either may come first, and come back. Needs no rights \
-but to the socket. Packets are copied into and out of the shared memory, and whatever the other side writes there is checked.
-  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1"
+but to the socket. Packets are copied into and out of the shared memory, and whatever the other side writes there is checked. \
+With a different number of queues on either side, both use the smaller one.
+A SOCKET that begins with '@' has no file: this is what DPDK (socket-abstract=yes) and libmemif use by default. Any process of the \
+same network namespace may connect to it, so give it a secret.
+  memif:/tmp/a.sock,role=server    memif:/tmp/a.sock    memif:/tmp/a.sock,id=1
+  memif:@/run/memif.sock,secret=sesame"
         }
         Kind::Tap => {
             "\
 The tap interface NAME of the kernel, made if it is not there: what the host sends into it is received here, what is sent here \
-the host receives. Packets are copied by the kernel. Needs CAP_NET_ADMIN, or a tap that was made for this user."
+the host receives. Packets are copied by the kernel. Needs CAP_NET_ADMIN, or a tap that was made for this user.
+With several queues the kernel keeps the packets of a flow in one of them, and each may have a worker of its own.
+  tap:tap0    tap:tap0,queues=4"
         }
         Kind::Udp => {
             "\

@@ -26,6 +26,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let mut reporter = Reporter::new(plan.style, out, &plan.title, engine.started());
 
     let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
+    engine.notices().iter().for_each(|message| reporter.notice(message));
     let seconds = reporter.elapsed().as_secs_f64();
     let asked = signals.asked();
     let holders = engine.holders(); // before the devices give theirs back
@@ -66,7 +67,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// How often devices are looked at, however long the interval of the reports is.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Shows intervals until there is a reason to end.
 fn watch(plan: &Plan, engine: &mut Engine, reporter: &mut Reporter, signals: &mut Signals) -> std::io::Result<()> {

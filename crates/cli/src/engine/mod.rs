@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+use waterwheel_dev::memif::Events;
 use waterwheel_prog::{Discard, Forward, Reflect};
 use waterwheel_xdp::mm::{Users, cpu};
 use waterwheel_xdp::page_pool::{Stalled, stalled};
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     workers: Vec<JoinHandle<Ran>>,
     /// Said once, in the order it happened.
     notices: Vec<String>,
+    /// What happens to interfaces that peers come to and leave.
+    events: Vec<Events>,
     /// What was said of the devices.
     losses: Losses,
     /// Names of what the devices may lose.
@@ -90,13 +93,14 @@ impl Engine {
 
         let mut fabric = Fabric::new(layout.workers);
         fabric.idle(plan.idle.into());
-        let (mut ports, mut lost) = (Vec::new(), Vec::new());
+        let (mut ports, mut lost, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for (queue, wanted) in wanted.into_iter().enumerate() {
             let order = wanted.order;
             let device = open::device(&zone, wanted, patience)?;
             if !device.mode.is_empty() {
                 notices.push(format!("{}: {}", device.device.name(), device.mode));
             }
+            events.extend(device.events);
             device.device.lost(&mut |name, _| lost.push(name));
             let name = device.device.name().to_owned();
             let params =
@@ -133,6 +137,7 @@ impl Engine {
             control,
             workers: Vec::new(),
             notices,
+            events,
             losses: Losses::default(),
             lost,
             wires,
@@ -173,7 +178,9 @@ impl Engine {
 
     /// What the operator should hear, in the order it happened; each is said once.
     pub(crate) fn notices(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.events.iter().flat_map(Events::take));
+        notices
     }
 
     /// Whether there is nothing left to do: sources exhausted, count reached, a worker that panicked, or no two devices left between which packets could go (as of the last

@@ -9,11 +9,11 @@ use waterwheel_dev::DevError;
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy};
 use waterwheel_dev::generator::{Gen, GenParams};
-use waterwheel_dev::memif::{Memif, MemifParams, Role};
+use waterwheel_dev::memif::{Events, Memif, MemifParams, Role};
 use waterwheel_dev::null::{Null, NullParams};
 use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
-use waterwheel_dev::spec::{Kind, Queues, Spec, TcpSpec, UdpSpec, af_xdp, memif, tcp, udp};
+use waterwheel_dev::spec::{Kind, Queues, Spec, TcpSpec, UdpSpec, af_xdp, memif, tap_queues, tcp, udp};
 use waterwheel_dev::tap::Tap;
 use waterwheel_xdp::mm::{HugePages, Sampling, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
@@ -58,8 +58,8 @@ enum Recipe {
     Read(String, PcapParams),
     /// The file, and whether what comes is payloads, without a link layer.
     Write(String, bool),
-    Tap(String),
-    SendToTap(String),
+    Tap(Rc<Taps>),
+    SendToTap(Rc<Taps>),
     AfXdp(AfXdpParams),
     SendToAfXdp(AfXdpParams),
     Memif(Rc<Interface>),
@@ -89,12 +89,43 @@ impl Interface {
     }
 }
 
+/// A tap whose queues are opened all at once, with the first of them.
+#[derive(Debug)]
+struct Taps {
+    name: String,
+    /// Of one that may have several.
+    queues: Option<u16>,
+    /// Those that are open and not handed out yet, the last one first.
+    open: RefCell<Vec<Tap>>,
+}
+
+impl Taps {
+    /// The queue of that number, and how it is opened again.
+    fn next_queue(&self, queue: usize) -> Result<(Tap, impl FnMut() -> Result<Tap, DevError> + Send + use<>), Failure> {
+        let mut open = self.open.borrow_mut();
+        if open.is_empty() {
+            *open = match self.queues {
+                Some(queues) => Tap::open_queues(&self.name, queues).map_err(failure)?,
+                None => vec![Tap::open(&self.name).map_err(failure)?],
+            };
+            open.reverse();
+        }
+        let tap = open.pop().ok_or_else(|| Failure::new(Class::Other, "a tap without queues"))?;
+        let (interface, several) = (tap.interface().to_owned(), self.queues.is_some());
+        let queue = u16::try_from(queue).unwrap_or(u16::MAX);
+        let reopen = move || if several { Tap::open_queue(&interface, queue) } else { Tap::open(&interface) };
+        Ok((tap, reopen))
+    }
+}
+
 /// A device that is open.
 pub(super) struct Opened {
     pub(super) device: Box<dyn Device>,
     /// What the operator should know of how it was opened.
     pub(super) mode: String,
     pub(super) dma: Option<Box<dyn DmaMap>>,
+    /// What happens to its interface, where that has a life of its own; told by the first queue.
+    pub(super) events: Option<Events>,
     /// Opens it again when it was lost; there is nothing to wait for where there is none.
     pub(super) reviver: Option<Box<dyn Revive>>,
 }
@@ -156,10 +187,13 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 all.push(wanted(Recipe::Write(spec.arg.clone(), plan.ports.iter().any(is_payload))));
             }
             Kind::Tap => {
-                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                let name = spec.arg.clone();
-                let recipe = if port.fate.is_some() { Recipe::Tap(name) } else { Recipe::SendToTap(name) };
-                all.push(wanted(recipe));
+                let queues = tap_queues(spec)?;
+                let taps = Rc::new(Taps { name: spec.arg.clone(), queues, open: RefCell::default() });
+                for queue in 0..queues.unwrap_or(1).into() {
+                    let taps = Rc::clone(&taps);
+                    let recipe = if port.fate.is_some() { Recipe::Tap(taps) } else { Recipe::SendToTap(taps) };
+                    all.push(Wanted { queue, ..wanted(recipe) });
+                }
             }
             Kind::Memif => {
                 let params = trust::on_the_users_word(memif(spec)?);
@@ -279,7 +313,9 @@ pub(crate) fn zone(pages: usize, huge_pages: args::HugePages, trace: Option<Samp
 
 /// Opens one device.
 pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result<Opened, Failure> {
-    let plain = |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None, reviver: None };
+    let plain =
+        |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None, events: None, reviver: None };
+    let first = wanted.queue == 0;
     Ok(match wanted.recipe {
         Recipe::Gen(name, params) => plain(Box::new(Gen::new(&params).map_err(failure)?.named(name))),
         Recipe::Null => plain(Box::new(Null::new())),
@@ -300,15 +336,13 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
             let writer = if payloads { writer.payloads() } else { writer };
             plain(Box::new(writer.patient(move || patience())))
         }
-        Recipe::Tap(name) => {
-            let tap = Tap::open(&name).map_err(failure)?;
-            let interface = tap.interface().to_owned();
-            plain(Box::new(tap)).again(move || Tap::open(&interface))
+        Recipe::Tap(taps) => {
+            let (tap, reopen) = taps.next_queue(wanted.queue)?;
+            plain(Box::new(tap)).again(reopen)
         }
-        Recipe::SendToTap(name) => {
-            let tap = Tap::open(&name).map_err(failure)?;
-            let interface = tap.interface().to_owned();
-            plain(Box::new(SendOnly::new(tap, ""))).again(move || Ok(SendOnly::new(Tap::open(&interface)?, "")))
+        Recipe::SendToTap(taps) => {
+            let (tap, mut reopen) = taps.next_queue(wanted.queue)?;
+            plain(Box::new(SendOnly::new(tap, ""))).again(move || Ok(SendOnly::new(reopen()?, "")))
         }
         Recipe::AfXdp(params) => {
             let device = AfXdp::open(zone, &params).map_err(failure)?;
@@ -323,11 +357,13 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
         }
         Recipe::Memif(interface) => {
             let device = interface.next_queue(zone)?;
-            Opened { mode: device.mode(), ..plain(Box::new(device)) }
+            let events = first.then(|| device.events());
+            Opened { mode: device.mode(), events, ..plain(Box::new(device)) }
         }
         Recipe::SendToMemif(interface) => {
             let device = interface.next_queue(zone)?;
-            Opened { mode: device.mode(), ..plain(Box::new(SendOnly::new(device, "sends only"))) }
+            let events = first.then(|| device.events());
+            Opened { mode: device.mode(), events, ..plain(Box::new(SendOnly::new(device, "sends only"))) }
         }
         Recipe::Udp(name, spec) => {
             let zone = zone.clone();
@@ -363,7 +399,7 @@ fn socket_device<D: Device + 'static>(
 ) -> Result<Opened, Failure> {
     let device = open().map_err(failure)?;
     let mode = device.mode();
-    let opened = |device| Opened { device, mode, dma: None, reviver: None };
+    let opened = |device| Opened { device, mode, dma: None, events: None, reviver: None };
     Ok(if params.receive {
         opened(Box::new(device) as Box<dyn Device>).again(open)
     } else {
@@ -428,7 +464,7 @@ pub(super) mod tests {
     /// Ports with so many queues, each that posts 1000 pages, holds 1000 received ones and 1000 to send.
     pub(in crate::engine) fn queues(counts: &[usize]) -> Vec<Wanted> {
         let port = |(port, count): (usize, &usize)| {
-            let recipe = || Recipe::Tap(String::new());
+            let recipe = || Recipe::Tap(Rc::new(Taps { name: String::new(), queues: None, open: RefCell::default() }));
             let wanted = move |queue| Wanted {
                 port,
                 queue,

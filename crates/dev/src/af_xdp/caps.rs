@@ -27,10 +27,15 @@ pub(super) fn missing(what: &str, needed: &[Cap]) -> DevError {
         ));
     }
     let list = missing.join(" and ");
-    error::permission(format!(
-        "{what}: this process lacks {list}: run it as root, or `setcap {}+ep` its file",
-        missing.join(",").to_lowercase()
-    ))
+    error::permission(format!("{what}: this process lacks {list}: run it as root, or once `{}`", setcap()))
+}
+
+/// The command that gives the file of this process all that an AF_XDP device needs. What it gave before is gone then, so it is all that there is to give, and not only what is missing.
+#[must_use]
+pub fn setcap() -> String {
+    let exe = std::env::current_exe().map_or_else(|_| "FILE".to_owned(), |exe| exe.display().to_string());
+    let all = [NET_RAW, NET_ADMIN, BPF, IPC_LOCK].map(|(name, _)| name.to_lowercase());
+    format!("setcap {}+ep {exe}", all.join(","))
 }
 
 /// True when the calling thread has the capability; false also when that cannot be known.

@@ -3,6 +3,7 @@
 //! [`AfXdp`] is the device. Under it, from the bottom: [`rings`], sockets, the steering program ([`Steering`]), and what is known of interfaces ([`link`]).
 //!
 //! - A socket sees one queue. All queues of an interface: one device each ([`rx_queues`](link::Link::rx_queues)); they share one steering program.
+//! - One process has an interface: the program and its map of sockets are its own, and go with it. Two processes cannot have queues of the same interface.
 //! - Several devices over one [`Zone`](waterwheel_xdp::Zone) exchange packets without a copy of ours.
 //! - Nothing of the machine is changed but what ends with the process: the program (a link of this process) and promiscuous mode (a membership of a packet
 //!   socket).
@@ -36,7 +37,6 @@ mod bpf;
 mod caps;
 mod device;
 mod error;
-mod holders;
 pub mod link;
 mod params;
 mod posts;
@@ -61,5 +61,6 @@ mod testing;
 #[cfg(fuzzing)]
 pub use bpf::assemble;
 pub use bpf::{AttachMode, Ports, Prefix, Rule, Rules, Steering, XdpMode};
+pub use caps::setcap;
 pub use device::AfXdp;
 pub use params::{AfXdpParams, BusyPoll, ZeroCopy};

@@ -25,6 +25,14 @@ impl Queue {
     pub(super) fn open(umem: Umem, params: &AfXdpParams) -> Result<Self, DevError> {
         params.check()?;
         let link = Link::by_name(&params.iface)?;
+        if !link.ethernet {
+            let message = format!(
+                "{} is not an Ethernet interface (driver {}): its packets have no Ethernet header",
+                link.name,
+                link.driver()
+            );
+            return Err(error::device(message));
+        }
         if !link.up {
             return Err(error::device(format!("{0} is down: `ip link set {0} up`", link.name)));
         }

@@ -325,3 +325,20 @@ fn promiscuous_mode_ends_with_the_queue() {
     drop(queue);
     assert!(shown().contains("promiscuity 0"), "{}", shown());
 }
+
+#[test]
+fn interfaces_without_ethernet_headers_are_refused() {
+    if !root("interfaces_without_ethernet_headers_are_refused") {
+        return;
+    }
+    let _net = Net::new();
+    run("ip tuntap add dev bare mode tun");
+    run("ip link set bare up");
+    let error = Queue::open(memory().1, &small("bare")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Device);
+    assert!(error.to_string().contains("bare is not an Ethernet interface (driver tun)"), "{error}");
+    drop(
+        Queue::open(memory().1, &small("lo"))
+            .map_err(|error| assert!(!error.to_string().contains("Ethernet"), "{error}")),
+    );
+}

@@ -26,8 +26,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::link::Link;
 use super::rings::{Consumer, Desc, Producer, RingMemory};
-use super::{AfXdpParams, BusyPoll, ZeroCopy, caps, error, holders, sys};
-use crate::DevError;
+use super::{AfXdpParams, BusyPoll, ZeroCopy, caps, error, sys};
+use crate::{DevError, holders};
 
 /// Bytes per chunk of the UMEM: one page of order 0.
 pub(super) const CHUNK: usize = 4096;
@@ -246,8 +246,9 @@ fn register(fd: &OwnedFd, umem: Umem, params: &AfXdpParams) -> Result<(), DevErr
     let iface = &params.iface;
     set_xdp_umem_reg(fd, registration).map_err(|errno| match errno {
         Errno::NOBUFS if !caps::has(caps::IPC_LOCK) => error::permission(format!(
-            "{iface}: registering {} MiB goes beyond the limit on locked memory: raise it (`ulimit -l unlimited`), use fewer pages, or give CAP_IPC_LOCK",
-            umem.len >> 20
+            "{iface}: registering {} MiB goes beyond the limit on locked memory: raise it (`ulimit -l unlimited`), use fewer pages, or give CAP_IPC_LOCK: `{}`",
+            umem.len >> 20,
+            caps::setcap()
         )),
         errno => error::device(format!(
             "{iface}: registering {} MiB of packet memory at {:p}: {errno}",
@@ -325,10 +326,10 @@ pub(super) fn no_such_queue(link: &Link, queue: u32) -> DevError {
 }
 
 fn queue_holder(link: &Link) -> String {
-    let sockets = holders::of_sockets();
+    let sockets = holders::of_sockets(1); // the one that was to be bound
     let program = Link::by_index(link.index).ok().and_then(|link| link.xdp);
     match (sockets.as_slice(), program) {
-        ([], None) => "by this process, or by one that cannot be seen from here".to_owned(),
+        ([], None) => "by a process that cannot be seen from here".to_owned(),
         ([], Some(program)) => format!("its interface has {}", program.describe()),
         (sockets, None) => format!("AF_XDP sockets are open in {}", sockets.join(", ")),
         (sockets, Some(program)) => {

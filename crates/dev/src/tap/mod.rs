@@ -16,6 +16,7 @@ use waterwheel_xdp::{
 };
 
 use crate::error::{DevError, ErrorClass};
+use crate::holders;
 use crate::sent::Sent;
 use lost::QueueFull;
 
@@ -28,7 +29,10 @@ const USUAL_PARTS: usize = 3;
 /// The longest frame that is offered to the driver: that of an IP packet of the greatest length.
 const MAX_FRAME: usize = 65535;
 
-/// A tap interface (`/dev/net/tun`, Documentation/networking/tuntap.rst).
+/// The most queues of a tap (`MAX_TAP_QUEUES`, drivers/net/tun.c).
+pub const MAX_QUEUES: u16 = 256;
+
+/// A tap interface, or a queue of one (`/dev/net/tun`, Documentation/networking/tuntap.rst).
 ///
 /// What the host sends to the interface is received here, and what is sent here the host receives. The interface is set up, as that is the point of a tap, and
 /// nothing else of the machine is changed: no address, no route, no bridge. The host's own traffic begins at once (IPv6 neighbour
@@ -45,7 +49,8 @@ pub struct Tap {
     parts: usize,
     sent: Sent,
     counters: Counters,
-    queue_full: QueueFull,
+    /// Of the interface: its first queue tells.
+    queue_full: Option<QueueFull>,
     failure: Option<String>,
 }
 
@@ -65,24 +70,71 @@ struct Counters {
 
 impl Tap {
     /// Makes the interface `name` and sets it up. A `%d` in the name becomes the first free number, and an empty name is the kernel's choice; a tap that is there
-    /// already (`ip tuntap add mode tap`) and that nobody holds is taken. The device's name is `tap:INTERFACE`.
+    /// already (`ip tuntap add mode tap`, also with `multi_queue`) and that nobody holds is taken. The device's name is `tap:INTERFACE`.
     ///
     /// # Errors
     /// Usage: no such name is possible. Permission: CAP_NET_ADMIN is missing. Device: the kernel has no tap driver, or the interface is taken.
     pub fn open(name: &str) -> Result<Self, DevError> {
-        check_name(name)?;
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
-            .map_err(|error| refused(name, "open /dev/net/tun", &error.into()))?;
-        let interface = sys::attach(fd.as_fd(), name).map_err(|error| refused(name, "make the interface", &error))?;
+        let fd = tun(name)?;
+        let interface = match sys::attach(fd.as_fd(), name, false) {
+            // One that was made for several queues is opened as one of these, if it has no others.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                let interface =
+                    sys::attach(fd.as_fd(), name, true).map_err(|_| refused(name, "open the interface", &error))?;
+                nobody_else(&interface, 1)?;
+                interface
+            }
+            attached => attached.map_err(|error| refused(name, "make the interface", &error))?,
+        };
         sys::set_up(&interface).map_err(|error| refused(&interface, "set the interface up", &error))?;
         Ok(Self::of(fd, interface))
+    }
+
+    /// Several queues of one interface, which may go to different workers: the kernel keeps the packets of a flow in one of them. Their names are `tap:INTERFACE:QUEUE`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). Usage: 1 to [`MAX_QUEUES`] are possible. Device: a tap of that name is there that was made for one queue.
+    pub fn open_queues(name: &str, queues: u16) -> Result<Vec<Self>, DevError> {
+        if !(1..=MAX_QUEUES).contains(&queues) {
+            return Err(DevError::new(
+                ErrorClass::Usage,
+                format!("tap:{name}: queues={queues}: want 1 to {MAX_QUEUES}"),
+            ));
+        }
+        let mut all = vec![Self::open_queue(name, 0)?];
+        let interface = all[0].interface.clone();
+        for queue in 1..queues {
+            all.push(Self::open_queue(&interface, queue)?);
+        }
+        nobody_else(&interface, queues.into())?;
+        Ok(all)
+    }
+
+    /// One queue of an interface that has several, when the others are opened elsewhere, or are open: [`open_queues`](Self::open_queues) is for all of them. `queue` is its number in its
+    /// name; the first one tells what is known of the interface.
+    ///
+    /// # Errors
+    /// As [`open_queues`](Self::open_queues).
+    pub fn open_queue(name: &str, queue: u16) -> Result<Self, DevError> {
+        let fd = tun(name)?;
+        let interface = sys::attach(fd.as_fd(), name, true).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => {
+                let message = "there is an interface of that name that takes one queue, or is no tap: leave queues out, or choose another name";
+                DevError::new(ErrorClass::Device, format!("tap:{name}: cannot open a queue: {message}"))
+            }
+            _ => refused(name, "open a queue", &error),
+        })?;
+        sys::set_up(&interface).map_err(|error| refused(&interface, "set the interface up", &error))?;
+        let tap = Self::of(fd, interface);
+        let name = format!("{}:{queue}", tap.name);
+        let queue_full = tap.queue_full.filter(|_| queue == 0);
+        Ok(Self { name, queue_full, ..tap })
     }
 
     fn of(fd: OwnedFd, interface: String) -> Self {
         Self {
             name: format!("tap:{interface}"),
-            queue_full: QueueFull::new(&interface),
+            queue_full: Some(QueueFull::new(&interface)),
             interface,
             fd,
             spare: Vec::with_capacity(SPARE),
@@ -243,7 +295,7 @@ impl Device for Tap {
     }
 
     fn lost(&self, f: &mut dyn FnMut(&'static str, u64)) {
-        f("tap_queue_full", self.queue_full.now());
+        f("tap_queue_full", self.queue_full.as_ref().map_or(0, QueueFull::now));
         f("too_long", self.counters.too_long);
         f("no_pages", self.counters.no_pages);
     }
@@ -258,7 +310,7 @@ impl Device for Tap {
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
-        self.queue_full.now(); // as long as the interface is there
+        self.queue_full.as_ref().map(QueueFull::now); // as long as the interface is there
         self.sent.complete(homes);
         homes.put_bulk(self.spare.drain(..));
     }
@@ -276,15 +328,39 @@ fn check_name(name: &str) -> Result<(), DevError> {
     Ok(())
 }
 
+/// An open `/dev/net/tun`.
+fn tun(name: &str) -> Result<OwnedFd, DevError> {
+    check_name(name)?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open("/dev/net/tun", flags, Mode::empty())
+        .map_err(|error| refused(name, "open /dev/net/tun", &error.into()))
+}
+
+/// A tap with several queues has no owner: others could have some of its packets.
+fn nobody_else(interface: &str, own: usize) -> Result<(), DevError> {
+    match holders::of_tap(interface, own).as_slice() {
+        [] => Ok(()),
+        others => {
+            let message =
+                format!("tap:{interface}: taken: queues of it are open in {}: choose another name", others.join(", "));
+            Err(DevError::new(ErrorClass::Device, message))
+        }
+    }
+}
+
 fn refused(name: &str, action: &str, error: &io::Error) -> DevError {
     let (class, hint) = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            (ErrorClass::Permission, "; it takes CAP_NET_ADMIN: run as root, or give the program the capability")
-        }
+        Some(libc::EPERM | libc::EACCES) => (
+            ErrorClass::Permission,
+            "; it takes CAP_NET_ADMIN: run as root, or give the program the capability (`setcap cap_net_admin+ep FILE`)",
+        ),
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
             (ErrorClass::Device, "; the kernel has no tap driver here: modprobe tun")
         }
-        Some(libc::EBUSY) => (ErrorClass::Device, "; another process holds that tap: choose another name"),
+        Some(libc::EBUSY) => {
+            let holder = holders::of_tap(name, 0).into_iter().next().unwrap_or_else(|| "another process".to_owned());
+            (ErrorClass::Device, &*format!("; {holder} holds that tap: choose another name"))
+        }
         Some(libc::EINVAL) => {
             (ErrorClass::Device, "; an interface of that name is there and is no tap: choose another name")
         }

@@ -26,9 +26,10 @@ fn ioctl(fd: BorrowedFd<'_>, code: libc::c_ulong, request: &mut libc::ifreq) -> 
 }
 
 /// Makes the open `/dev/net/tun` a tap without packet information header (linux/if_tun.h), and returns the name of its interface: the kernel replaces
-/// a `%d` in `name`, and chooses tap0, tap1, ... for an empty one.
-pub(super) fn attach(tun: BorrowedFd<'_>, name: &str) -> io::Result<String> {
-    let mut request = request(name, libc::IFF_TAP | libc::IFF_NO_PI);
+/// a `%d` in `name`, and chooses tap0, tap1, ... for an empty one. `one_of_many`: a queue of a tap that may have several.
+pub(super) fn attach(tun: BorrowedFd<'_>, name: &str, one_of_many: bool) -> io::Result<String> {
+    let queues = if one_of_many { libc::IFF_MULTI_QUEUE } else { 0 };
+    let mut request = request(name, libc::IFF_TAP | libc::IFF_NO_PI | queues);
     ioctl(tun, libc::TUNSETIFF as libc::c_ulong, &mut request)?;
     let bytes = request.ifr_name.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
     String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())

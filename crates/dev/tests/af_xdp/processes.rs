@@ -100,3 +100,36 @@ fn a_missing_capability_is_named() {
     }
     assert_eq!(Link::by_name("near").unwrap().xdp, None);
 }
+
+/// Processes of other network namespaces have other interfaces, whatever they are called. This one is named where it is to blame.
+#[test]
+fn holders_are_looked_for_in_this_namespace() {
+    const NAME: &str = "holders_are_looked_for_in_this_namespace";
+    if !root(NAME) {
+        return;
+    }
+    if std::env::var(ROLE).is_ok() {
+        let zone = zone();
+        let mut worker = worker(&zone, &[params("near")]);
+        println!("\nopen");
+        return worker.run(&mut reflect);
+    }
+    let elsewhere = Net::new();
+    let mut other = child(&[], NAME, "open").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    let opened = lines.any(|line| line.unwrap() == "open");
+    let zone = zone();
+    // Both namespaces have an interface of this name. The thread is in the second one from here on.
+    let _net = Net::new();
+    let steered = |steering| AfXdp::open(&zone, &AfXdpParams { steering, ..params("near") });
+    let mine = opened.then(|| steered(Steering::All));
+    let taken = opened.then(|| steered(Steering::None).unwrap_err().to_string());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let taken = taken.expect("the child opens the device");
+    let own = format!("AF_XDP sockets are open in this very process ({})", std::process::id());
+    assert!(taken.starts_with("near: queue 0 is taken") && taken.contains(&own), "{taken}");
+    assert!(!taken.contains(&format!("process {} (", other.id())), "{taken}");
+    drop((mine, elsewhere));
+    assert!(account(&zone).is_whole());
+}

@@ -199,6 +199,28 @@ fn what_has_no_ethernet_header_never_reaches_the_kernel() {
     assert!(account(&zone).is_whole(), "{:?}", account(&zone));
 }
 
+/// Of more parts than the device takes, and longer than the interface takes: the second is what its sender has to know.
+#[test]
+fn what_is_longer_than_the_mtu_is_called_so() {
+    if !root("what_is_longer_than_the_mtu_is_called_so") {
+        return;
+    }
+    let _net = Net::new();
+    second_pair();
+    run("ip link set dev near mtu 9000");
+    run("ip link set dev far mtu 9000");
+    let zone = zone();
+    let mut worker = worker(&zone, &[params("near"), params("near2")]);
+    worker.poll(&mut cross);
+    let far = stranger("far");
+    far.send(&frame(9014, 7));
+    poll_until(&mut worker, cross, |stats| stats.ports[0].rx.packets == 1);
+    poll_until(&mut worker, cross, |stats| stats.drops.total() == 1);
+    assert_eq!(worker.stats().drops.get(DropReason::FrameTooLong), 1, "{:?}", worker.stats().drops);
+    drop(worker.close());
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+}
+
 #[test]
 fn frames_of_another_region_are_copied_and_counted() {
     if !root("frames_of_another_region_are_copied_and_counted") {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
+use waterwheel_dev::af_xdp::setcap;
 
 use super::{Answer, Verdict};
 
@@ -83,10 +84,7 @@ fn capabilities(root: &Path) -> Fact {
     let answer = if missing.is_empty() {
         Answer::new(Verdict::Ready, "")
     } else {
-        let text = format!(
-            "afxdp: needs {} too: run as root, or give the binary file capabilities (setcap)",
-            missing.join(" and ")
-        );
+        let text = format!("afxdp: needs {} too: run as root, or once {}", missing.join(" and "), setcap());
         Answer::new(Verdict::No, text)
     };
     Fact { what: "capabilities", value, answer }
@@ -102,7 +100,10 @@ fn locked_memory(root: &Path) -> Fact {
         // The memory of AF_XDP sockets is charged to this limit (net/xdp/xdp_umem.c); 64 MiB is a region of 16384 pages.
         Some(bytes) if bytes < 64 << 20 => Answer::new(
             Verdict::No,
-            "too little for afxdp: raise it with 'ulimit -l unlimited', LimitMEMLOCK= or CAP_IPC_LOCK",
+            format!(
+                "too little for afxdp: raise it with 'ulimit -l unlimited' or LimitMEMLOCK=, or lift it, once: {}",
+                setcap()
+            ),
         ),
         _ => Answer::new(Verdict::Ready, ""),
     };

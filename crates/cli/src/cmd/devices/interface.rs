@@ -6,13 +6,15 @@ use waterwheel_dev::af_xdp::link::{Link, default_routes};
 use super::{Answer, Verdict};
 use crate::failure::{Class, Failure};
 
-/// The largest MTU of which a frame fits a page: 4096 bytes less the 256 that the kernel keeps before it, the Ethernet header and a VLAN tag.
+/// The largest MTU of which a frame fits a page, so that every driver takes it: 4096 bytes less the 256 that the kernel keeps before it, the Ethernet header and a VLAN tag.
 const MAX_MTU: u32 = 4096 - 256 - 14 - 4;
 
 /// One interface of this network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Interface {
     pub(crate) name: String,
+    /// Its further names.
+    pub(crate) alt_names: Vec<String>,
     pub(crate) driver: String,
     /// Set up by the administrator.
     pub(crate) up: bool,
@@ -25,9 +27,12 @@ pub(crate) struct Interface {
     pub(crate) xdp: Option<Xdp>,
     /// The XDP program on it, and who holds it.
     pub(crate) program: Option<String>,
+    /// The command that takes that program away.
+    #[serde(skip)]
+    pub(crate) removal: String,
     pub(crate) default_route: bool,
     pub(crate) loopback: bool,
-    /// It has a MAC address.
+    /// Its packets have an Ethernet header.
     pub(crate) ethernet: bool,
 }
 
@@ -38,6 +43,8 @@ pub(crate) struct Xdp {
     pub(crate) native: bool,
     /// AF_XDP sockets get their packets without a copy.
     pub(crate) zero_copy: bool,
+    /// They get frames that are longer than a page.
+    pub(crate) fragments: bool,
 }
 
 /// Every interface, by number.
@@ -53,11 +60,14 @@ pub(crate) fn interfaces() -> Result<Vec<Interface>, Failure> {
 
 impl Interface {
     fn new(link: &Link, default_route: bool) -> Self {
-        let xdp = link
-            .features()
-            .map(|features| Xdp { native: features.native() && features.redirect(), zero_copy: features.zero_copy() });
+        let xdp = link.features().map(|features| Xdp {
+            native: features.native() && features.redirect(),
+            zero_copy: features.zero_copy(),
+            fragments: features.fragments(),
+        });
         Self {
             name: link.name.clone(),
+            alt_names: link.alt_names.clone(),
             driver: if link.loopback { "loopback".to_owned() } else { link.driver() },
             up: link.up,
             carrier: link.carrier,
@@ -65,9 +75,10 @@ impl Interface {
             queues: link.rx_queues,
             xdp,
             program: link.xdp.map(|program| program.describe()),
+            removal: link.xdp.map(|program| program.removal(&link.name)).unwrap_or_default(),
             default_route,
             loopback: link.loopback,
-            ethernet: link.address.len() == 6,
+            ethernet: link.ethernet,
         }
     }
 
@@ -95,16 +106,11 @@ impl Interface {
         let Self { name, mtu, .. } = self;
         let (no, careful) =
             (|text: String| Answer::new(Verdict::No, text), |text: String| Answer::new(Verdict::Careful, text));
-        if !self.ethernet && !self.loopback {
-            return no("not an Ethernet interface".to_owned());
+        if !self.ethernet {
+            return no("not an Ethernet interface: its packets have no Ethernet header".to_owned());
         }
         if let Some(program) = &self.program {
-            return no(format!("taken by an XDP program ({program}): end its owner, or ip link set {name} xdp off"));
-        }
-        if *mtu > MAX_MTU && !self.loopback {
-            return no(format!(
-                "a frame of MTU {mtu} does not fit a page: ip link set {name} mtu 1500 (at most {MAX_MTU})"
-            ));
+            return no(format!("taken by an XDP program ({program}): end its owner, or {}", self.removal));
         }
         if !self.up {
             return no(format!("it is down: ip link set {name} up"));
@@ -128,6 +134,12 @@ impl Interface {
                 "afxdp:{name}, slowly: the driver runs no XDP programs, the network stack does (generic)"
             ));
         }
+        // Frames that do not fit a page come in several parts.
+        if *mtu > MAX_MTU && !self.xdp.is_some_and(|xdp| xdp.fragments) {
+            return careful(format!(
+                "frames of MTU {mtu} are longer than a page, and whether the driver gives them away is not known: ip link set {name} mtu {MAX_MTU}, or afxdp:{name},mode=generic (Linux 6.6)"
+            ));
+        }
         Answer::new(Verdict::Ready, format!("afxdp:{name}"))
     }
 }
@@ -144,7 +156,7 @@ mod tests {
             carrier: true,
             mtu: 1500,
             ethernet: true,
-            xdp: Some(Xdp { native: true, zero_copy: false }),
+            xdp: Some(Xdp { native: true, ..Xdp::default() }),
             ..Interface::default()
         };
         let line = |interface: &Interface, missing: &[&str]| interface.answer(missing).line();
@@ -156,8 +168,16 @@ mod tests {
             line(&interface, &[])
         };
         assert_eq!(changed(|i| i.up = false), "no: it is down: ip link set eth1 up");
-        assert!(changed(|i| i.mtu = 9000).starts_with("no: a frame of MTU 9000 does not fit a page"));
-        assert!(changed(|i| i.program = Some("id 7".into())).starts_with("no: taken by an XDP program (id 7)"));
+        assert!(changed(|i| i.mtu = 9000).starts_with("careful: frames of MTU 9000 are longer than a page"));
+        let jumbo = |i: &mut Interface| {
+            i.mtu = 9000;
+            i.xdp = Some(Xdp { native: true, fragments: true, ..Xdp::default() });
+        };
+        assert_eq!(changed(jumbo), "ready: afxdp:eth1");
+        let taken = |i: &mut Interface| {
+            (i.program, i.removal) = (Some("id 7".into()), "`so`".into());
+        };
+        assert_eq!(changed(taken), "no: taken by an XDP program (id 7): end its owner, or `so`");
         assert!(changed(|i| i.default_route = true).starts_with("careful: carries the default route"));
         assert!(changed(|i| i.ethernet = false).starts_with("no: not an Ethernet"));
         assert!(changed(|i| i.carrier = false).starts_with("careful: no carrier"));

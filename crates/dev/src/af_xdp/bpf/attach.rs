@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::rules::{Rules, Steering};
-use super::{steer, sys};
-use crate::DevError;
+use super::{btf, steer, sys};
 use crate::af_xdp::link::{Attached, Link};
-use crate::af_xdp::{caps, error, holders};
+use crate::af_xdp::{caps, error};
+use crate::{DevError, holders};
 
 /// Programs of a process that was just killed are gone within this time.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -64,6 +64,11 @@ pub(in crate::af_xdp) struct Steer {
 impl Steer {
     pub(in crate::af_xdp) fn mode(&self) -> XdpMode {
         self.mode
+    }
+
+    #[cfg(test)]
+    pub(super) fn link_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
     }
 
     /// From now on the packets of `queue` go to `socket`.
@@ -142,10 +147,12 @@ fn shared(link: &Link, steer: Arc<Steer>, steering: &Steering, attach: AttachMod
 }
 
 pub(super) fn load(insns: &[u64]) -> Result<OwnedFd, DevError> {
-    const NAME: &str = "waterwheel";
     // Functions the program calls are free for any licence; the kernel asks for one all the same.
     const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
-    let errno = match sys::load_xdp(insns, NAME, LICENSE, &mut []) {
+    // Nothing here needs types: a kernel that does not take them gets the program alone.
+    let types = sys::load_btf(&btf::types()).ok();
+    let types = types.as_ref().map(|types| (types.as_fd(), btf::FUNCTION));
+    let errno = match sys::load_xdp(insns, btf::NAME, types, LICENSE, &mut []) {
         Ok(prog) => return Ok(prog),
         Err(errno) => errno,
     };
@@ -154,7 +161,7 @@ pub(super) fn load(insns: &[u64]) -> Result<OwnedFd, DevError> {
     }
     // The log costs time, so it is asked for only now.
     let mut log = vec![0; 1 << 18];
-    match sys::load_xdp(insns, NAME, LICENSE, &mut log) {
+    match sys::load_xdp(insns, btf::NAME, None, LICENSE, &mut log) {
         Ok(prog) => Ok(prog),
         Err(_) => {
             let text: String = log.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
@@ -195,10 +202,15 @@ fn attach_program(link: &Link, prog: BorrowedFd<'_>, attach: AttachMode) -> Resu
         let attached = Link::by_index(link.index).ok().and_then(|link| link.xdp);
         let holder = attached.and_then(|attached| holders::of_program(attached.prog_id));
         if holder.is_some() || Instant::now() > deadline {
-            let program = attached.map_or_else(|| "a program".to_owned(), |attached| describe_program(&attached));
+            let Some(attached) = attached else { return Err(attach_error(link, attach, errno)) };
+            let ours = sys::program_name(attached.prog_id).is_ok_and(|name| name == btf::NAME);
+            let hint =
+                if ours { " (one process has all queues of an interface that are used: give them to one)" } else { "" };
             return Err(error::device(format!(
-                "{}: {program} is attached already: stop its owner, or remove it with `ip link set dev {} xdp off`",
-                link.name, link.name
+                "{}: {} is attached already{hint}: stop its owner, or remove it: {}",
+                link.name,
+                describe_program(&attached),
+                removal(&attached, &link.name)
             )));
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -222,6 +234,23 @@ fn attach_error(link: &Link, attach: AttachMode, errno: Errno) -> DevError {
             link.mtu
         )),
         errno => error::device(format!("{name}: attaching the XDP program failed: {errno}")),
+    }
+}
+
+/// The command that removes a program.
+pub(in crate::af_xdp) fn removal(attached: &Attached, interface: &str) -> String {
+    // `ip` means the driver's where it says nothing.
+    let mode = match attached.mode {
+        XdpMode::Native => "xdpdrv",
+        XdpMode::Generic => "xdpgeneric",
+        XdpMode::Offloaded => "xdpoffload",
+    };
+    let ip = format!("`ip link set dev {interface} {mode} off`");
+    match sys::xdp_link_of(attached.prog_id) {
+        Ok(Some(id)) => format!("`bpftool link detach id {id}`"),
+        Ok(None) => ip,
+        // Who may not see links cannot know.
+        Err(_) => format!("{ip}, or, when a link holds it (`bpftool link`), `bpftool link detach id ID`"),
     }
 }
 

@@ -14,7 +14,10 @@ const PROG_LOAD: u32 = 5;
 const PROG_TEST_RUN: u32 = 10;
 const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
+const BTF_LOAD: u32 = 18;
 const LINK_CREATE: u32 = 28;
+const LINK_GET_FD_BY_ID: u32 = 30;
+const LINK_GET_NEXT_ID: u32 = 31;
 const LINK_DETACH: u32 = 34;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
@@ -22,6 +25,7 @@ const PROG_TYPE_XDP: u32 = 6;
 /// `BPF_F_XDP_HAS_FRAGS`.
 const XDP_HAS_FRAGS: u32 = 1 << 5;
 const ATTACH_TYPE_XDP: u32 = 37;
+const LINK_TYPE_XDP: u32 = 6;
 
 /// `XDP_FLAGS_SKB_MODE`: generic XDP, in the network stack.
 pub(super) const SKB_MODE: u32 = 1 << 1;
@@ -130,12 +134,36 @@ pub(super) fn delete_xskmap(map: BorrowedFd<'_>, queue: u32) -> Result<(), Errno
     unsafe { bpf(MAP_DELETE_ELEM, &mut attr).map(|_| ()) }
 }
 
-/// Loads an XDP program. A `log` that is not empty is filled with the verifier's words.
+/// Gives the kernel the types of a program (`Documentation/bpf/btf.rst`).
+pub(super) fn load_btf(btf: &[u8]) -> Result<OwnedFd, Errno> {
+    #[repr(C)]
+    struct Attr {
+        btf: u64,
+        log: u64,
+        size: u32,
+        log_size: u32,
+        log_level: u32,
+    }
+    let mut attr = Attr { btf: btf.as_ptr() as u64, log: 0, size: btf.len() as u32, log_size: 0, log_level: 0 };
+    // SAFETY: the types are passed with their length and only read; there is no log.
+    unsafe { bpf(BTF_LOAD, &mut attr).map(|fd| owned(fd)) }
+}
+
+/// Loads an XDP program. A `log` that is not empty is filled with the verifier's words. `types`, with the number of the program's function among them, are left out where the
+/// kernel does not take them.
 ///
 /// It takes packets with fragments, of which it sees the first part, where the kernel has such (Linux 5.18).
-pub(super) fn load_xdp(insns: &[u64], prog_name: &str, license: &CStr, log: &mut [u8]) -> Result<OwnedFd, Errno> {
-    match load_with(insns, prog_name, license, log, XDP_HAS_FRAGS) {
-        Err(Errno::INVAL) => load_with(insns, prog_name, license, log, 0),
+pub(super) fn load_xdp(
+    insns: &[u64],
+    prog_name: &str,
+    types: Option<(BorrowedFd<'_>, u32)>,
+    license: &CStr,
+    log: &mut [u8],
+) -> Result<OwnedFd, Errno> {
+    let mut load = |types, flags| load_with(insns, prog_name, types, license, log, flags);
+    match load(types, XDP_HAS_FRAGS) {
+        Err(Errno::INVAL) if types.is_some() => load(None, XDP_HAS_FRAGS).or_else(|_| load(None, 0)),
+        Err(Errno::INVAL) => load(None, 0),
         result => result,
     }
 }
@@ -143,10 +171,17 @@ pub(super) fn load_xdp(insns: &[u64], prog_name: &str, license: &CStr, log: &mut
 fn load_with(
     insns: &[u64],
     prog_name: &str,
+    types: Option<(BorrowedFd<'_>, u32)>,
     license: &CStr,
     log: &mut [u8],
     prog_flags: u32,
 ) -> Result<OwnedFd, Errno> {
+    /// `struct bpf_func_info`: a function begins at an instruction.
+    #[repr(C)]
+    struct FuncInfo {
+        insn_off: u32,
+        type_id: u32,
+    }
     #[repr(C)]
     struct Attr {
         prog_type: u32,
@@ -161,7 +196,12 @@ fn load_with(
         prog_name: [u8; 16],
         prog_ifindex: u32,
         expected_attach_type: u32,
+        prog_btf_fd: u32,
+        func_info_rec_size: u32,
+        func_info: u64,
+        func_info_cnt: u32,
     }
+    let function = FuncInfo { insn_off: 0, type_id: types.map_or(0, |(_, function)| function) };
     let mut attr = Attr {
         prog_type: PROG_TYPE_XDP,
         insn_cnt: insns.len() as u32,
@@ -175,8 +215,12 @@ fn load_with(
         prog_name: name(prog_name),
         prog_ifindex: 0,
         expected_attach_type: ATTACH_TYPE_XDP,
+        prog_btf_fd: types.map_or(0, |(btf, _)| btf.as_raw_fd() as u32),
+        func_info_rec_size: if types.is_some() { size_of::<FuncInfo>() as u32 } else { 0 },
+        func_info: if types.is_some() { std::ptr::from_ref(&function) as u64 } else { 0 },
+        func_info_cnt: types.is_some().into(),
     };
-    // SAFETY: instructions and log are passed with their lengths, the licence ends with a zero byte; only the log is written to.
+    // SAFETY: instructions, log and the one function are passed with their lengths, the licence ends with a zero byte; only the log is written to.
     unsafe { bpf(PROG_LOAD, &mut attr).map(|fd| owned(fd)) }
 }
 
@@ -202,20 +246,53 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> Result<(), Errno> {
     unsafe { bpf(LINK_DETACH, &mut link_fd).map(|_| ()) }
 }
 
+#[repr(C)]
+struct IdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The link that holds a program on an interface, if one does; needs CAP_SYS_ADMIN.
+pub(super) fn xdp_link_of(prog_id: u32) -> Result<Option<u32>, Errno> {
+    let mut ids = IdAttr { id: 0, next_id: 0, open_flags: 0 };
+    loop {
+        // SAFETY: the attribute of this command, without pointers.
+        match unsafe { bpf(LINK_GET_NEXT_ID, &mut ids) } {
+            Ok(_) => ids.id = ids.next_id,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+        let mut one = IdAttr { id: ids.id, next_id: 0, open_flags: 0 };
+        // SAFETY: as above.
+        let link = match unsafe { bpf(LINK_GET_FD_BY_ID, &mut one).map(|fd| owned(fd)) } {
+            Ok(link) => link,
+            Err(Errno::NOENT) => continue, // it has gone meanwhile
+            Err(errno) => return Err(errno),
+        };
+        // `struct bpf_link_info` begins with type, id of the link, id of its program; other kinds of links follow pointers in what comes then, which is zero here.
+        let mut info = [0u32; 16];
+        let mut attr = InfoAttr {
+            bpf_fd: link.as_raw_fd() as u32,
+            info_len: size_of_val(&info) as u32,
+            info: info.as_mut_ptr() as u64,
+        };
+        // SAFETY: `info` is as long as `info_len` says; its array lengths and pointers are 0.
+        if unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }.is_ok() && info[0] == LINK_TYPE_XDP && info[2] == prog_id {
+            return Ok(Some(info[1]));
+        }
+    }
+}
+
 /// The name of a loaded program; needs CAP_SYS_ADMIN.
 pub(super) fn program_name(id: u32) -> Result<String, Errno> {
-    #[repr(C)]
-    struct IdAttr {
-        id: u32,
-        next_id: u32,
-        open_flags: u32,
-    }
-    #[repr(C)]
-    struct InfoAttr {
-        bpf_fd: u32,
-        info_len: u32,
-        info: u64,
-    }
     /// Where `name` lies in `struct bpf_prog_info`, and how long it is.
     const NAME: std::ops::Range<usize> = 64..80;
 
@@ -231,6 +308,23 @@ pub(super) fn program_name(id: u32) -> Result<String, Errno> {
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
     let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
     Ok(bytes[NAME].iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect())
+}
+
+/// What the kernel has of the types of a program: their number, and the functions that they tell of.
+#[cfg(test)]
+pub(super) fn types_of(prog: BorrowedFd<'_>) -> Result<(u32, u32), Errno> {
+    /// Where `btf_id` and `nr_func_info` lie in `struct bpf_prog_info`, in words.
+    const BTF_ID: usize = 128 / 4;
+    const FUNCTIONS: usize = 144 / 4;
+    let mut info = [0u32; 58];
+    let mut attr = InfoAttr {
+        bpf_fd: prog.as_raw_fd() as u32,
+        info_len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    // SAFETY: `info` is as long as `info_len` says; its array counts are 0, so the kernel follows no pointer in it.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok((info[BTF_ID], info[FUNCTIONS]))
 }
 
 /// Runs an XDP program once over a packet and answers its verdict.

@@ -284,3 +284,15 @@ fn a_program_that_the_kernel_refuses_is_reported_with_the_verifiers_words() {
     assert_eq!(error.class(), ErrorClass::Device);
     assert!(error.to_string().contains("R2 !read_ok"), "{error}");
 }
+
+/// `bpftool` and `xdpdump` look for its function by the types that the kernel has of it.
+#[test]
+fn the_program_carries_types() {
+    if !root("the_program_carries_types") {
+        return;
+    }
+    for rules in [None, Some("dst=10.0.0.0/8,proto=udp,port=53")] {
+        let (types, functions) = sys::types_of(Loaded::new(rules).prog.as_fd()).unwrap();
+        assert!(types > 0 && functions == 1, "{rules:?}: types {types}, functions {functions}");
+    }
+}

@@ -49,6 +49,12 @@ impl Features {
         self.bits & 8 != 0
     }
 
+    /// Takes frames that lie in several buffers, which those that are longer than a page do, to programs and sockets.
+    #[must_use]
+    pub fn fragments(self) -> bool {
+        self.bits & 32 != 0
+    }
+
     /// The bits of `enum netdev_xdp_act`.
     #[must_use]
     pub fn bits(self) -> u64 {

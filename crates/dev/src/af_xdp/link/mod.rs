@@ -10,8 +10,8 @@ pub use route::default_routes;
 
 use rustix::io::Errno;
 
-use self::netlink::{ACK, Attrs, DUMP, Netlink, ROUTE, put, text, u32_at};
-use super::bpf::{XdpMode, describe_program};
+use self::netlink::{ACK, Attrs, DUMP, Netlink, ROUTE, put, text, u16_at, u32_at};
+use super::bpf::{XdpMode, describe_program, removal};
 use super::{error, sys};
 use crate::DevError;
 
@@ -22,6 +22,8 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_XDP: u16 = 43;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -31,16 +33,24 @@ const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 8;
 const IFF_PROMISC: u32 = 0x100;
 const IFF_LOWER_UP: u32 = 0x10000;
+/// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` (`include/uapi/linux/if_arp.h`): both have Ethernet headers.
+const ETHERNET: [u16; 2] = [1, 772];
 /// `IFNAMSIZ` less the final zero.
 const NAME_MAX: usize = 15;
+/// `ALTIFNAMSIZ` less the final zero.
+const ALT_NAME_MAX: usize = 127;
 
 /// An interface, as it was when asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its name.
     pub name: String,
+    /// Further names that it has (`ip link property add dev IF altname NAME`).
+    pub alt_names: Vec<String>,
     /// Its number, which another interface may get only after this one is gone.
     pub index: u32,
+    /// Its packets have an Ethernet header; those of a tun, a PPP connection or a WireGuard tunnel have none.
+    pub ethernet: bool,
     /// Hardware address; empty when it has none.
     pub address: Vec<u8>,
     /// Largest IP packet, bytes.
@@ -76,21 +86,31 @@ impl Attached {
     pub fn describe(&self) -> String {
         describe_program(self)
     }
+
+    /// The command that takes it off `interface`: another one for each mode, and for a program that a link holds, which `ip` cannot remove.
+    #[must_use]
+    pub fn removal(&self, interface: &str) -> String {
+        removal(self, interface)
+    }
 }
 
 impl Link {
-    /// The interface of this name.
+    /// The interface of this name, or with this alternative name.
     ///
     /// # Errors
     /// When there is none; the message lists those that are there.
     pub fn by_name(name: &str) -> Result<Self, DevError> {
-        if name.is_empty() || name.len() > NAME_MAX {
-            return Err(error::config(format!("`{name}` is not an interface name: those have 1 to {NAME_MAX} bytes")));
+        if name.is_empty() || name.len() > ALT_NAME_MAX {
+            let message = format!(
+                "`{name}` is not an interface name: those have 1 to {NAME_MAX} bytes, alternative ones up to {ALT_NAME_MAX}"
+            );
+            return Err(error::config(message));
         }
         let mut request = vec![0; IFINFOMSG];
         let mut zero_ended = name.as_bytes().to_vec();
         zero_ended.push(0);
-        put(&mut request, IFLA_IFNAME, &zero_ended);
+        // The kernel looks among both for either; only one of them has room for a long name.
+        put(&mut request, if name.len() > NAME_MAX { IFLA_ALT_IFNAME } else { IFLA_IFNAME }, &zero_ended);
         match get(&request, ACK) {
             Ok(mut links) if !links.is_empty() => Ok(links.swap_remove(0)),
             Ok(_) | Err(Errno::NODEV) => {
@@ -157,6 +177,8 @@ fn parse(body: &[u8]) -> Option<Link> {
     let flags = u32_at(body, 8);
     let mut link = Link {
         name: String::new(),
+        alt_names: Vec::new(),
+        ethernet: ETHERNET.contains(&u16_at(body, 2)),
         index: u32_at(body, 4),
         address: Vec::new(),
         mtu: 0,
@@ -178,6 +200,10 @@ fn parse(body: &[u8]) -> Option<Link> {
                 link.kind = Attrs(value).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, name)| text(name));
             }
             IFLA_XDP => link.xdp = attached(value),
+            IFLA_PROP_LIST => {
+                link.alt_names =
+                    Attrs(value).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME).map(|(_, name)| text(name)).collect();
+            }
             _ => {}
         }
     }

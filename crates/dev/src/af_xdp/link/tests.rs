@@ -1,5 +1,6 @@
 //! Interfaces that the test made, seen through netlink.
 
+use super::netlink::{ACK, Netlink, ROUTE, put};
 use super::{Link, default_routes};
 use crate::af_xdp::bpf::{AttachMode, Steering, XdpMode, attach_steering};
 use crate::af_xdp::testing::{Net, root, run};
@@ -53,9 +54,73 @@ fn an_unknown_interface_is_named_with_those_that_are_there() {
     let _net = Net::new();
     let error = Link::by_name("nera").unwrap_err().to_string();
     assert!(error.contains("`nera`") && error.contains("near") && error.contains("far"), "{error}");
-    for name in ["", "a-name-that-is-far-too-long"] {
+    assert!(
+        Link::by_name("a-name-that-is-too-long-for-most").unwrap_err().to_string().contains("there is no interface")
+    );
+    for name in ["", &"long".repeat(32)] {
         assert!(Link::by_name(name).unwrap_err().to_string().contains("1 to 15"));
     }
+}
+
+#[test]
+fn interfaces_answer_to_all_their_names() {
+    if !root("interfaces_answer_to_all_their_names") {
+        return;
+    }
+    let _net = Net::new();
+    const LONG: &str = "the-one-that-is-nearer-than-far";
+    run(&format!("ip link property add dev near altname nigh altname {LONG}"));
+    let link = Link::by_name("near").unwrap();
+    assert_eq!(link.alt_names, ["nigh", LONG]);
+    for name in ["nigh", LONG] {
+        assert_eq!(Link::by_name(name).unwrap(), link);
+    }
+    assert!(Link::by_name("far").unwrap().alt_names.is_empty());
+}
+
+/// A program of somebody else, attached as `ip link set dev IF MODE pinned FILE` does it; `flags` are those of `IFLA_XDP_FLAGS`.
+fn attach(link: &Link, prog: std::os::fd::BorrowedFd<'_>, flags: u32) {
+    use std::os::fd::AsRawFd;
+    let mut attrs = Vec::new();
+    put(&mut attrs, 1, &prog.as_raw_fd().to_ne_bytes());
+    put(&mut attrs, 3, &flags.to_ne_bytes());
+    let mut request = vec![0; super::IFINFOMSG];
+    request[4..8].copy_from_slice(&link.index.to_ne_bytes());
+    put(&mut request, super::IFLA_XDP | 0x8000, &attrs);
+    Netlink::open(ROUTE).unwrap().request(19, ACK, &request, |_| {}).unwrap(); // RTM_SETLINK
+}
+
+/// What a refusal tells to type does what it says.
+#[test]
+fn programs_of_others_are_removed_by_the_command_that_is_named() {
+    if !root("programs_of_others_are_removed_by_the_command_that_is_named") {
+        return;
+    }
+    let _net = Net::new();
+    let link = Link::by_name("near").unwrap();
+    let prog = crate::af_xdp::bpf::program_of_nobody();
+    for (flags, mode) in [(sys_flags::DRV, XdpMode::Native), (sys_flags::SKB, XdpMode::Generic)] {
+        attach(&link, std::os::fd::AsFd::as_fd(&prog), flags);
+        let attached = Link::by_name("near").unwrap().xdp.unwrap();
+        assert_eq!(attached.mode, mode);
+        let refused = super::super::bpf::attach_anew(&link, AttachMode::Auto).unwrap_err().to_string();
+        let command = attached.removal("near");
+        assert!(refused.ends_with(&format!("or remove it: {command}")), "{refused}");
+        run(command.trim_matches('`'));
+        assert_eq!(Link::by_name("near").unwrap().xdp, None, "{command}");
+    }
+    // One that a link holds can be removed by no command of `ip`.
+    let steer = attach_steering(&link, &Steering::All, AttachMode::Auto).unwrap().unwrap();
+    let attached = Link::by_name("near").unwrap().xdp.unwrap();
+    let id = crate::af_xdp::bpf::link_id(&steer);
+    assert_eq!(attached.removal("near"), format!("`bpftool link detach id {id}`"));
+    let refused = super::super::bpf::attach_anew(&link, AttachMode::Auto).unwrap_err().to_string();
+    assert!(refused.contains("one process has all queues of an interface that are used"), "{refused}");
+}
+
+mod sys_flags {
+    pub(super) const SKB: u32 = 1 << 1;
+    pub(super) const DRV: u32 = 1 << 2;
 }
 
 #[test]
@@ -117,7 +182,7 @@ fn a_taken_interface_is_refused_and_its_program_named() {
 
     // A second namespace handle on the same interface plays the other process: the table of this one does not know it.
     let error = super::super::bpf::attach_anew(&link, AttachMode::Auto).unwrap_err().to_string();
-    assert!(error.contains(&format!("XDP program {id} `waterwheel` (native, held by process")), "{error}");
+    assert!(error.contains(&format!("XDP program {id} `waterwheel` (native, held by this very process")), "{error}");
     let error = super::super::bpf::attach_anew(&link, AttachMode::Generic).unwrap_err().to_string();
     assert!(error.contains("is attached already"), "{error}");
 }
