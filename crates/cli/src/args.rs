@@ -322,7 +322,10 @@ pub(crate) struct Bench {
     /// Name and describe the programs
     #[arg(long)]
     pub(crate) list: bool,
-    /// Fewer and shorter runs: everything in a minute
+    /// At a terminal, too: every figure as it comes, not only the summary. (Anywhere else, and of what is named, all of them are printed anyway)
+    #[arg(long, group = "style", help_heading = "Reporting")]
+    pub(crate) all: bool,
+    /// Fewer and shorter runs: a minute at most; what does not fit into it is named (more with --peers, --runs or a name)
     #[arg(long)]
     pub(crate) quick: bool,
     /// Also the peers that are programs: dpdk-testpmd, and the running kernel's own XDP

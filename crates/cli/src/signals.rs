@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 
 /// Signals that come within so long of the first are the same request: timeout(1) signals its process and then the group that it is in.
 const ONCE: Duration = Duration::from_millis(250);
@@ -19,6 +19,7 @@ pub(crate) struct Signals {
     who: Arc<AtomicBool>,
     hung_up: Arc<AtomicBool>,
     resized: Arc<AtomicBool>,
+    #[cfg(feature = "tui")]
     continued: Arc<AtomicBool>,
     wake: UnixStream,
     waker: Waker,
@@ -83,11 +84,21 @@ impl Signals {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
-        let [asked, who, hung_up, resized, continued] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
-        let signals = Self { asked, who, hung_up, resized, continued, wake, waker: Waker(waker) };
+        let flag = Arc::<AtomicBool>::default;
+        let signals = Self {
+            asked: flag(),
+            who: flag(),
+            hung_up: flag(),
+            resized: flag(),
+            #[cfg(feature = "tui")]
+            continued: flag(),
+            wake,
+            waker: Waker(waker),
+        };
         signals.register(SIGUSR1, &signals.who)?;
         signals.register(SIGWINCH, &signals.resized)?;
-        signals.register(SIGCONT, &signals.continued)?;
+        #[cfg(feature = "tui")]
+        signals.register(signal_hook::consts::SIGCONT, &signals.continued)?;
         Ok(signals)
     }
 
@@ -118,9 +129,10 @@ impl Signals {
         self.resized.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether this process was stopped and continued since.
-    pub(crate) fn continued(&self) -> bool {
-        self.continued.swap(false, Ordering::Relaxed)
+    /// What is set when this process goes on after it was stopped.
+    #[cfg(feature = "tui")]
+    pub(crate) fn continued(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.continued)
     }
 
     /// For a run that may last so long from now on.

@@ -60,9 +60,31 @@ fn an_unknown_name_gets_the_list_of_names() {
 
 #[test]
 fn options_that_do_not_fit_together_are_usage() {
-    for line in ["bench --json --time-bench", "bench --quick compare a b", "bench compare a", "bench --runs 0"] {
+    for line in ["bench --json --time-bench", "bench --quick compare a b", "bench compare a", "bench --json --all"] {
         assert_eq!(run(line).status.code(), Some(2), "{line}");
     }
+    assert_eq!(run("bench --runs 0").status.code(), Some(3), "a value that cannot be");
+}
+
+/// At a terminal everything but the end is kept back, unless it is asked for or a bench is named.
+#[test]
+fn a_terminal_gets_a_summary_of_one_screen() {
+    let at_a_terminal = |line: &str| {
+        let line = line.replace("waterwheel", env!("CARGO_BIN_EXE_waterwheel"));
+        let output = std::process::Command::new("script").args(["-qec", &line, "/dev/null"]).output();
+        String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned()
+    };
+    let named = at_a_terminal("waterwheel bench --quick --runs 1 page_pool_simple/64\\ pages page_bench02/N=16384");
+    assert!(named.contains("page_bench02\r\n") && named.contains("contender"), "all of what was named: {named}");
+    let (_, summary) = named.split_once("\r\nWhat a page costs here").expect(&named);
+    assert!(summary.contains("a packet's page from the pool and back") && summary.contains("Linux: about"), "{named}");
+    assert!(summary.contains("16384 pages out") && summary.lines().count() <= 10, "{named}");
+    // All of it takes long: what there is by then is told.
+    let folder = Scratch::new("typescript");
+    let line = format!("timeout -s INT 3 {} bench --quick --runs 1", env!("CARGO_BIN_EXE_waterwheel"));
+    let output = std::process::Command::new("script").args(["-qec", &line]).arg(&folder.0).output();
+    let quiet = String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned();
+    assert!(quiet.contains("measuring ") && !quiet.contains("contender"), "{quiet}");
 }
 
 #[test]
@@ -184,6 +206,19 @@ fn the_report_is_one_well_formed_file() {
     let document = roxmltree::Document::parse_with_options(&page, options).expect("HTML that is XML as well");
     let drawings = document.descendants().filter(|node| node.has_tag_name("svg")).count();
     assert_eq!(drawings, 2, "cost per block and per page");
+    let titles = document.descendants().filter(|node| node.has_tag_name("h2")).filter_map(|node| node.text());
+    let titles = titles.map(str::trim).collect::<Vec<_>>();
+    let mut once = titles.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), titles.len(), "no title twice: {titles:?}");
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        at("id=\"page_bench01\"") < at("id=\"targets\"") && at("id=\"targets\"") < at("id=\"rows\""),
+        "slides first"
+    );
+    assert!(at("A <b>LOCKed increment</b> is") < at("id=\"page_bench01\""), "words are explained before they are used");
+    assert!(at("<b>Reach</b> is") > at("id=\"targets\""), "and these, where they stand");
     assert!(page.contains("--report") && page.contains("Not part of this run: "), "the command, and what is missing");
     for outside in ["http:", "https:", "<script", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");

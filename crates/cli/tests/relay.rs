@@ -437,14 +437,15 @@ fn ten_thousand_connections_of_which_a_tenth_stalls() {
     line(&mut said, "done");
     let after = resident(relay.0.id());
     // Messages of all that are not stalled went through, both ways, and the last of these is on its way out.
+    // Whose buffers on the way took all that there was has not stalled.
     let interval = until(&mut lines, "all others have their answers", |interval| {
+        let stalled = interval["stalled"].as_u64().expect("a count") as usize;
         interval["bytes_down"] == 2 * MESSAGE * CONNECTIONS / 10 * 9
-            && interval["stalled"].as_u64().expect("a count") <= CONNECTIONS as u64 / 10
+            && (CONNECTIONS / 20..=CONNECTIONS / 10).contains(&stalled)
     });
     assert_eq!((&interval["open"], &interval["reset"]), (&CONNECTIONS.into(), &0.into()), "{interval}");
-    // Whose buffers on the way took all that there was has not stalled; none holds much more than the cap.
+    // None holds much more than the cap.
     let count = |key: &str| interval[key].as_u64().expect("a count") as usize;
-    assert!(count("stalled") >= CONNECTIONS / 20, "{interval}");
     assert!(count("held_max") < 2 * 16 * CONNECTIONS / 10, "{interval}");
     assert!(after - before < 64 << 20, "memory is flat: {before} and {after} bytes");
     let total = total(relay, lines);
@@ -503,6 +504,36 @@ fn why_a_connection_failed_is_told_and_counted() {
     let total = total(relay, lines);
     assert_eq!((&total["connect_failed"], &total["connect_refused"]), (&1.into(), &1.into()), "{total}");
     assert_eq!(total["connect_timed_out"], 0, "{total}");
+}
+
+/// In a network of its own: one address leads nowhere, and at the other nobody answers.
+#[test]
+fn where_nobody_answers_is_told_apart_from_where_there_is_no_way() {
+    for (to, key, why) in [
+        ("198.51.100.1:80", "connect_unreachable", "unreachable: there is no way there"),
+        ("192.0.2.2:80", "connect_timed_out", "timed out: nobody answers"),
+    ] {
+        let shell = format!(
+            "ip link set lo up && ip link add silent type veth peer name wall && ip link set wall up && ip link set silent up \
+             && ip addr add 192.0.2.1/24 dev silent && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev silent && echo 1 > /proc/sys/net/ipv4/tcp_syn_retries && exec {} relay 127.0.0.1:0 {to} --json --interval 50ms --log-connections",
+            env!("CARGO_BIN_EXE_waterwheel")
+        );
+        let (mut relay, listen, mut lines) = start(Command::new("unshare").args(["--net", "sh", "-c", &shell]));
+        let mut errors = Lines::of(relay.0.stderr.take().expect("piped"));
+        let network = format!("--net=/proc/{}/ns/net", relay.0.id());
+        let client = Command::new("nsenter")
+            .args([&network, "socat", "-u", &format!("TCP:{listen}"), "-"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut client = Running(client.expect("nsenter runs"));
+        let ended = until(&mut lines, "it is told", |object| object["event"] == "connection");
+        assert!(ended["end"] == "connect_failed" && ended["reason"] == why, "{ended}");
+        errors.find(|line| line.contains(&format!("cannot connect to {to}: {why}"))).expect("why");
+        client.wait();
+        let total = total(relay, lines);
+        assert_eq!((&total["connect_failed"], &total[key]), (&1.into(), &1.into()), "{total}");
+    }
 }
 
 /// Each address of a name is tried until one can be connected to.

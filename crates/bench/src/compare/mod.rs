@@ -171,7 +171,8 @@ mod tests {
     fn results(locked_ns: f64, events: &[Event]) -> Results {
         let mut text = Vec::new();
         for event in [Event::Machine(Machine::sample(locked_ns))].iter().chain(events) {
-            crate::output::json(&mut text, event).expect("a Vec takes all");
+            serde_json::to_writer(&mut text, event).expect("a Vec takes all");
+            text.push(b'\n');
         }
         Results::read(text.as_slice()).expect("its own output")
     }

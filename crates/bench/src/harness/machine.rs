@@ -79,6 +79,21 @@ fn target() -> String {
     format!("{}{level}", std::env::consts::ARCH)
 }
 
+/// Why figures of this machine are to be taken with care now, if they are: others use its CPUs, or the same work takes now this long and now that.
+///
+/// `spread` is that of the middle half of many short runs, as a share of their median.
+pub(super) fn noise(cpus: usize, spread: f64) -> Option<String> {
+    let load = fs::read_to_string("/proc/loadavg").ok();
+    let load = load.and_then(|text| text.split(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0);
+    let said = [
+        (load > 0.5 * cpus as f64).then(|| format!("its load is {load:.1} on {cpus} CPUs")),
+        (spread > 0.1)
+            .then(|| format!("the same work takes {:.0} % more or less from one moment to the next", 100.0 * spread)),
+    ];
+    let said = said.into_iter().flatten().collect::<Vec<_>>().join(", and ");
+    (!said.is_empty()).then_some(said)
+}
+
 #[cfg(test)]
 mod tests {
     use super::chosen;

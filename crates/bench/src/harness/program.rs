@@ -2,6 +2,7 @@
 
 use super::session::{Interrupted, Session};
 use crate::harness::Group;
+use std::time::Instant;
 
 /// A program: cases of one kind, named after the original that they answer.
 pub struct Program {
@@ -44,12 +45,19 @@ impl Case {
 }
 
 impl Program {
-    pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<(), Interrupted> {
-        self.notes.iter().for_each(|text| session.note(self.name, "", text));
+    /// Tells whether all cases were run before `deadline`.
+    pub(crate) fn run(&self, session: &mut Session<'_>, deadline: Option<Instant>) -> Result<bool, Interrupted> {
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if !is_late() {
+            self.notes.iter().for_each(|text| session.note(self.name, "", text));
+        }
         for case in &self.cases {
+            if is_late() {
+                return Ok(false);
+            }
             (case.body)(&mut Group::new(session, self.name, case))?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::machine;
 use super::summary::Summary;
 use crate::event::{Event, Note};
+use crate::summary;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use waterwheel_mm::cpu;
 pub struct Options {
     /// `BENCH` or `BENCH/CASE`; everything when empty.
     pub names: Vec<String>,
-    /// Shorter and fewer runs: the whole in a minute.
+    /// Shorter and fewer runs: the whole, or what of it fits, in a minute; what everybody asks comes first.
     pub quick: bool,
     /// Also start the peers that are programs (`dpdk-testpmd`, the kernel's XDP).
     pub peers: bool,
@@ -46,10 +47,14 @@ impl<'a> Session<'a> {
         }
         let clock = Clock::new();
         let empty_ns = short_runs(clock, empty_loop).min; // no more than it ever takes is subtracted
-        let locked_ns = short_runs(clock, locked_increments).median - empty_ns;
+        let locked = short_runs(clock, locked_increments);
+        let (locked_ns, spread) = (locked.median - empty_ns, (locked.q3 - locked.q1) / locked.median);
         let mut session = Self { options, stop, output, clock, cpus, empty_ns, locked_ns };
         let machine = machine::facts(&session.cpus, clock.ghz(), empty_ns, locked_ns);
         session.emit(&Event::Machine(machine));
+        if let Some(why) = machine::noise(session.cpus.len(), spread) {
+            session.note("", "", &format!("{}: {why}; rows marked noisy are not to be quoted", summary::NOISY));
+        }
         if clock.ghz().is_none() {
             session.note("", "", "no invariant TSC: times are of the kernel's clock, and cycles are left out");
         }

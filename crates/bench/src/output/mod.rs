@@ -1,4 +1,4 @@
-//! How results are shown: aligned text, JSON lines, the kernel's `time_bench` lines; and the list of what there is to run.
+//! How results are shown: aligned text, the kernel's `time_bench` lines; and the list of what there is to run.
 
 mod text;
 
@@ -6,16 +6,8 @@ pub use text::Text;
 
 use crate::event::{Event, Target};
 use crate::harness::Program;
+use crate::summary::{self, Answer};
 use std::io::{self, Write};
-
-/// Writes one event as a JSON object on a line.
-///
-/// # Errors
-/// Of `out`.
-pub fn json(out: &mut dyn Write, event: &Event) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, event)?;
-    out.write_all(b"\n")
-}
 
 /// Writes a row as the kernel's `time_bench` module prints it (`lib/time_bench.c`); other events are no lines there.
 ///
@@ -54,6 +46,38 @@ pub fn list(out: &mut dyn Write, programs: &[Program]) -> io::Result<()> {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Writes what a run says in a few lines, at most ten: what a page costs here, and what it costs others. Nothing where nobody would ask for what was run.
+///
+/// # Errors
+/// Of `out`.
+pub fn summary(out: &mut dyn Write, events: &[Event]) -> io::Result<()> {
+    let Some(machine) = events.iter().find_map(Event::machine) else { return Ok(()) };
+    let answers = summary::answers(events, machine);
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let cpus = machine.cpus.len();
+    writeln!(
+        out,
+        "\nWhat a page costs here, ns ({}, {cpus} CPUs); against others: time of ours / theirs",
+        machine.cpu
+    )?;
+    for warning in summary::warnings(events).take(1) {
+        writeln!(out, "  ! {warning}")?;
+    }
+    for Answer { what, row, ratios, linux_ns } in answers {
+        let peers = ratios.iter().map(|ratio| format!("{} x {}", significant(ratio.ratio_median), ratio.peer));
+        let linux = linux_ns.map(|ns| format!("Linux: about {}", figure(ns)));
+        let against = peers.chain(linux).collect::<Vec<_>>().join(", ");
+        let noise = if row.noisy { "~" } else { " " };
+        writeln!(out, "{}", format!("  {what:40} {noise}{:>7}  {against}", figure(row.ns)).trim_end())?;
+    }
+    writeln!(
+        out,
+        "~ noise: do not quote. Linux: its code, measured elsewhere. All figures: --all; to keep: --json, --report DIR"
+    )
 }
 
 /// Columns of a line of text.

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 pub(super) struct Bar {
     pub(super) value: f64,
     pub(super) range: Option<(f64, f64)>,
+    /// Its runs do not agree: it is marked, and no axis is stretched for it.
+    pub(super) noisy: bool,
 }
 
 /// A contender's bars, one for each column or none.
@@ -34,9 +36,13 @@ pub(super) struct Bars {
     /// The unit of each column.
     pub(super) columns: Vec<String>,
     pub(super) blocks: Vec<Block>,
+    /// Of the whole.
+    pub(super) width: f64,
 }
 
-const WIDTH: f64 = 980.0;
+/// Of a drawing that has the page to itself, and of one that a telephone shows without making it smaller.
+pub(super) const WIDTH: f64 = 980.0;
+pub(super) const NARROW: f64 = 400.0;
 const LINE: f64 = 14.0;
 /// Between columns.
 const GAP: f64 = 22.0;
@@ -52,11 +58,14 @@ impl Bars {
         let headings = self.blocks.iter().map(|block| block.name.chars().count());
         let longest = rows().map(|row| row.name.chars().count() + 3).chain(headings).max().unwrap_or(0);
         let columns = self.columns.len().max(1) as f64;
-        let names = (longest as f64 * CHAR + 12.0).clamp(150.0, if columns > 2.0 { 230.0 } else { 380.0 });
-        let width = (WIDTH - names) / columns - GAP;
+        let most = if columns > 2.0 { 230.0 } else { (0.4 * self.width).max(150.0) };
+        let names = (longest as f64 * CHAR + 12.0).clamp(150.0, most);
+        let width = (self.width - names) / columns - GAP;
         let axes: Vec<Axis> = (0..self.columns.len())
             .map(|n| {
-                let bars = || rows().filter_map(move |row| row.bars.get(n).copied().flatten());
+                let all = || rows().filter_map(move |row| row.bars.get(n).copied().flatten());
+                let is_noise = all().all(|bar| bar.noisy);
+                let bars = || all().filter(move |bar| is_noise || !bar.noisy);
                 let highest = bars().map(|bar| bar.value).fold(0.0, f64::max);
                 // One run that was held up must not press all bars flat: its whisker is cut.
                 let ends =
@@ -93,7 +102,7 @@ impl Bars {
             }
             y += 8.0;
         }
-        let mut out = svg::open(WIDTH, y, &self.title);
+        let mut out = svg::open(self.width, y, &self.title);
         for (n, head) in heads.iter().enumerate() {
             let left = names + n as f64 * (width + GAP);
             for (line, text) in head.iter().enumerate() {
@@ -127,7 +136,7 @@ fn draw_bar(out: &mut String, row: &Row, bar: Bar, axis: &Axis, (x, y): (f64, f6
     // Of a reference the range is all that is known; of a measurement the median is what counts.
     let number = match bar.range.filter(|(low, high)| row.style.is_reference() && high > low) {
         Some((low, high)) => format!("{} .. {}", figure(low), figure(high)),
-        None => figure(bar.value),
+        None => format!("{}{}", if bar.noisy { "~" } else { "" }, figure(bar.value)),
     };
     svg::text(out, "number", "end", (x + width + NUMBER - 4.0, y + 11.0), &number);
 }

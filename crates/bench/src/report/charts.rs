@@ -1,7 +1,7 @@
 //! Which events make which drawing.
 
 use super::axis::Scale;
-use super::bars::{Bar, Bars, Block, Row};
+use super::bars::{self, Bar, Bars, Block, Row};
 use super::curve::{Curve, Mark, Plot, Point};
 use super::plan::{Form, OTHER, TOPICS, Topic};
 use super::reference::{REFERENCES, Reference, Shape, Whose};
@@ -50,8 +50,12 @@ fn section(topic: &Topic, bench: &str, all: &[Series<'_>], machine: &Machine) ->
     let mut mine: Vec<&Series<'_>> = all.iter().filter(|series| series.bench == bench).collect();
     mine.sort_by_key(|series| topic.form(series.name).0);
     let figures = mine.into_iter().map(|series| figure(topic, series, machine)).collect();
-    let title = if topic.title.is_empty() { bench } else { topic.title };
-    Section { bench: bench.to_owned(), title: title.to_owned(), caption: topic.caption, figures }
+    let title = match topic.title {
+        "" => bench.to_owned(),
+        title if topic.bench.ends_with('*') => format!("{title}: {bench}"),
+        title => title.to_owned(),
+    };
+    Section { bench: bench.to_owned(), title, caption: topic.caption, figures }
 }
 
 fn figure(topic: &Topic, series: &Series<'_>, machine: &Machine) -> Figure {
@@ -159,14 +163,14 @@ fn bars(series: &Series<'_>, columns: &[Column<'_>], references: &References<'_>
             |row| row.name == value.name,
             || Row { name: value.name.to_owned(), style: style_of(value.side, 0), bars: vec![None; columns.len()] },
         );
-        row.bars[n] = Some(Bar { value: value.point.y, range: value.point.range });
+        row.bars[n] = Some(Bar { value: value.point.y, range: value.point.range, noisy: value.point.noisy });
     }
     let elsewhere = references.rows();
     if !elsewhere.is_empty() {
         blocks.push(Block { name: "elsewhere".to_owned(), rows: elsewhere });
     }
     let columns: Vec<String> = columns.iter().map(|column| column.unit.clone()).collect();
-    Bars { title: format!("{}: {}", series.bench, columns.join(", ")), columns, blocks }.draw()
+    Bars { title: format!("{}: {}", series.bench, columns.join(", ")), columns, blocks, width: bars::WIDTH }.draw()
 }
 
 /// The item that `is` it, made by `new` and put last if there is none.
@@ -178,7 +182,7 @@ fn place<T>(items: &mut Vec<T>, is: impl Fn(&T) -> bool, new: impl FnOnce() -> T
     &mut items[at]
 }
 
-fn style_of(side: Side, number: usize) -> Style {
+pub(super) fn style_of(side: Side, number: usize) -> Style {
     match side {
         Side::Ours => Style::Ours(number),
         Side::Peer => Style::Peer(number),
@@ -223,7 +227,7 @@ impl<'m> References<'m> {
             let Shape::Points(points) = reference.shape else { return None };
             let points = points.iter().map(|&(x, amount)| {
                 let (y, range) = amount.ns_on(self.machine);
-                Point { x, y, range }
+                Point { x, y, range, noisy: false }
             });
             Some(Curve { name: reference.name.to_owned(), style, points: points.collect() })
         };
@@ -256,7 +260,7 @@ impl<'m> References<'m> {
         let row = |reference: &&Reference| {
             let (Shape::Points(&[(_, amount)]) | Shape::Level(amount)) = reference.shape else { return None };
             let (value, range) = amount.ns_on(self.machine);
-            let bar = Bar { value, range };
+            let bar = Bar { value, range, noisy: false };
             Some(Row {
                 name: reference.name.to_owned(),
                 style: style_of_reference(reference, 0),

@@ -10,6 +10,8 @@ pub(super) struct Point {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) range: Option<(f64, f64)>,
+    /// Its runs do not agree: it is marked, and no axis is stretched for it.
+    pub(super) noisy: bool,
 }
 
 /// One curve; a single point is only marked.
@@ -74,10 +76,12 @@ impl Plot {
             Mark::Level { y, .. } => Some(*y),
             Mark::At { .. } => None,
         });
-        let points = || self.curves.iter().flat_map(|curve| &curve.points);
+        let is_noise = self.curves.iter().flat_map(|curve| &curve.points).all(|point| point.noisy);
+        let all = || self.curves.iter().flat_map(|curve| &curve.points);
+        let points = || all().filter(|point| is_noise || !point.noisy);
         let highest = points().map(|point| point.y).fold(0.0, f64::max);
         Frame {
-            x: Axis::over(&self.x.0, self.x.1, points().map(|point| point.x)),
+            x: Axis::over(&self.x.0, self.x.1, all().map(|point| point.x)),
             y: Axis::over(&self.y.0, self.y.1, points().flat_map(|point| point.heights(highest)).chain(levels)),
             height: self.height,
         }

@@ -95,6 +95,9 @@ impl Frame {
             }
             let (x, y) = self.at(point.x, point.y);
             svg::marker(out, curve.style, x, y, &title(curve, point));
+            if point.noisy {
+                svg::text(out, "noise", "middle", (x, y - 6.0), "~");
+            }
         }
     }
 
@@ -116,7 +119,8 @@ impl Frame {
 
 fn title(curve: &Curve, point: &Point) -> String {
     let range = point.range.map(|(low, high)| format!(" ({} .. {})", figure(low), figure(high)));
-    format!("{}, {}: {}{}", curve.name, tick_text(point.x), figure(point.y), range.unwrap_or_default())
+    let noise = if point.noisy { ", noise" } else { "" };
+    format!("{}, {}: {}{}{noise}", curve.name, tick_text(point.x), figure(point.y), range.unwrap_or_default())
 }
 
 /// A mark's number, without digits that say nothing.

@@ -1,11 +1,13 @@
 //! The page: everything in one file, without scripts.
 
 use super::charts::Section;
+use super::head;
 use super::reference::SOURCES;
 use super::svg::Escaped;
 use super::tables;
 use crate::event::{Event, Machine, Note};
 use crate::harness::Program;
+use crate::summary;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("style.css");
@@ -15,22 +17,24 @@ pub(super) fn page(command: &str, machine: &Machine, sections: &[Section], event
     let mut out = String::with_capacity(1 << 18);
     let _ = write!(
         out,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width\"/>\n\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <title>waterwheel bench: what packet memory costs</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          <h1>What packet memory costs</h1>\n<p>Made by <code>{}</code></p>\n",
         Escaped(command),
     );
-    facts(&mut out, machine);
-    how_to_read(&mut out);
-    whole_run_notes(&mut out, events);
+    head::write(&mut out, machine, events);
     contents(&mut out, sections);
-    tables::targets(&mut out, events);
+    how_to_read(&mut out, machine);
+    whole_run_notes(&mut out, events);
     let programs = crate::programs();
     for section in sections.iter().filter(|section| !section.figures.is_empty()) {
         let program = programs.iter().find(|program| program.name == section.bench);
         write_section(&mut out, section, program, events);
     }
+    tables::targets(&mut out, events);
     tables::write(&mut out, events);
+    facts(&mut out, machine);
+    missing(&mut out, sections);
     out.push_str("<h2 id=\"sources\">Sources of the figures that this run did not measure</h2>\n<ul>");
     for source in SOURCES {
         let _ = write!(out, "<li>{}</li>", Escaped(source));
@@ -44,7 +48,7 @@ fn facts(out: &mut String, machine: &Machine) {
     let tsc =
         machine.tsc_ghz.map_or_else(|| "not invariant: no cycles".to_owned(), |ghz| format!("{ghz:.3} GHz, invariant"));
     let mitigations = if machine.mitigations.is_empty() { "none".into() } else { machine.mitigations.join("; ") };
-    out.push_str("<table class=\"facts\">");
+    out.push_str("<h2 id=\"machine\">The machine</h2>\n<div class=\"wide\"><table class=\"facts\">");
     for (name, value) in [
         ("CPU", machine.cpu.as_str()),
         ("CPUs used", &cpus.join(", ")),
@@ -59,10 +63,16 @@ fn facts(out: &mut String, machine: &Machine) {
     ] {
         let _ = write!(out, "<tr><th>{name}</th><td>{}</td></tr>", Escaped(value));
     }
-    out.push_str("</table>\n");
+    out.push_str("</table></div>\n");
 }
 
-fn how_to_read(out: &mut String) {
+fn how_to_read(out: &mut String, machine: &Machine) {
+    let _ = writeln!(
+        out,
+        "<h2 id=\"reading\">How to read the rest</h2>\n<p>A <b>LOCKed increment</b> is one addition to a number in memory that no other CPU can come between (on x86 the \
+         prefix LOCK): the least that any counter shared by CPUs costs, {:.2} ns here. It is the unit in which figures of other machines are compared with these.</p>",
+        machine.locked_ns
+    );
     out.push_str(
         "<ul class=\"legend\">\n\
          <li><span class=\"key ours0\">&#9679;</span> <b>Waterwheel</b>: filled marks, blue and green</li>\n\
@@ -71,12 +81,15 @@ fn how_to_read(out: &mut String) {
          <li><span class=\"key talk\">- -</span> <b>the talk</b> of 2017, and <span class=\"key kernel\">- -</span> <b>the kernel's code</b>, measured elsewhere: \
          dashed, with a grey band where it is uncertain how to carry it over; not of this run (<a href=\"#sources\">sources</a>)</li>\n</ul>\n\
          <p>A figure is the median of its runs, the thin line through it reaches from the fastest run to the slowest (cut where one run was held up). All times are per \
-         element, the empty loop subtracted. &#8220;Cycles&#8221; are TSC cycles.</p>\n",
+         element, the empty loop subtracted. &#8220;Cycles&#8221; are TSC cycles. <b>~</b> marks noise: the middle half of the runs is wider than a tenth of the median. No axis is \
+         stretched for it, and it is not to be quoted.</p>\n",
     );
 }
 
 fn whole_run_notes(out: &mut String, events: &[Event]) {
-    for note in notes(events).filter(|note| note.bench.is_empty()) {
+    // What warns of noise stands at the top.
+    let is_general = |note: &&Note| note.bench.is_empty() && !note.text.starts_with(summary::NOISY);
+    for note in notes(events).filter(is_general) {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", Escaped(&note.text));
     }
 }
@@ -88,20 +101,22 @@ fn notes(events: &[Event]) -> impl Iterator<Item = &Note> {
     })
 }
 
-/// Links to what is there; what is not part of this run is said once, in a line.
+/// Links to what is there.
 fn contents(out: &mut String, sections: &[Section]) {
-    let (there, missing): (Vec<&Section>, Vec<&Section>) =
-        sections.iter().partition(|section| !section.figures.is_empty());
     out.push_str("<nav>");
-    for Section { bench, title, .. } in there {
-        let _ = write!(out, "<a href=\"#{0}\">{1} <small>{0}</small></a> ", Escaped(bench), Escaped(title));
+    for Section { bench, title, .. } in sections.iter().filter(|section| !section.figures.is_empty()) {
+        let _ = write!(out, "<a href=\"#{}\">{}</a> ", Escaped(bench), Escaped(title));
     }
     out.push_str(
-        "<a href=\"#targets\">Targets</a> <a href=\"#ratios\">Ratios</a> <a href=\"#rows\">All rows</a></nav>\n",
+        "<a href=\"#targets\">Targets</a> <a href=\"#ratios\">Ratios</a> <a href=\"#rows\">All rows</a> <a href=\"#machine\">The machine</a></nav>\n",
     );
-    if !missing.is_empty() {
-        let names: Vec<String> =
-            missing.iter().map(|section| format!("{} ({})", section.title, section.bench)).collect();
+}
+
+/// What is not part of this run is said once, in a line.
+fn missing(out: &mut String, sections: &[Section]) {
+    let missing = sections.iter().filter(|section| section.figures.is_empty());
+    let names: Vec<String> = missing.map(|section| format!("{} ({})", section.title, section.bench)).collect();
+    if !names.is_empty() {
         let _ = writeln!(out, "<p class=\"note\">Not part of this run: {}.</p>", Escaped(&names.join("; ")));
     }
 }

@@ -7,6 +7,7 @@ mod bars;
 mod charts;
 mod curve;
 mod frame;
+mod head;
 mod html;
 mod plan;
 mod reference;

@@ -52,7 +52,7 @@ impl<'e> Series<'e> {
     /// The times, if there are any, in nanoseconds `per` what one element is.
     pub(super) fn times(&self, per: &str) -> Option<Column<'e>> {
         let value = |row: &&'e Row| {
-            let point = Point { x: row.x, y: row.median_ns, range: Some((row.min_ns, row.max_ns)) };
+            let point = Point { x: row.x, y: row.median_ns, range: Some((row.min_ns, row.max_ns)), noisy: row.noisy };
             Value { case: &row.case, name: &row.implementation, side: row.side, point }
         };
         let values: Vec<Value<'e>> = self.rows.iter().map(value).collect();
@@ -63,7 +63,7 @@ impl<'e> Series<'e> {
     pub(super) fn counts(&self) -> Vec<Column<'e>> {
         let mut columns: Vec<Column<'e>> = Vec::new();
         for count in &self.counts {
-            let point = Point { x: count.x, y: count.value, range: None };
+            let point = Point { x: count.x, y: count.value, range: None, noisy: false };
             let value = Value { case: &count.case, name: &count.implementation, side: self.side_of(count), point };
             match columns.iter_mut().find(|column| column.unit == count.what) {
                 Some(column) => column.values.push(value),

@@ -1,7 +1,7 @@
 //! The tables at the end of the page: all that a run gave out.
 
 use super::svg::Escaped;
-use crate::event::{Absent, Count, Event, Ratio, Row, Side, Target};
+use crate::event::{Absent, Count, Event, Ratio, Row, Side, Target, Verdict};
 use crate::output::{figure, limit, spread};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -39,7 +39,12 @@ pub(super) fn targets(out: &mut String, events: &[Event]) {
         out.push_str("<p>None of what was run has a target.</p>\n");
         return;
     }
-    out.push_str("<p>Lower is better; the spread is the middle half of the rounds.</p>\n");
+    out.push_str(
+        "<p>Lower is better. <b>Reach</b> is the limit that was set before anything was built, and is to be kept; <b>aim</b> is what would be better still. The spread is the \
+         middle half of the rounds.</p>\n",
+    );
+    let (absent, targets): (Vec<&Target>, Vec<&Target>) =
+        targets.into_iter().partition(|target| target.verdict == Verdict::Absent);
     let line = |target: &&Target| {
         let Target { work, beside, remarks, verdict, .. } = *target;
         let [value, reach, aim] = [target.value, Some(target.reach), target.aim].map(|value| limit(value, target));
@@ -48,7 +53,16 @@ pub(super) fn targets(out: &mut String, events: &[Event]) {
     };
     let rows: Vec<Vec<String>> = targets.iter().map(line).collect();
     let heads = ["work", "beside", "figure", "spread", "reach", "aim", "verdict", "counted"];
-    table(out, &heads, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    if !rows.is_empty() {
+        table(out, &heads, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+    if !absent.is_empty() {
+        let _ = writeln!(
+            out,
+            "<p class=\"note\">{} more could not be measured in this run, most of them as a peer is missing: <a href=\"#absent\">why</a>.</p>",
+            absent.len()
+        );
+    }
 }
 
 fn of<'e, T>(events: &'e [Event], pick: impl Fn(&'e Event) -> Option<T>) -> Vec<T> {
@@ -106,7 +120,7 @@ fn section(out: &mut String, id: &str, title: &str, heads: &[&str], lines: &[Lin
 
 /// A rule is drawn where the first column changes.
 fn table(out: &mut String, heads: &[&str], rows: &[&[String]]) {
-    out.push_str("<table class=\"rows\"><thead><tr>");
+    out.push_str("<div class=\"wide\"><table class=\"rows\"><thead><tr>");
     for (n, head) in heads.iter().enumerate() {
         let is_number = rows.iter().any(|row| is_number(&row[n]));
         let _ = write!(out, "<th{}>{}</th>", if is_number { " class=\"n\"" } else { "" }, Escaped(head));
@@ -122,7 +136,7 @@ fn table(out: &mut String, heads: &[&str], rows: &[&[String]]) {
         }
         out.push_str("</tr>\n");
     }
-    out.push_str("</tbody></table>\n");
+    out.push_str("</tbody></table></div>\n");
 }
 
 fn is_number(cell: &str) -> bool {

@@ -144,3 +144,56 @@ fn without_a_tsc_there_are_no_cycles() {
     let page = page(&std::iter::once(machine).chain(rows).collect::<Vec<_>>());
     assert!(page.contains("not invariant") && !page.contains(">TSC cycles</text>"), "{page}");
 }
+
+/// The headline and the pictures come before everything else, in words that anybody understands.
+#[test]
+fn the_page_begins_with_a_headline_and_pictures() {
+    let (quiet, fine) = (Side::Ours, |event: Event| match event {
+        Event::Row(row) => Event::Row(Row { noisy: false, ..row }),
+        event => event,
+    });
+    let at = |bench: &str, case: &str, implementation: &str, side: Side| {
+        let Event::Row(row) = row(bench, "s", 0.0, implementation, side) else { panic!("a row") };
+        fine(Event::Row(Row { case: case.into(), ..row }))
+    };
+    let page = page(&[
+        machine(),
+        at("page_pool_simple", "64 pages", "frame, put", quiet),
+        at("page_pool_simple", "64 pages", "rte_pktmbuf", Side::Peer),
+        at("page_bench02", "N=64", "pool, put", quiet),
+        at("page_bench02", "N=64", "another of ours", quiet),
+        at("page_pool_cross_cpu", "1 returner, batch 1", "pool, Drop", quiet),
+        Event::Note(Note { bench: String::new(), case: String::new(), text: "this machine is noisy: x".into() }),
+    ]);
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+    let order = [
+        "A packet's page takes <b>3.00 ns</b>",
+        "This machine is noisy: x.",
+        "A packet's page: out of the pool",
+        "Many pages out at the same time",
+        "A page goes to another CPU",
+        "How to read the rest",
+        "id=\"page_bench02\"",
+        "id=\"targets\"",
+        "id=\"machine\"",
+        "Not part of this run",
+    ];
+    assert!(order.map(place).is_sorted(), "{:?}", order.map(place));
+    assert_eq!(page.matches("class=\"picture\"").count(), 3);
+    assert!(!page[..place("How to read the rest")].contains("another of ours"));
+}
+
+/// What is noise is marked, and no axis is stretched for it.
+#[test]
+fn noise_stretches_no_axis() {
+    let at = |x: f64, ns: f64, noisy: bool| {
+        let Event::Row(row) = row("page_bench02", "outstanding", x, "pool", Side::Ours) else { panic!("a row") };
+        Event::Row(Row { median_ns: ns, ns, min_ns: ns, max_ns: ns, noisy, ..row })
+    };
+    let drawn = |last: f64, noisy: bool| {
+        page(&[machine(), at(1.0, 3.0, false), at(2.0, 4.0, false), at(4.0, 5.0, false), at(8.0, last, noisy)])
+    };
+    assert!(drawn(5e6, false).contains(">1M<"), "an axis that reaches as far as it must");
+    let page = drawn(5e6, true);
+    assert!(!page.contains(">1M<") && page.contains("class=\"noise\">~<"), "{page}");
+}

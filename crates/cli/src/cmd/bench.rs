@@ -1,9 +1,10 @@
 //! `bench`: what packet memory costs here.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use waterwheel_bench::compare::{BadResults, Comparison, Results};
 use waterwheel_bench::output::{self, Text};
@@ -42,10 +43,17 @@ fn measure(args: &Bench) -> Result<Vec<Event>, Failure> {
         Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
     let stop = signals.flag();
     let (mut text, mut events, mut written) = (Text::default(), Vec::new(), Ok(()));
+    let shown = Shown::of(args);
+    let mut progress = Progress::default();
+    let mut before = Instant::now();
     let mut show = |event: &Event| {
         events.push(event.clone());
         if written.is_ok() {
-            written = print(args, &mut text, event);
+            written = match shown {
+                Shown::Summary => progress.at(event),
+                shown => print(shown, &mut text, event, before.elapsed().as_secs_f64()),
+            };
+            before = Instant::now();
         }
         if written.is_err() {
             stop.store(true, Ordering::Relaxed); // nobody reads: no need to go on
@@ -53,18 +61,77 @@ fn measure(args: &Bench) -> Result<Vec<Event>, Failure> {
     };
     let known = waterwheel_bench::run(&options, stop, &mut show);
     known.map_err(|error| Failure::new(Class::Usage, format!("{error} (see 'waterwheel bench --list')")))?;
-    written.and_then(|()| text.finish(&mut io::stdout().lock())).map_err(|error| Failure::output(&error))?;
+    written.and_then(|()| progress.end()).and_then(|()| end(shown, text, &events)).map_err(|e| Failure::output(&e))?;
     Ok(events)
 }
 
-fn print(args: &Bench, text: &mut Text, event: &Event) -> io::Result<()> {
+/// How results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// A few lines at the end, and until then what is being measured.
+    Summary,
+    /// Everything as it comes, then the same.
+    All,
+    Json,
+    TimeBench,
+}
+
+impl Shown {
+    /// Who names a bench wants to see it, and who has no terminal keeps it.
+    fn of(args: &Bench) -> Self {
+        match args {
+            Bench { json: true, .. } => Self::Json,
+            Bench { time_bench: true, .. } => Self::TimeBench,
+            Bench { all: false, names, .. } if names.is_empty() && io::stdout().is_terminal() => Self::Summary,
+            _ => Self::All,
+        }
+    }
+}
+
+/// A line of the terminal that says what is being measured.
+#[derive(Default)]
+struct Progress {
+    bench: String,
+}
+
+impl Progress {
+    fn at(&mut self, event: &Event) -> io::Result<()> {
+        let bench = match event {
+            Event::Row(row) => &row.bench,
+            Event::Note(note) if !note.bench.is_empty() => &note.bench,
+            _ => return Ok(()),
+        };
+        if *bench == self.bench {
+            return Ok(());
+        }
+        self.bench.clone_from(bench);
+        let out = &mut io::stdout().lock();
+        write!(out, "\r\x1b[Kmeasuring {bench} ... (Ctrl-C ends, with what there is)")?;
+        out.flush()
+    }
+
+    fn end(&self) -> io::Result<()> {
+        if self.bench.is_empty() { Ok(()) } else { write!(io::stdout().lock(), "\r\x1b[K") }
+    }
+}
+
+/// What stands last.
+fn end(shown: Shown, mut text: Text, events: &[Event]) -> io::Result<()> {
     let out = &mut io::stdout().lock();
-    if args.json {
-        output::json(out, event)?;
-    } else if args.time_bench {
-        output::time_bench(out, event)?;
-    } else {
-        text.write(out, event)?;
+    match shown {
+        Shown::Summary => output::summary(out, events),
+        Shown::All => text.finish(out).and_then(|()| output::summary(out, events)),
+        Shown::Json | Shown::TimeBench => Ok(()),
+    }
+}
+
+/// Prints what `seconds` have brought.
+fn print(shown: Shown, text: &mut Text, event: &Event, seconds: f64) -> io::Result<()> {
+    let out = &mut io::stdout().lock();
+    match shown {
+        Shown::Json => report::json::line(out, seconds, event)?,
+        Shown::TimeBench => output::time_bench(out, event)?,
+        Shown::Summary | Shown::All => text.write(out, event)?,
     }
     out.flush()
 }

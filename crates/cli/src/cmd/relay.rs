@@ -45,7 +45,7 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
         notice(&format!("this kernel has {features}: connections are received from one request at a time"));
     }
     let style = Style::choose(args.json, args.plain, Output::Stdout);
-    let display = Display::new(style, Output::Stdout.open(signals.patience(args.duration)));
+    let display = Display::new(style, Output::Stdout.open(signals.patience(args.duration)), &signals);
     let mut report = Report::new(display, relay.listen_address(), &args.connect, ended);
     let running = Running { args, zone: &zone, relay: &relay, lookups };
     let shown = report.start(&relay).and_then(|()| running.watch(&mut report, &mut signals));

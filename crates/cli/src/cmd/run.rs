@@ -9,7 +9,7 @@ use crate::engine::{Engine, Outcome};
 use crate::failure::{Class, Failure};
 use crate::preflight;
 use crate::report::text::{account, who_has_pages};
-use crate::report::{Output, Reporter, Total, notice};
+use crate::report::{Display, Output, Reporter, Total, notice};
 use crate::signals::Signals;
 
 /// Runs until a signal, the duration, or the end of the packets; then drains and accounts.
@@ -23,7 +23,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let patience = signals.patience(plan.duration);
     let mut engine = Engine::start(plan, signals.waker(), &patience)?;
     let out = plan.output.open(patience);
-    let mut reporter = Reporter::new(plan.style, out, &plan.title, engine.started());
+    let mut reporter = Reporter::new(Display::new(plan.style, out, &signals), &plan.title, engine.started());
 
     let shown = watch(plan, &mut engine, &mut reporter, &mut signals);
     engine.notices().iter().for_each(|message| reporter.notice(message));

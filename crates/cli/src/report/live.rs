@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn what_alarms_is_red() {
-        let mut screen = Screen::default();
-        screen.lines = vec!["title".to_owned().into(), TableLine::alarming("lost 1".to_owned())];
+        let lines = vec!["title".to_owned().into(), TableLine::alarming("lost 1".to_owned())];
+        let mut screen = Screen { lines, ..Screen::default() };
         let mut out = Vec::new();
         screen.draw_within(&mut out, (80, 24)).expect("writing to memory");
         let text = String::from_utf8(out).expect("UTF-8");

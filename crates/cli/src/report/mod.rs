@@ -10,6 +10,11 @@ pub(crate) mod text;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+#[cfg(feature = "tui")]
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -78,15 +83,21 @@ impl Style {
 pub(crate) struct Display {
     pub(crate) style: Style,
     out: Patient,
+    /// Set when this process goes on after it was stopped: others may have written below the table.
+    #[cfg(feature = "tui")]
+    continued: Arc<AtomicBool>,
     #[cfg(feature = "tui")]
     screen: live::Screen,
 }
 
 impl Display {
-    pub(crate) fn new(style: Style, out: Patient) -> Self {
+    pub(crate) fn new(style: Style, out: Patient, signals: &Signals) -> Self {
+        let _ = signals;
         Self {
             style,
             out,
+            #[cfg(feature = "tui")]
+            continued: signals.continued(),
             #[cfg(feature = "tui")]
             screen: live::Screen::default(),
         }
@@ -95,23 +106,33 @@ impl Display {
     /// Shows the table, in the place of the one before.
     pub(crate) fn draw(&mut self, lines: Vec<TableLine>) -> io::Result<()> {
         #[cfg(feature = "tui")]
-        return self.screen.draw(&mut self.out, lines);
+        {
+            self.notice_stop();
+            return self.screen.draw(&mut self.out, lines);
+        }
         #[cfg(not(feature = "tui"))]
         return lines.iter().try_for_each(|line| writeln!(self.out, "{}", line.text));
     }
 
     /// The terminal has another size, or what stands on it is not ours alone any more: the table is drawn anew.
     pub(crate) fn attend(&mut self, signals: &Signals) -> io::Result<()> {
-        let (continued, resized) = (signals.continued(), signals.resized());
+        let resized = signals.resized();
         #[cfg(feature = "tui")]
-        if continued || resized {
-            if continued {
-                self.screen.forget();
-            }
+        if self.notice_stop() || resized {
             return self.screen.redraw(&mut self.out);
         }
-        let _ = (continued, resized);
+        let _ = resized;
         Ok(())
+    }
+
+    /// Leaves the table where it is if this process was stopped since. Tells whether it was.
+    #[cfg(feature = "tui")]
+    fn notice_stop(&mut self) -> bool {
+        let stopped = self.continued.swap(false, Ordering::Relaxed);
+        if stopped {
+            self.screen.forget();
+        }
+        stopped
     }
 
     /// Writes text where the table stood; the table comes again below it.
@@ -146,7 +167,10 @@ impl Display {
 
     fn clear(&mut self) {
         #[cfg(feature = "tui")]
-        let _ = self.screen.clear(&mut self.out);
+        {
+            self.notice_stop();
+            let _ = self.screen.clear(&mut self.out);
+        }
     }
 }
 
@@ -162,8 +186,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// For a run that began at `started` with all counters at 0.
-    pub(crate) fn new(style: Style, out: Patient, title: impl fmt::Display, started: Instant) -> Self {
-        let display = Display::new(style, out);
+    pub(crate) fn new(display: Display, title: impl fmt::Display, started: Instant) -> Self {
         Self { display, title: title.to_string(), started, before: (Snapshot::default(), started) }
     }
 

@@ -14,7 +14,7 @@ fn events(runs: usize, body: impl Fn(&mut Group<'_, '_>) -> Result<(), Interrupt
     let options = Options { quick: true, runs: Some(runs), ..Options::default() };
     let (stop, mut events) = (AtomicBool::new(false), Vec::new());
     let mut output = |event: &Event| events.push(event.clone());
-    let _ = program.run(&mut Session::start(&options, &stop, &mut output));
+    let _ = program.run(&mut Session::start(&options, &stop, &mut output), None);
     events.retain(|event| !matches!(event, Event::Machine(_) | Event::Note(_)));
     events
 }
@@ -97,6 +97,6 @@ fn an_interrupted_case_gives_nothing_out() {
     };
     let program =
         Program { name: "p", about: "", answers: "", notes: vec![], cases: vec![Case::new("c", "s", 0, body)] };
-    assert_eq!(program.run(&mut Session::start(&options, &stop, &mut output)), Err(Interrupted));
+    assert_eq!(program.run(&mut Session::start(&options, &stop, &mut output), None), Err(Interrupted));
     assert_eq!(seen, 0);
 }
