@@ -161,13 +161,18 @@ fn what_is_left_of_a_send_that_was_cut_goes_first_and_in_its_order() {
 #[test]
 fn a_place_that_is_used_again_has_another_name() {
     let mut driven = Driven::new(|_| {});
-    let (first, _peers) = driven.open();
-    driven.worker().close(first, Why::Reset);
-    driven.worker().remove(first);
-    let (second, _peers) = driven.open();
-    assert!(first.place == second.place && first.bits() != second.bits());
-    assert!(Key::of(second.bits()) == second && Key::of(first.bits()) == first);
-    assert!(driven.worker().conns.get(first).is_none() && driven.worker().conns.remove(first).is_none());
+    let mut former = Vec::<Key>::new();
+    for _ in 0..5 {
+        let (key, _peers) = driven.open();
+        assert_eq!(Key::of(key.bits()), key);
+        for &other in &former {
+            assert!(other.place == key.place && other.bits() != key.bits());
+            assert!(driven.worker().conns.get(other).is_none() && driven.worker().conns.remove(other).is_none());
+        }
+        former.push(key);
+        driven.worker().close(key, Why::Reset);
+        driven.worker().remove(key);
+    }
 }
 
 #[test]
