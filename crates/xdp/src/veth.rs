@@ -1,4 +1,4 @@
-//! A pair of devices in memory: what one sends the other receives. The page itself crosses, also between threads.
+//! A pair of devices in memory: what one sends, the other receives. The page itself crosses, also between threads.
 //!
 //! It needs no privilege and no kernel, so it is what tests and first steps use.
 
@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Account, Consumer, Producer, ptr_ring};
 
-/// One end.
+/// One end of a pair of devices in memory: see [`veth`].
 #[derive(Debug)]
 pub struct Veth {
     name: String,
@@ -36,7 +36,8 @@ struct Seat {
     rest: Mutex<Option<Consumer<XdpFrame>>>,
 }
 
-/// Two ends, each with room for `ring` frames that the other has not taken yet.
+/// Makes a pair of devices in memory: what one sends, the other receives.
+/// Each has room for `ring` frames that the other has not taken yet.
 pub fn veth(left: &str, right: &str, ring: usize) -> (Veth, Veth) {
     let (to_right, from_left) = ptr_ring(ring);
     let (to_left, from_right) = ptr_ring(ring);
