@@ -36,8 +36,7 @@ struct Seat {
     rest: Mutex<Option<Consumer<XdpFrame>>>,
 }
 
-/// Makes a pair of devices in memory: what one sends, the other receives.
-/// Each has room for `ring` frames that the other has not taken yet.
+/// Two ends, each with room for `ring` frames that the other has not taken yet.
 pub fn veth(left: &str, right: &str, ring: usize) -> (Veth, Veth) {
     let (to_right, from_left) = ptr_ring(ring);
     let (to_left, from_right) = ptr_ring(ring);
