@@ -8,7 +8,9 @@ use crate::page::{FrozenPage, Page, Posted};
 use crate::sync::Ordering::Relaxed;
 use crate::zone::Zone;
 
-/// An account that is being taken.
+/// The page account while it is taken: it finds out where every page of a zone is, by looking.
+///
+/// After [`open`](Self::open), everybody who holds pages marks them; [`close`](Self::close) adds up.
 #[derive(Debug)]
 pub struct Account {
     zone: Zone,

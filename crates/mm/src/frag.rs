@@ -23,7 +23,8 @@ pub struct FragPage {
     taken: u32,
 }
 
-/// An exclusive byte range of a page: to read and to write. The last fragment to be dropped sends the page home.
+/// An exclusive byte range of a page, to read and to write.
+/// When the last fragment of a page is dropped, the page goes back to its pool.
 pub struct PageFrag {
     word: PageWord,
     offset: u32,

@@ -1,8 +1,17 @@
 //! Pages for packets.
 //!
-//! A [`Zone`] maps memory once and hands it out in blocks of 1 to 1024 pages of 4 KiB. What it hands out is a [`FrozenPage`]; an [`Owner`] (a pool) makes it a [`Page`], whose
-//! holder may write to it, share it ([`PageRef`]), cut it ([`PageFrag`]), give it to a device ([`Posted`]), or simply drop it, on any thread: then the owner's
-//! [`Destructor`] is called, and the page goes home.
+//! This crate is the memory under every packet.
+//! Most users take pages from a pool (`waterwheel-page-pool`) and meet three types here:
+//! [`Zone`], [`Page`] and [`PageRef`].
+//!
+//! - A [`Zone`] maps memory once, and hands it out in blocks of 1 to 1024 pages of 4 KiB.
+//! - What it hands out is a [`FrozenPage`], whose bytes belong to nobody.
+//! - An [`Owner`], such as a pool, makes it a [`Page`].
+//!   Whoever holds a page may write to it, share it ([`PageRef`]), cut it ([`PageFrag`]),
+//!   or give it to a device ([`Posted`]).
+//! - Whoever is done with a page drops it, on any thread.
+//!   The last drop calls the owner's [`Destructor`], which sends the page *home*:
+//!   back to its owner.
 //!
 //! ```text
 //!          Zone::alloc, Pcp::alloc        Owner::bind            share            clone
@@ -15,9 +24,13 @@
 //!                    +---> return path --+
 //! ```
 //!
-//! Code that is not safe can still use a page that is not its own: the feature `debug_pages`, and AddressSanitizer, look for that ([`debug`]).
+//! Safe code cannot use a page that it does not hold.
+//! Unsafe code and devices can; the feature `debug_pages` and AddressSanitizer look for that
+//! (see [`debug`]).
 //!
-//! Read in this order: `page` (the handles), `zone` and `buddy` (where pages come from), `owner` and `lane` (how they come home), `ptr_ring`.
+//! To read the source, begin with `page` (the handles).
+//! Then come `zone` and `buddy` (where pages come from), `owner` and `lane` (how they come home),
+//! and `ptr_ring`.
 
 mod account;
 #[cfg_attr(all(test, loom), allow(dead_code, reason = "as for `zone`"))]

@@ -27,12 +27,20 @@ const _: () = assert!(size_of::<Option<Page>>() == 8 && size_of::<Option<Posted>
 /// Dropping it gives it back to its zone, from any thread.
 pub struct FrozenPage(PageWord);
 
-/// One page, or one block of `1 << order` pages, and its sole owner.
+/// One page, or one block of `1 << order` pages, that nobody else holds. Its holder may read and write its bytes.
 ///
-/// Dropping it calls the destructor of its pool ([`Destructor::last_put`](crate::Destructor::last_put)); a page that belongs to no pool goes to its zone.
+/// It is a handle of 8 bytes and may go to any thread.
+/// [`share`](Page::share) makes it a [`PageRef`], which can be cloned.
+///
+/// Dropping it calls the destructor of its pool ([`Destructor::last_put`](crate::Destructor::last_put)), which takes the page back.
+/// A page that belongs to no pool goes to its zone.
 pub struct Page(PageWord);
 
-/// One of several holders of a page. `Clone` is the kernel's get_page, `Drop` its put_page.
+/// A shared page: one of several holders, who may all read its bytes.
+/// On any thread, whoever drops the last one sends the page back to its pool.
+///
+/// `Clone` is the kernel's get_page, `Drop` its put_page.
+/// [`try_unique`](PageRef::try_unique) makes a [`Page`] of the last one, to write again.
 pub struct PageRef(PageWord);
 
 /// A page that hardware or the kernel holds and may write to: nobody looks at its bytes until it is [reclaimed](Posted::reclaim).
@@ -198,7 +206,7 @@ impl Drop for FrozenPage {
 }
 
 impl Page {
-    /// The bytes. They are what the last user left there: zero only before the first use.
+    /// The bytes. They are zero before the first use; later, they are what the last user left there.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: mapped, initialised memory of `size` bytes; sole owner, borrowed.
@@ -212,13 +220,13 @@ impl Page {
         unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.size()) }
     }
 
-    /// The id of the pool that it goes home to; 0 for none.
+    /// The id of the pool that it goes back to; 0 for none.
     #[inline]
     pub fn owner_id(&self) -> u16 {
         self.0.owner()
     }
 
-    /// Makes it shared: no more writes until it is [unique](PageRef::try_unique) again.
+    /// Makes it shared. Nobody may write to it until it is [unique](PageRef::try_unique) again.
     #[inline]
     pub fn share(self) -> PageRef {
         PageRef(self.share_biased(1))
@@ -335,9 +343,11 @@ impl PageRef {
         prefetch::prefetchw(meta(self.0));
     }
 
-    /// The talk's question at refcount 1: the page, to write, if nobody else holds it; else the reference back.
+    /// The page, to write, if nobody else holds it (its reference count is 1). Otherwise the reference comes back.
     ///
-    /// It is an Acquire. With Relaxed, what other holders read could still be under way when we begin to write: a data race that x86 hides.
+    /// The count is read with Acquire.
+    /// With Relaxed, reads of other holders could still be under way when we begin to write:
+    /// a data race that x86 hides.
     #[inline]
     pub fn try_unique(self) -> Result<Page, PageRef> {
         if meta(self.0).refcount.try_unique() { Ok(Page(into_word!(self))) } else { Err(self) }

@@ -24,10 +24,12 @@ pub(crate) fn last_put(tag: u16, page: FrozenPage) {
     }
 }
 
-/// Drops all of `pages`: as letting each go, but those that follow one another and have the same owner go home together (the kernel's `release_pages`).
+/// Drops all of `pages` with one call (the kernel's `release_pages`). It is cheaper than to drop each:
+/// pages that follow one another and have the same owner go back to it together.
 ///
 /// # Panics
-/// If a destructor does. Those of `pages` that it has not come to stay; of those that were to go home together the rest is freed, and their owner's id is not given back.
+/// If a destructor panics. Pages that it has not reached yet stay in `pages`.
+/// Of those that were to go back together, the rest is freed, and their owner's id is not given back.
 pub fn release_pages(pages: &mut Vec<Page>) {
     while let Some(last) = pages.last() {
         if last.word().leads_chain() {

@@ -22,20 +22,27 @@ pub struct ZoneParams {
     pub pages: usize,
     /// Which memory to ask for.
     pub huge_pages: HugePages,
-    /// Bind the memory to this NUMA node.
+    /// The NUMA node to bind the memory to. `None` does not bind it.
     pub bind_node: Option<u32>,
-    /// The node that the zone says it is of: `bind_node` unless set. A label of one's own makes a fake node (as the kernel's `numa=fake`).
+    /// The node that [`Zone::node`] reports; `bind_node` unless set.
+    /// Another number makes a fake node, as the kernel's `numa=fake` does.
     pub node: Option<u32>,
 }
 
 impl ZoneParams {
-    /// A zone of `pages` pages, the rest by default.
+    /// A zone of `pages` pages. The rest is the default.
     pub fn pages(pages: usize) -> Self {
         Self { pages, ..Self::default() }
     }
 }
 
-/// A handle to a zone. The memory goes when the last handle is dropped and the last page is back, whichever comes later.
+/// The memory that packets are made of: the free pages of one region, which is mapped once.
+///
+/// This is a handle, and its clones share the zone.
+/// The memory is unmapped when the last handle is dropped and the last page is back,
+/// whichever comes later.
+///
+/// A zone is behind a lock. Who allocates often puts a pool in front of it, or a [`Pcp`](crate::Pcp).
 #[derive(Debug, Clone)]
 pub struct Zone(Arc<Inner>);
 

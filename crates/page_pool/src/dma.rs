@@ -14,15 +14,16 @@ pub struct DmaAddr(pub u64);
 #[error("mapping memory for the device failed: {0}")]
 pub struct DmaError(pub String);
 
-/// A device's way of mapping memory (the kernel's `dma_map_page`, VFIO's `MAP_DMA`, a registration with a kernel socket).
+/// How a device maps memory: what the kernel's `dma_map_page`, VFIO's `MAP_DMA`, or a registration with a kernel socket does.
 pub trait DmaMap: Send {
-    /// A device that registers whole regions does it here and tells the address of the zone's page 0; [`map`](Self::map) is not called then.
+    /// A device that registers whole regions does so here, and returns the address of the zone's page 0.
+    /// Then [`map`](Self::map) is not called.
     fn map_region(&mut self, zone: &Zone) -> Result<Option<DmaAddr>, DmaError> {
         let _ = zone;
         Ok(None)
     }
 
-    /// Undoes `map_region`, at destroy.
+    /// Undoes `map_region`, when the pool is destroyed.
     fn unmap_region(&mut self, addr: DmaAddr) {
         let _ = addr;
     }
@@ -30,7 +31,8 @@ pub trait DmaMap: Send {
     /// Maps the block of `bytes` at page `number` of `zone`. (A pool can have pages of several zones: the same number may come once for each.)
     fn map(&mut self, zone: &Zone, number: u32, bytes: usize) -> Result<DmaAddr, DmaError>;
 
-    /// Undoes `map`. At destroy also for pages that are out: the device is still there, and must not touch them any more.
+    /// Undoes `map`.
+    /// When the pool is destroyed, also for pages that are out: the device is still there, and must not touch them any more.
     fn unmap(&mut self, addr: DmaAddr, bytes: usize);
 }
 

@@ -1,11 +1,17 @@
 //! One generic page pool under every packet driver.
 //!
-//! A [`PagePool`] belongs to one device queue and to the thread that polls it. Pages are taken from it, carry packets wherever they must go, and come back: by
-//! [`PagePool::put`] where the owner has them in hand, else by being dropped, on any thread, when their last holder lets go. They stay mapped for their device all
-//! the while ([`DmaMap`]).
+//! A [`PagePool`] belongs to one device queue, and to the thread that polls it.
+//! It gives out pages, which carry packets wherever they must go,
+//! and it takes them back:
 //!
-//! After the kernel's page_pool (`net/core/page_pool.c`), with what it never got: a destructor at refcount 0, a limit on the pages that a pool may hold, floors
-//! for receive and transmit, and a return path whose cost does not grow with the number of returning threads.
+//! - by [`PagePool::put`], where you have both the page and the pool. This is the fastest way;
+//! - by a drop, on any thread, when the last holder lets go. You need not know the pool.
+//!
+//! Pages stay mapped for their device all the while ([`DmaMap`]).
+//!
+//! The model is the kernel's page_pool (`net/core/page_pool.c`). This one has four things that the kernel's never got:
+//! a destructor at refcount 0, a limit on the pages that a pool may have, floors for receive and transmit,
+//! and a return path whose cost does not grow with the number of returning threads.
 //!
 //! ```
 //! use waterwheel_page_pool::{Direction, PagePool, PoolParams};
@@ -18,7 +24,7 @@
 //! let shared = page.share();
 //! let elsewhere = shared.clone();
 //! std::thread::spawn(move || drop(elsewhere)).join().unwrap();
-//! drop(shared); // the last one: the page goes home
+//! drop(shared); // the last one: the page goes back to its pool
 //! assert_eq!(pool.outstanding(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

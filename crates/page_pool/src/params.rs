@@ -13,22 +13,25 @@ pub enum Direction {
     Tx,
 }
 
-/// Parameters of a [`PagePool`](crate::PagePool). All sizes count blocks of `1 << order` pages.
+/// Parameters of a [`PagePool`](crate::PagePool).
+/// All sizes count blocks of `1 << order` pages; by default a block is one page of 4 KiB.
 pub struct PoolParams {
     /// Each block has `1 << order` pages of 4 KiB.
     pub order: u8,
-    /// Blocks that the pool may have, in its cache and out, at any time: the memory that its users can pin.
+    /// The most blocks that the pool may have at any time, in its cache and out.
+    /// It bounds the memory that its users can keep.
     pub limit: usize,
-    /// Blocks of the limit that only [`Direction::Rx`] may take.
+    /// Blocks of the limit that are kept for [`Direction::Rx`].
     pub floor_rx: usize,
-    /// Blocks of the limit that only [`Direction::Tx`] may take.
+    /// Blocks of the limit that are kept for [`Direction::Tx`].
     pub floor_tx: usize,
-    /// Above this many blocks in the cache they leave the pool, 64 at a time. `None`: the limit, so that none leaves, and no mapping is lost, until the pool is
-    /// [shrunk](crate::PagePool::shrink) or destroyed.
+    /// The most blocks in the cache. Above it they go to the zone, 64 at a time, and lose their mapping.
+    ///
+    /// `None` is the limit: no block leaves until the pool is [shrunk](crate::PagePool::shrink) or destroyed.
     pub high: Option<usize>,
-    /// Maps blocks for the device when they enter the pool, and unmaps them when they leave.
+    /// Maps blocks for the device when they enter the pool, and unmaps them when they leave. `None` maps nothing.
     pub dma: Option<Box<dyn DmaMap>>,
-    /// How reports call the pool, such as its device's name; empty: "pool ID".
+    /// The name of the pool in reports, such as that of its device. If it is empty, they say "pool ID".
     pub name: String,
 }
 

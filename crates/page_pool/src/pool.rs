@@ -16,11 +16,15 @@ use waterwheel_mm::{
 /// Pages that are fetched at once, from the return path or from the zone (the kernel's `PP_ALLOC_CACHE_REFILL`; a NAPI budget).
 pub const REFILL: usize = 64;
 
-/// A pool of pages for one device queue. It is a value that one thread at a time has; what others do with its pages is drop them.
+/// A pool of pages for one device queue.
 ///
-/// The cache is one stack, last in first out. Its top is what the kernel calls the direct cache; as it may grow to the pool's limit, the part below is
-/// the reserve that takes a burst of returns. In the steady state the stack is as deep as the traffic needs, since the zone is only asked when it is empty and
-/// nothing has come home. On cache lines of its own (two, as x86 fetches them in pairs): the next one may be another thread's.
+/// One thread at a time has the pool. Its pages may go to any thread, and whoever drops one sends it back.
+///
+/// The cache is one stack, last in first out. Its top is what the kernel calls the direct cache.
+/// It may grow to the pool's limit, so the part below is a reserve that takes a burst of returns.
+/// The zone is asked only when the stack is empty and nothing has come back.
+/// So in the steady state, the stack is as deep as the traffic needs.
+// On cache lines of its own (two, as x86 fetches them in pairs): the next one may be another thread's.
 #[repr(C, align(128))] // what the fast paths touch comes first
 pub struct PagePool {
     cache: Vec<FrozenPage>,
@@ -61,7 +65,7 @@ struct Limits {
 }
 
 impl PagePool {
-    /// A pool in front of `zone`. It takes nothing until it is asked for a page.
+    /// A pool in front of `zone`. It takes no page from there until it is asked for one.
     pub fn new(zone: &Zone, params: PoolParams) -> Result<Self, PoolError> {
         let PoolParams { order, limit, floor_rx, floor_tx, high, dma, name } = params;
         if order > MAX_ORDER {
@@ -100,7 +104,8 @@ impl PagePool {
         })
     }
 
-    /// A page, or `None` when the limit, a floor or the zone says no: a normal answer, which costs a counter.
+    /// A page, or `None` when the limit is reached, a floor is in the way, or the zone is empty.
+    /// `None` is a normal answer, and is counted.
     #[inline]
     pub fn alloc(&mut self, direction: Direction) -> Option<Page> {
         oldest_first(&mut self.cache, 1);
@@ -125,7 +130,7 @@ impl PagePool {
         Some(page)
     }
 
-    /// Moves up to `count` pages to the end of `out` and tells how many.
+    /// Appends up to `count` pages to `out`, and returns how many.
     #[inline]
     pub fn alloc_bulk(&mut self, direction: Direction, count: usize, out: &mut Vec<Page>) -> usize {
         if self.careful {
@@ -166,7 +171,7 @@ impl PagePool {
         }
     }
 
-    /// As [`alloc_bulk`](Self::alloc_bulk), one after the other; what is not taken out goes home by its drop.
+    /// As [`alloc_bulk`](Self::alloc_bulk), as an iterator. Pages that you do not take out of it go back to the pool.
     #[inline]
     pub fn hand_out(&mut self, direction: Direction, count: usize) -> std::vec::Drain<'_, Page> {
         let mut hand = std::mem::take(&mut self.hand);
@@ -175,7 +180,8 @@ impl PagePool {
         self.hand.drain(..)
     }
 
-    /// The way home for the owner: into the cache, without an atomic. A page of another pool is sent home. The pages of a chain go one by one.
+    /// Takes a page back, into the cache, without an atomic operation. A page of another pool goes to that pool.
+    /// The pages of a chain go one by one.
     #[inline]
     pub fn put(&mut self, page: Page) {
         match self.rx.unbind(page) {
@@ -184,7 +190,8 @@ impl PagePool {
         }
     }
 
-    /// As [`put`](Self::put), for many: takes the pool's own out of `pages`. Those of other pools stay there; their drop sends them home.
+    /// As [`put`](Self::put), for many pages. It takes its own out of `pages`.
+    /// Those of other pools stay there, and go back to their pools when you drop them.
     #[inline]
     pub fn put_bulk(&mut self, pages: &mut Vec<Page>) {
         let before = self.cache.len();
@@ -209,7 +216,8 @@ impl PagePool {
         }
     }
 
-    /// As [`put_bulk`](Self::put_bulk), for pages that are not in a vector yet. Gives those of other pools back; what is not taken out goes home by its drop.
+    /// As [`put_bulk`](Self::put_bulk), for an iterator of pages.
+    /// It returns those of other pools, which go back to their pools when they are dropped.
     #[inline]
     pub fn take_back(&mut self, pages: impl IntoIterator<Item = Page>) -> std::vec::Drain<'_, Page> {
         let mut hand = std::mem::take(&mut self.hand);
@@ -219,7 +227,7 @@ impl PagePool {
         self.hand.drain(..)
     }
 
-    /// Whether the page is of this pool.
+    /// Whether the page belongs to this pool.
     #[inline]
     pub fn owns(&self, page: &Page) -> bool {
         page.owner_id() == self.rx.id() || self.tx.as_ref().is_some_and(|tx| tx.id() == page.owner_id())
@@ -251,8 +259,8 @@ impl PagePool {
         self.dma.as_ref()?.addr(page.region_id(), page.number())
     }
 
-    /// From now on pages come from `zone`; those of the former one are not recycled any more (the kernel's `page_pool_update_nid`: the device's CPU has moved
-    /// to another node).
+    /// From now on pages come from `zone`, and pages of the former zone are not recycled any more.
+    /// For a device whose CPU has moved to another NUMA node (the kernel's `page_pool_update_nid`).
     ///
     /// # Errors
     /// The device cannot map the new zone's region. Nothing has changed then.
@@ -276,13 +284,13 @@ impl PagePool {
         Ok(())
     }
 
-    /// Gives pages back to the zone until at most `keep` are in the cache: for times of pressure.
+    /// Gives pages back to the zone until at most `keep` are in the cache, for when memory is short.
     pub fn shrink(&mut self, keep: usize) {
         self.collect(usize::MAX);
         self.release(self.cache.len().saturating_sub(keep));
     }
 
-    /// Where new pages come from.
+    /// The zone that new pages come from.
     pub fn zone(&self) -> &Zone {
         &self.zone
     }
@@ -292,7 +300,7 @@ impl PagePool {
         self.limits.order
     }
 
-    /// Pages that the pool may have.
+    /// The most pages that the pool may have.
     pub fn limit(&self) -> usize {
         self.limits.limit as usize
     }
@@ -302,7 +310,7 @@ impl PagePool {
         self.cache.len()
     }
 
-    /// Pages that somebody holds (or that are in the course of being given back).
+    /// Pages that somebody holds, or that are on their way back.
     pub fn outstanding(&mut self) -> u64 {
         self.rx.outstanding() + self.tx.as_mut().map_or(0, Owner::outstanding)
     }
@@ -322,7 +330,8 @@ impl PagePool {
         }
     }
 
-    /// Marks the pages that the pool has at home, and the one that it is cutting into fragments. Those on the way are fetched first.
+    /// For the page account: marks the pages in the cache, and the one that is being cut into fragments.
+    /// Pages on their way back are fetched first.
     pub fn account(&mut self, account: &mut Account) {
         let before = self.cache.len();
         self.fetch(usize::MAX);
@@ -425,7 +434,8 @@ impl PagePool {
         }
     }
 
-    /// Whether it had less than was asked for when it was asked last. Who polls a device for want of pages polls it in vain until some have come home.
+    /// Whether it had less than was asked for the last time.
+    /// Then it is no use to poll a device that needs pages until some have come back.
     pub fn is_dry(&self) -> bool {
         self.refused_at == Some(self.given_out())
     }

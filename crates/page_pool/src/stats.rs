@@ -2,9 +2,10 @@
 
 /// Counters of a pool since it was made, and how many pages it has.
 ///
-/// The fast paths count nothing for them: what they do follows from two counts of the owner (pages bound, pages unbound), who needs their difference anyway.
+/// The fast paths count nothing for them.
+/// They follow from two counts (pages bound, pages unbound) that ownership needs anyway.
 ///
-/// The kernel's `released_refcnt` is not here: a page with other holders is not released, it comes home when they let go.
+/// The kernel's `released_refcnt` is not here: a page with other holders is not released, but comes back when they let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
     /// Pages taken from the cache.
@@ -13,26 +14,29 @@ pub struct PoolStats {
     pub alloc_slow: u64,
     /// The same, of order 1 and up.
     pub alloc_slow_high_order: u64,
-    /// Times that cache and return path were both empty. As with `alloc_failed`, who asks in vain again and again is counted once.
+    /// Times that cache and return path were both empty.
+    /// As with `alloc_failed`, asking again and again in vain counts once.
     pub alloc_empty: u64,
     /// Times that the cache was filled from the return path.
     pub alloc_refill: u64,
-    /// Pages not recycled as they are of another node's zone.
+    /// Pages that were not recycled, because they are of another node's zone.
     pub alloc_waive: u64,
-    /// Times that less could be had than was asked for: by the limit, by a floor, or as the zone had nothing. Counted anew once a page was given out: a loop that asks a pool which has
-    /// nothing is one such time, however often it asks.
+    /// Times that the pool had less than was asked for: because of the limit, of a floor, or of an empty zone.
+    ///
+    /// It counts again only after a page was given out.
+    /// So a loop that asks an empty pool counts once, however often it asks.
     pub alloc_failed: u64,
     /// Pages put back by the owner.
     pub recycle_cached: u64,
-    /// Pages that left the pool as the cache was above its high mark.
+    /// Pages that left the pool because the cache was above its high mark.
     pub recycle_cache_full: u64,
-    /// Pages that came home by the return path.
+    /// Pages that came back by the return path: they were dropped by their last holder.
     pub recycle_ring: u64,
     /// Pages for which a thread's lane was full, so that they took the shared list.
     pub recycle_ring_full: u64,
     /// Pages taken from the zone, ever.
     pub hold: u64,
-    /// Pages given back to it, ever. `hold - release` pages are the pool's: the kernel's "inflight".
+    /// Pages given back to the zone, ever. The pool has `hold - release` pages: the kernel's "inflight".
     pub release: u64,
     /// Calls of [`DmaMap::map`](crate::DmaMap::map) and `map_region`.
     pub dma_maps: u64,

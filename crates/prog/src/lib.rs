@@ -1,4 +1,5 @@
-//! Programs: what decides over packets. No I/O, and no clock of their own.
+//! Programs that decide what happens to a packet: forward, reflect, discard.
+//! They do no I/O and have no clock of their own.
 #![forbid(unsafe_code)]
 
 mod discard;

@@ -1,15 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-/// Devices: the back ends, one cargo feature each.
+/// Devices such as AF_XDP, memif and tap. Each kind has a cargo feature of its own.
 pub use waterwheel_dev as dev;
-/// Pages: zones, handles, destructors, ptr_ring.
+/// The memory under packets: zones, page handles, destructors, `ptr_ring`.
 pub use waterwheel_mm as mm;
-/// The pool.
+/// The page pool of a device queue.
 pub use waterwheel_page_pool as page_pool;
-/// Programs: what decides over packets.
+/// Programs that decide what happens to a packet: forward, reflect, discard.
 pub use waterwheel_prog as prog;
-/// The walk of a packet: buffers, devices, the loop.
+/// The way of a packet: buffers, devices, the loop.
 pub use waterwheel_xdp as xdp;
 
 pub use waterwheel_mm::{Page, PageFrag, PageRef, Zone, ZoneParams, release_pages};

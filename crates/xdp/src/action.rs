@@ -1,24 +1,26 @@
-//! What a program says of a packet.
+//! What a program decides about a packet.
 
 use crate::drops::DropReason;
 
-/// A port: one queue of one device in a [`Fabric`](crate::Fabric), in the order in which they were added.
+/// The number of a port: one queue of one device in a [`Fabric`](crate::Fabric).
+/// [`Fabric::add`](crate::Fabric::add) gives them out in order, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u16);
 
-/// The verdict on one packet (the kernel's `enum xdp_action`; a drop carries its reason).
+/// What is to happen to one packet. It is the kernel's `enum xdp_action`, and a drop has a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Action {
-    /// The program failed. Also what counts when it said nothing.
+    /// The program failed. The packet is dropped.
+    /// This is also the action of a packet about which the program said nothing.
     #[default]
     Aborted,
-    /// The page goes back into its pool.
+    /// Drop it. Its page goes back into its pool.
     Drop(DropReason),
-    /// On to the host: see [`Host`](crate::Host).
+    /// Give it to your own code: see [`Host`](crate::Host).
     Pass,
-    /// Out of the device that it came from.
+    /// Send it out of the device that it came from.
     Tx,
-    /// Out of another device. The page itself moves.
+    /// Send it out of another device, which may be another worker's. The page itself moves.
     Redirect(PortId),
 }
 

@@ -7,7 +7,8 @@
 //!                               data                       data_end
 //! ```
 //!
-//! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it. What is larger than a page goes on in [fragments](MAX_FRAGS).
+//! Both are 16 bytes, four to a cache line: the page with its owner, and where the packet lies in it.
+//! A packet that is larger than a page goes on in [fragments](MAX_FRAGS).
 
 mod frags;
 #[cfg(feature = "bytes")]
@@ -21,7 +22,7 @@ use std::fmt;
 use std::ops::Range;
 use waterwheel_page_pool::mm::{PAGE_SIZE, Page};
 
-/// Room in front of a packet that devices leave for programs (the kernel's `XDP_PACKET_HEADROOM`).
+/// Bytes that devices leave free in front of a packet, in which programs can put headers (the kernel's `XDP_PACKET_HEADROOM`).
 pub const HEADROOM: usize = 256;
 /// Packets begin at one of so many places, a cache line (64 bytes) apart: see [`XdpBuff::with_len`].
 const COLOURS: usize = 16;
@@ -30,7 +31,10 @@ const MIN_LEN: usize = 14;
 /// Longest metadata, in bytes; its length is a multiple of 4 (`xdp_metalen_invalid` of Linux 6.3 and later).
 const MAX_META: usize = 252;
 
-/// A packet that a program may read, write, and move the ends of.
+/// A packet in a page of its own, as a program sees it. The program may read and write its bytes ([`data`](Self::data),
+/// [`data_mut`](Self::data_mut)) and move its ends ([`adjust_head`](Self::adjust_head), [`adjust_tail`](Self::adjust_tail)).
+///
+/// It owns its page. You may keep it for as long as you like; when you drop it, the page goes back to its pool.
 pub struct XdpBuff {
     page: Page,
     place: Place,
@@ -91,12 +95,12 @@ impl Place {
     }
 }
 
-/// A packet in transit: in a queue, on its way to a device or to another thread. Its bytes stay as they are.
+/// A packet on its way to a device or to another thread. Its bytes can be read, but not changed.
 pub struct XdpFrame(XdpBuff);
 
 const _: () = assert!(size_of::<XdpBuff>() == 16 && size_of::<XdpFrame>() == 16);
 
-/// There is no such room in the page, or the packet would become too short.
+/// The page has no such room, or the packet would become too short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the packet cannot be moved by {delta} bytes there")]
 pub struct AdjustError {
@@ -119,10 +123,12 @@ fn alone(page: Page) -> Page {
 }
 
 impl XdpBuff {
-    /// The packet of `len` bytes at `offset` of `page`. What follows the page, if it led the fragments of another packet, goes home.
+    /// The packet of `len` bytes at `offset` of `page`.
+    /// If the page led fragments of another packet, these go back to their pools.
     ///
     /// # Panics
-    /// If it does not lie in the page, or `offset` or `len` is above 65535: a driver checks what its hardware says before it believes it.
+    /// If it does not lie in the page, or `offset` or `len` is above 65535.
+    /// A driver must check the numbers that its hardware gives it.
     #[inline]
     pub fn new(page: Page, offset: usize, len: usize) -> Self {
         // What fits into the smallest page needs no look at this one: mostly the compiler decides.
@@ -142,8 +148,10 @@ impl XdpBuff {
 
     /// A packet of `len` bytes behind at least [`HEADROOM`], for devices to write.
     ///
-    /// Up to 2816 bytes it begins up to 15 cache lines further on, by the page's address, which the tail room pays for: in pages of 4 KiB, lines at equal offsets share one set of a level 1
-    /// cache, so that of the first lines of a batch all but 8 would evict each other. (Slab colouring; Bonwick, "The Slab Allocator", 1994.)
+    /// A packet of up to 2816 bytes begins up to 15 cache lines further on.
+    /// The page's address decides how many, and the tail room is shorter by them.
+    /// The reason: in pages of 4 KiB, lines at equal offsets share one set of a level 1 cache,
+    /// so the first lines of a batch would evict each other, all but 8. (This is slab colouring; Bonwick, "The Slab Allocator", 1994.)
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -167,7 +175,7 @@ impl XdpBuff {
         &mut self.page.as_mut_slice()[start..end]
     }
 
-    /// What a program or a device left in front of the packet for the next one.
+    /// The metadata in front of the packet: what a program or a device left there for whoever comes next.
     #[inline]
     pub fn meta(&self) -> &[u8] {
         &self.page.as_slice()[self.offset() - usize::from(self.place.meta())..self.offset()]
@@ -208,7 +216,7 @@ impl XdpBuff {
         self.page.size() - self.end()
     }
 
-    /// Sets the length, for devices and generators: the bytes are what they are.
+    /// Sets the length, for devices and generators. It does not touch the bytes.
     ///
     /// # Panics
     /// If the page has no such room.
@@ -220,7 +228,8 @@ impl XdpBuff {
         self.place = self.place.with_len(len as u16);
     }
 
-    /// Moves the front by `delta` bytes: negative makes room for a header, positive takes one off. Metadata moves along (`bpf_xdp_adjust_head`).
+    /// Moves the front by `delta` bytes. A negative `delta` makes room for a header, a positive one takes bytes off.
+    /// The metadata moves along (`bpf_xdp_adjust_head`).
     pub fn adjust_head(&mut self, delta: i32) -> Result<(), AdjustError> {
         let refuse = AdjustError { delta };
         let front = i64::from(self.place.offset()) + i64::from(delta);
@@ -238,7 +247,8 @@ impl XdpBuff {
         Ok(())
     }
 
-    /// Moves the end by `delta` bytes; what is gained is zero (`bpf_xdp_adjust_tail`). Fragments that nothing is left of go home.
+    /// Moves the end by `delta` bytes (`bpf_xdp_adjust_tail`). Bytes that are gained are zero.
+    /// The pages of fragments of which nothing is left go back to their pools.
     pub fn adjust_tail(&mut self, delta: i32) -> Result<(), AdjustError> {
         let refuse = AdjustError { delta };
         if self.has_frags() {
@@ -257,7 +267,8 @@ impl XdpBuff {
         Ok(())
     }
 
-    /// Makes the metadata in front of the packet longer (negative `delta`) or shorter, in steps of 4 bytes, up to 252 (`bpf_xdp_adjust_meta`).
+    /// Makes the metadata in front of the packet longer (negative `delta`) or shorter (`bpf_xdp_adjust_meta`).
+    /// It goes in steps of 4 bytes, up to 252.
     pub fn adjust_meta(&mut self, delta: i32) -> Result<(), AdjustError> {
         let len = i64::from(self.place.meta()) - i64::from(delta);
         if len < 0 || len % 4 != 0 || len > MAX_META as i64 || len > i64::from(self.place.offset()) {
@@ -287,7 +298,7 @@ impl XdpFrame {
         self.0.data()
     }
 
-    /// What was left in front of it.
+    /// The metadata that was left in front of it.
     #[inline]
     pub fn meta(&self) -> &[u8] {
         self.0.meta()
@@ -318,8 +329,9 @@ impl XdpFrame {
         self.0.into_page()
     }
 
-    /// The page, and where in it the bytes of the first part lie: for devices, who tell it to hardware or to the kernel. That the bytes lie in the page is how a frame is made; as whoever is told
-    /// believes it, it is looked at once more.
+    /// The page, and where in it the bytes of the first part lie.
+    /// Devices pass this on to hardware or to the kernel, which do not check it.
+    /// So it is checked here once more that the bytes lie in the page.
     ///
     /// # Panics
     /// If they did not.

@@ -11,7 +11,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use waterwheel_page_pool::mm::Consumer;
 
-/// A handle on running workers: stops them, and looks at what they count. Clones share it.
+/// Stops the running workers of a fabric, and reads what they count.
+/// Any thread may have it; clones control the same workers.
 #[derive(Debug, Clone)]
 pub struct Control(Arc<Shared>);
 
@@ -71,7 +72,7 @@ impl Control {
         })))
     }
 
-    /// Stop taking in, send what is in flight, end.
+    /// Ends the workers in order: they receive no more, send what is in flight, and end.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Relaxed);
         self.wake_all();
@@ -83,19 +84,19 @@ impl Control {
         }
     }
 
-    /// End without waiting for what is in flight.
+    /// Ends the workers without waiting for what is in flight.
     pub fn force(&self) {
         self.0.force.store(true, Ordering::Relaxed);
         self.stop();
     }
 
-    /// Ends after `packets` more have been received by all workers together. To be set before they run.
+    /// Ends the workers after they have received `packets` more, all together. Set it before they run.
     pub fn limit(&self, packets: u64) {
         self.0.credits.store(packets, Ordering::Relaxed);
         self.0.wanted.store(packets, Ordering::Relaxed);
     }
 
-    /// Whether the workers are to end: stopped, or the limit is reached, or no source has anything left.
+    /// Whether the workers are to end: they were stopped, the limit is reached, or no source has anything left.
     pub fn is_stopped(&self) -> bool {
         self.0.stop.load(Ordering::Relaxed)
             || self.0.active.load(Ordering::Relaxed) == 0
@@ -211,7 +212,8 @@ impl Control {
         *published = (LAST, stats);
     }
 
-    /// What all workers have counted. Asks them, and waits up to a tenth of a second for each answer; a worker that does not answer gives its last one, and so does one that is over.
+    /// What all workers have counted. It asks each worker, and waits for its answer, a tenth of a second at most.
+    /// For a worker that does not answer, or has ended, it is the last answer.
     pub fn snapshot(&self) -> Snapshot {
         let generation = |slot: &Slot| slot.published.lock().unwrap_or_else(PoisonError::into_inner).0;
         let before: Vec<u64> = self.0.workers.iter().map(generation).collect();
@@ -247,7 +249,7 @@ impl Waker {
 /// What the workers of a fabric have counted since they began.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// One by one.
+    /// Each worker's own counts.
     pub workers: Vec<WorkerStats>,
 }
 
@@ -257,7 +259,8 @@ impl Snapshot {
         self.sum(|port| port.rx)
     }
 
-    /// Packets that were lost on all ports before they could be received, by the names of [`PortStats::lost`](crate::PortStats::lost); together with [`drops`](Self::drops) all that was lost.
+    /// Packets that were lost on all ports before they could be received, by the names of [`PortStats::lost`](crate::PortStats::lost).
+    /// Together with [`drops`](Self::drops) this is all that was lost.
     pub fn lost(&self) -> Vec<(&'static str, u64)> {
         let mut sum = Vec::new();
         let ports = self.workers.iter().flat_map(|worker| &worker.ports);
@@ -276,7 +279,7 @@ impl Snapshot {
         sum
     }
 
-    /// Verdicts of all workers.
+    /// Actions of all workers.
     pub fn actions(&self) -> Actions {
         let mut sum = Actions::default();
         self.workers.iter().for_each(|worker| sum.merge(&worker.actions));

@@ -1,4 +1,4 @@
-//! Devices: what a driver is.
+//! Devices: what a driver has to provide.
 
 use crate::buff::{XdpBuff, XdpFrame};
 use crate::drops::Drops;
@@ -9,32 +9,34 @@ use waterwheel_page_pool::mm::{Account, RegionId};
 
 pub use rustix::fd::BorrowedFd;
 
-/// Most descriptors that one device may wait on.
+/// The most descriptors that one device may wait on.
 pub const MAX_FDS: usize = 2;
 
-/// How soon a loop looks again at what gives no signal.
+/// How soon a loop looks again at a device that gives no signal.
 const SOON: Duration = Duration::from_millis(1);
 
 /// What a device can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// It receives.
+    /// It can receive.
     pub rx: bool,
-    /// It sends.
+    /// It can send.
     pub tx: bool,
-    /// The longest frame that it takes, in bytes from the Ethernet header on, without FCS: of all its parts together.
+    /// The longest frame that it takes, in bytes: from the Ethernet header on, without FCS, all parts together.
     pub max_frame: usize,
-    /// How many fragments behind the first part a frame may have that it takes, up to [`MAX_FRAGS`](crate::MAX_FRAGS). The loop gives it no other.
+    /// The most fragments behind the first part of a frame that it takes, up to [`MAX_FRAGS`](crate::MAX_FRAGS).
+    /// The loop drops frames with more, and does not give them to the device.
     pub max_frags: usize,
     /// It sends pages of regions that it has not registered, without copying them.
     pub foreign_pages: bool,
-    /// The memory that it has registered, if it receives into that and no other: its pool has to be of it, or it would never receive anything. [`Fabric::add`](crate::Fabric::add) refuses
-    /// another pool.
+    /// The memory that it has registered, if it can receive only into that.
+    /// Its pool must be of the same memory, or it would never receive anything.
+    /// [`Fabric::add`](crate::Fabric::add) refuses another pool.
     pub region: Option<RegionId>,
 }
 
 impl Default for Capabilities {
-    /// Both directions, any page, any frame that fits into a page: a driver need not know of fragments.
+    /// Both directions, any page, any frame that fits into a page. A driver need not know of fragments.
     fn default() -> Self {
         Self { rx: true, tx: true, max_frame: 4096 - crate::HEADROOM, max_frags: 0, foreign_pages: true, region: None }
     }
@@ -64,7 +66,7 @@ impl Traffic {
         self.bytes += other.bytes;
     }
 
-    /// What is left without `other`. It is never below nothing.
+    /// What is left without `other`, and never less than nothing.
     pub(crate) fn without(self, other: Traffic) -> Self {
         Self { packets: self.packets.saturating_sub(other.packets), bytes: self.bytes.saturating_sub(other.bytes) }
     }
@@ -84,28 +86,29 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// In a millisecond: for what gives no signal.
+    /// In a millisecond, for a device that gives no signal.
     pub fn soon() -> Self {
         Wait::Until(Instant::now() + SOON)
     }
 }
 
-/// How a device is.
+/// The state of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// It works.
     Up,
-    /// A source that has given everything it had.
+    /// It is a source, and has given everything it had.
     Finished,
     /// It is gone, and why. Its `rx` and `tx` are not called any more.
     Failed(String),
 }
 
-/// One queue of one device. Everything is called from the one thread that has the queue.
+/// What a driver implements: one queue of one device. All calls come from one thread.
 ///
-/// Pages are moved, never lent: a frame given to `tx` is the device's until `complete` hands its page back.
+/// Pages are moved, never lent: a frame that `tx` takes belongs to the device until `complete` hands its page back.
+/// `docs/new-driver.md` in the repository writes a driver step by step; the module `conformance` checks one.
 pub trait Device: Send {
-    /// How it is called: its spec, such as `afxdp:eth0:0`.
+    /// Its name: its spec, such as `afxdp:eth0:0`.
     fn name(&self) -> &str;
 
     /// What it can do.
@@ -113,85 +116,100 @@ pub trait Device: Send {
         Capabilities::default()
     }
 
-    /// Hands the pages of frames that have been sent to `homes`, and tells how many.
+    /// Hands the pages of frames that have been sent to `homes`, which sends them back to their pools.
+    /// Returns how many there were.
     fn complete(&mut self, homes: &mut Homes<'_>) -> usize;
 
-    /// Appends up to `budget` packets to `batch`, whose capacity suffices, and tells how many. Empty pages for the device come from `pool`, in bulk.
+    /// Receives: appends up to `budget` packets to `batch`, whose capacity suffices, and returns how many.
+    /// Take empty pages from `pool`, in bulk.
     fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize;
 
-    /// Takes frames from the front of `frames` as long as it has room.
+    /// Sends: takes frames from the front of `frames` as long as it has room, and returns what it sent.
     ///
-    /// A frame that it must refuse (too long, say) is taken too, dropped, and counted in `drops`. What is left in `frames` found no room; the caller counts and drops it.
-    /// `pool` has pages of this device's own region, should it have to copy a foreign page.
+    /// A frame that can never be sent (it is too long, say) is taken too, dropped, and counted in `drops`.
+    /// What stays in `frames` found no room; the caller counts and drops it.
+    /// If the device has to copy a foreign page, `pool` has pages of its own region.
     fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic;
 
-    /// How many frames `tx` would take now. Sources that can wait are [paced](crate::Fabric::pace) by it.
+    /// How many frames `tx` would take now. It [paces](crate::Fabric::pace) sources that can wait.
     fn tx_room(&mut self) -> usize {
         usize::MAX
     }
 
-    /// When there will be room for a frame. Asked while `tx_room` is 0 and sources that are [paced](crate::Fabric::pace) by it wait, so that the loop can sleep as long:
-    /// [`Readable`](Wait::Readable) where one of its [descriptors](Self::fds) tells, [`Until`](Wait::Until) where the other side gives no signal, [`Never`](Wait::Never) where something else has to happen
-    /// first of which its `wait` knows. Never [`Now`](Wait::Now) without room.
+    /// When there will be room for a frame.
+    /// The loop asks while `tx_room` is 0 and [paced](crate::Fabric::pace) sources wait, to sleep that long.
+    ///
+    /// - [`Readable`](Wait::Readable): one of its [descriptors](Self::fds) tells.
+    /// - [`Until`](Wait::Until): the other side gives no signal.
+    /// - [`Never`](Wait::Never): something else has to happen first, of which its `wait` knows.
+    ///
+    /// Do not return [`Now`](Wait::Now) without room.
     fn wait_tx(&self) -> Wait {
         Wait::soon()
     }
 
-    /// Kicks the hardware: once per round, after everything else.
+    /// Kicks the hardware. Called once per round, after everything else.
     fn flush(&mut self) {}
 
-    /// When it will have something to do. Asked when a loop has found nothing for a while.
+    /// When it will have something to do. The loop asks when it has found nothing for a while.
     fn wait(&self) -> Wait;
 
-    /// Gives `add` what to wait on: at most [`MAX_FDS`] descriptors. Asked when a loop goes to sleep.
+    /// Calls `add` with the descriptors to wait on, at most [`MAX_FDS`]. The loop asks when it goes to sleep.
     fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
         let _ = add;
     }
 
-    /// How it is. Asked now and then, when a loop goes to sleep, and once more after `shutdown`: then it is [`Failed`](Health::Failed) if something could not be written at the end, and not because it
-    /// is closed.
+    /// Its state. The loop asks now and then, when it goes to sleep, and once more after `shutdown`.
+    /// After that, [`Failed`](Health::Failed) means that something could not be written at the end, not that the device is closed.
     fn health(&mut self) -> Health {
         Health::Up
     }
 
-    /// What a person would want to know of how it was opened, such as "native, copy".
+    /// How it was opened, for a person to read, such as "native, copy".
     fn mode(&self) -> String {
         String::new()
     }
 
-    /// Its own counters, by stable names. Asked when somebody looks at the statistics; may make system calls.
+    /// Calls `count` for each of its own counters. Names must not change.
+    /// Called when somebody looks at the statistics; it may make system calls.
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         let _ = count;
     }
 
-    /// Packets that were lost before `rx` could give them, since it was opened, by stable names that say why: what the kernel dropped as a ring was full, what was too long for a page. No count ever
-    /// becomes smaller, not by `shutdown` either.
+    /// Calls `count` for the packets that were lost before `rx` could deliver them,
+    /// such as those that the kernel dropped because a ring was full, or those that were too long for a page. Names say why, and must not change.
     ///
-    /// Where the device knows of every loss, received + lost = offered. What `rx` gave and what `tx` dropped is not in here. They are part of a port's statistics
-    /// ([`PortStats::lost`](crate::PortStats::lost)), and of the drops that a report shows. Asked when somebody looks at the statistics; may make system calls.
+    /// It counts from the opening on. No count ever becomes smaller, not by `shutdown` either.
+    /// Where the device knows of every loss, received + lost = offered.
+    /// Do not count what `rx` delivered, nor what `tx` dropped.
+    ///
+    /// These losses are part of a port's statistics ([`PortStats::lost`](crate::PortStats::lost)), and reports show them among the drops.
+    /// Called when somebody looks at the statistics; it may make system calls.
     fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
         let _ = count;
     }
 
-    /// Of what `tx` said that it sends: what could not be written afterwards (a full disk, a closed pipe, a connection that broke), since it was opened. It never becomes smaller.
+    /// What `tx` reported as sent, but could not be written afterwards: the disk was full, the pipe closed, the connection broken.
+    /// It counts from the opening on, and never becomes smaller.
     ///
-    /// Asked when somebody looks at the statistics, and after `shutdown`, which writes what was still buffered. It is taken out of what the port has sent, and counted as
-    /// [`DropReason::Unsent`](crate::DropReason::Unsent).
+    /// Called when somebody looks at the statistics, and after `shutdown`, which writes what was still buffered.
+    /// It is subtracted from what the port has sent, and counted as [`DropReason::Unsent`](crate::DropReason::Unsent).
     fn unsent(&self) -> Traffic {
         Traffic::default()
     }
 
-    /// Pages that are with the device: of frames taken by `tx` and not completed, and posted to the hardware.
+    /// How many pages the device has: of frames that `tx` took and that are not completed, and pages posted to the hardware.
     fn in_flight(&self) -> usize {
         0
     }
 
-    /// Marks every page that the device holds.
+    /// For the page account: marks every page that the device holds.
     fn account(&self, account: &mut Account) {
         let _ = account;
     }
 
-    /// The end: takes nothing in any more, sends what is in flight for a short time, closes, and gives every page back. Called once, before the drop.
+    /// Ends it: the device receives no more, sends what is in flight for a short time, closes, and gives every page back.
+    /// Called once, before the drop.
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
         self.complete(homes);
     }

@@ -1,11 +1,14 @@
 //! Why packets are dropped.
 
-/// A reason. Its name is a key of the statistics and stays what it is.
+/// Why a packet was dropped. Each reason has a counter.
+/// Its name ([`as_str`](Self::as_str)) is a key of the statistics, and does not change.
+///
+/// The *target* is the device that the packet was to be sent by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The program said so.
+    /// The program decided so.
     Program,
     /// The program failed, or said nothing.
     Aborted,
@@ -15,29 +18,30 @@ pub enum DropReason {
     FrameTooLong,
     /// The frame has more fragments than the target takes.
     TooManyFrags,
-    /// The page belongs to a region that the target has not registered, and there was no page to copy it to.
+    /// The page lies in memory that the target has not registered, and there was no page to copy it to.
     ForeignPage,
     /// There was no page to receive into.
     NoPages,
-    /// The packet is cut or contradicts itself.
+    /// The packet is cut short, or its lengths contradict each other.
     Malformed,
     /// The program named a port that does not exist.
     NoTarget,
-    /// The target, or the device itself, is gone or down.
+    /// The target, or the device that received it, is gone or down.
     DeviceDown,
-    /// The target sends nothing.
+    /// The target cannot send.
     NotSupported,
-    /// The worker that has the target did not take frames fast enough.
+    /// The target belongs to another worker, which did not take frames fast enough.
     HandoverFull,
-    /// Passed to the host, and nobody is there.
+    /// It was passed to the host, and there is no [`Host`](crate::Host).
     NoHost,
-    /// Injected by the fault wrapper.
+    /// A [`Fault`](crate::wrap::Fault) around the device dropped it, for a test.
     Fault,
-    /// It was in a queue when the loop ended.
+    /// It was still in a queue when the loop ended.
     Shutdown,
-    /// The device took it, and could not write it afterwards: see [`Device::unsent`](crate::Device::unsent).
+    /// The target took it and could not write it later: see [`Device::unsent`](crate::Device::unsent).
     Unsent,
-    /// The worker that has the target is over, with a panic or without: what it was handed over is not sent.
+    /// The target belongs to another worker, which has ended, with a panic or without.
+    /// What was handed over to it is not sent.
     WorkerGone,
 }
 
@@ -63,7 +67,7 @@ impl DropReason {
         DropReason::WorkerGone,
     ];
 
-    /// The stable name.
+    /// The name, which is a key of the statistics and does not change.
     pub fn as_str(self) -> &'static str {
         match self {
             DropReason::Program => "program",
@@ -92,7 +96,7 @@ impl DropReason {
 pub struct Drops([u64; DropReason::ALL.len()]);
 
 impl Drops {
-    /// `n` packets more were dropped for this reason.
+    /// Counts `n` more packets that were dropped for this reason.
     #[inline]
     pub fn add(&mut self, reason: DropReason, n: u64) {
         self.0[reason as usize] += n;

@@ -1,4 +1,4 @@
-//! A fabric: devices, pools and workers put together.
+//! A fabric puts devices, pools and workers together.
 
 use crate::action::PortId;
 use crate::control::Control;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Holder, ptr_ring};
 
-/// Most ports of one worker.
+/// The most ports of one worker.
 pub const MAX_PORTS: usize = 64;
 
 /// Most workers of one fabric: more than there are CPUs, and the numbers of all their ports have 16 bits.
@@ -34,7 +34,8 @@ pub enum FabricError {
     /// There is no such worker.
     #[error("there is no worker {0}")]
     NoWorker(usize),
-    /// The device receives into memory that it has [registered](crate::Capabilities::region), and the pool's pages lie elsewhere: it would never receive anything.
+    /// The device receives only into memory that it has [registered](crate::Capabilities::region), and the pool's pages lie elsewhere.
+    /// It would never receive anything.
     #[error("{device} has registered other memory than that of its pool: make both of one zone")]
     OtherMemory {
         /// The device's name.
@@ -45,7 +46,10 @@ pub enum FabricError {
     Event(#[from] std::io::Error),
 }
 
-/// Takes devices with their pools, and makes workers of them.
+/// Takes devices, each with its pool, and makes workers of them: one for each thread.
+///
+/// A device with its pool is a *port* of the fabric.
+/// Programs can send a packet from any port to any other, also of another worker.
 ///
 /// ```
 /// use waterwheel_xdp::{Action, Context, Fabric, PagePool, PoolParams, XdpBuff, Zone, veth};
@@ -83,7 +87,8 @@ impl Fabric {
         Self { workers, ports: 0, budget: BUDGET, idle: Idle::default(), nap: Some(NAP) }
     }
 
-    /// Gives a device and its pool to a worker. The port's number is how programs name it.
+    /// Gives a device and its pool to a worker, the first of which is 0.
+    /// Programs name the port by the number that is returned.
     pub fn add(&mut self, worker: usize, device: Box<dyn Device>, pool: PagePool) -> Result<PortId, FabricError> {
         let seed = self.workers.get_mut(worker).ok_or(FabricError::NoWorker(worker))?;
         if seed.ports.len() == MAX_PORTS {
@@ -99,9 +104,9 @@ impl Fabric {
         Ok(id)
     }
 
-    /// From now on a device of `port` that fails is made anew: see [`Revive`]. Its counters, its pool and its place in programs stay.
+    /// Opens the device of `port` again when it fails: see [`Revive`]. Its counters, its pool and its number stay.
     ///
-    /// A source that is [paced](Self::pace) by the port waits as long.
+    /// Meanwhile, a source that is [paced](Self::pace) by the port waits.
     pub fn revive(&mut self, port: PortId, reviver: Box<dyn Revive>) {
         let mut ports = self.workers.iter_mut().flat_map(|seed| seed.ports.iter_mut().zip(&seed.pools));
         if let Some((port, pool)) = ports.find(|(it, _)| it.id == port) {
@@ -109,7 +114,9 @@ impl Fabric {
         }
     }
 
-    /// From now on `source` receives no more than `target` can send: for sources that can wait, such as generators and files. Has an effect if one worker has both.
+    /// Lets `source` receive no more than `target` can send.
+    /// Use it for sources that can wait, such as generators and files.
+    /// It has an effect only if one worker has both.
     pub fn pace(&mut self, source: PortId, target: PortId) {
         for seed in &mut self.workers {
             let find = |id: PortId| seed.ports.iter().position(|port| port.id == id);
@@ -126,7 +133,7 @@ impl Fabric {
         }
     }
 
-    /// Who takes what programs pass on, on one worker.
+    /// Sets who takes the packets that programs [pass](crate::Action::Pass) on this worker.
     pub fn host(&mut self, worker: usize, host: Box<dyn Host>) {
         if let Some(seed) = self.workers.get_mut(worker) {
             seed.host = Some(host);
@@ -143,8 +150,10 @@ impl Fabric {
         self.idle = idle;
     }
 
-    /// How long a worker sleeps at most before it looks after its devices; 100 ms unless set. Without a limit it sleeps until something happens, and does not notice a device that goes away without a sign:
-    /// that is for tests, from which a wake-up that was forgotten is not to be hidden.
+    /// The longest that a worker sleeps before it looks after its devices; 100 ms unless set.
+    ///
+    /// With `None` it sleeps until something happens, and does not notice a device that goes away without a sign.
+    /// That is for tests, which are to find wake-ups that are missing.
     pub fn nap(&mut self, longest: Option<Duration>) {
         self.nap = longest;
     }

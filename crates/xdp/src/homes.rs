@@ -1,9 +1,10 @@
-//! The pools of one thread, as the way home of pages that the thread has in hand.
+//! The pools of one thread, by which pages that the thread has in hand go home: back to the pool that owns them.
 
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::Page;
 
-/// Puts pages back into the pool that owns them: by its cache when it is a pool of this thread, else by dropping them.
+/// Sends pages home: back to the pool that owns them.
+/// If that is a pool of this thread, they go straight into its cache; otherwise they are dropped.
 #[derive(Debug)]
 pub struct Homes<'a> {
     pools: &'a mut [PagePool],

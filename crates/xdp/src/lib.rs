@@ -1,7 +1,15 @@
-//! The walk of a packet, in the manner of XDP.
+//! The way of a packet, in the manner of XDP.
 //!
-//! Start with `poll.rs`: [`Worker::poll`] is the loop. A [`Device`] fills a batch with packets, a [`Program`] says for each what to do with it
-//! ([`Action`]), and the page goes back into its pool, out of the same device, or out of another one, without being copied.
+//! A [`Device`] fills a batch with packets.
+//! A [`Program`], which may be a closure, says for each packet what to do with it ([`Action`]).
+//! The page of the packet then goes back into its pool, out of the same device, or out of another one.
+//! It is not copied.
+//!
+//! - [`Fabric`] takes devices, each with its pool, and makes a [`Worker`] for each thread.
+//! - [`Worker::run`] polls until it is stopped. [`Worker::poll`] is one round, for loops of your own.
+//! - [`Control`] stops workers and reads what they count, from any thread.
+//!
+//! To read the source, start with the loop, in `poll.rs`.
 #![forbid(unsafe_code)]
 
 mod action;

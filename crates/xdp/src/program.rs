@@ -1,18 +1,21 @@
-//! Programs: what decides over packets.
+//! Programs, which decide what happens to packets.
 
 use crate::action::{Action, PortId};
 use crate::buff::XdpBuff;
 
-/// Where a batch comes from.
+/// What a program is told of a batch: where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context {
     /// The port that received it.
     pub port: PortId,
 }
 
-/// Decides what happens to packets: no I/O, and no clock of its own.
+/// Decides what happens to packets. Most programs are closures, `FnMut(&Context, &mut XdpBuff) -> Action`.
+///
+/// A program should do no I/O: it runs on the thread that moves packets.
 pub trait Program: Send {
-    /// Looks at a batch, may change the packets in it, and writes an action for each: `actions` is as long as `batch` and filled with [`Action::Aborted`].
+    /// Looks at a batch, may change its packets, and writes an action for each.
+    /// `actions` is as long as `batch`, and filled with [`Action::Aborted`].
     fn run(&mut self, cx: &Context, batch: &mut [XdpBuff], actions: &mut [Action]);
 }
 

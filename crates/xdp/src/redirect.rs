@@ -7,7 +7,9 @@ use waterwheel_page_pool::mm::Producer;
 /// Frames that a hand-over ring between two workers holds, per target port. (Under shuttle they are few, so that it is full now and then.)
 pub(crate) const HANDOVER: usize = if cfg!(shuttle) { 4 } else { 2048 };
 
-/// Takes packets that programs pass on ([`Action::Pass`](crate::Action::Pass)). It may hold them as long as it likes: they go home when it drops them.
+/// Your own code, which takes the packets that programs pass on ([`Action::Pass`](crate::Action::Pass)).
+///
+/// You may hold packets as long as you like. When you drop one, its page goes back to its pool.
 pub trait Host: Send {
     /// Takes one packet.
     fn pass(&mut self, from: PortId, frame: XdpFrame);

@@ -1,7 +1,9 @@
-//! Devices that are made anew: an interface that was deleted and comes back, a network card that was reset, is taken up again under the same pool, without a restart.
+//! Devices that are opened again after they failed: an interface that was deleted and comes back, or a network card that was reset.
+//! They go on under the same pool, without a restart.
 //!
-//! Opening a device may take seconds (a queue that is still being let go, a driver that sets its rings up), and a worker has other ports to poll. So each attempt is made on a
-//! thread of its own, which wakes the worker when it has ended; the worker puts the device in its place.
+//! To open a device may take seconds (a queue that is still being let go, a driver that sets its rings up), and a worker has other ports to poll.
+//! So each attempt is made on a thread of its own, which wakes the worker when it has ended.
+//! The worker puts the device in its place.
 
 use crate::control::Waker;
 use crate::device::Device;
@@ -18,9 +20,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a loop that nobody wakes looks whether an attempt has ended.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
-/// Makes a device again that has failed.
+/// Opens a device again that has failed. Give it to [`Fabric::revive`](crate::Fabric::revive).
 pub trait Revive: Send {
-    /// A new device in place of the failed one, which has been shut down. Called on a thread of its own, again and again with growing pauses, until there is one; it may take its time.
+    /// A new device in place of the failed one, which has been shut down.
+    ///
+    /// Called on a thread of its own, again and again with growing pauses, until there is one. It may take its time.
     ///
     /// # Errors
     /// One line on why there is none yet. It becomes part of the port's [health](crate::PortStats::health).

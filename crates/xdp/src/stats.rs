@@ -5,7 +5,7 @@ use crate::device::{Health, Traffic};
 use crate::drops::Drops;
 use waterwheel_page_pool::PoolStats;
 
-/// Received packets by what the program said of them.
+/// Received packets, counted by the program's action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Actions {
     /// [`Action::Aborted`](crate::Action::Aborted)
@@ -36,7 +36,7 @@ impl Actions {
     }
 }
 
-/// One port.
+/// What one port has counted, and how it is.
 #[derive(Debug, Clone)]
 pub struct PortStats {
     /// Its number.
@@ -45,24 +45,27 @@ pub struct PortStats {
     pub name: String,
     /// How the device was opened.
     pub mode: String,
-    /// How the device is.
+    /// The state of the device.
     pub health: Health,
     /// The device has failed, and there may be [another](crate::Revive) soon.
     pub reviving: bool,
-    /// Devices that the port has had after the first.
+    /// How often the port has got another device.
     pub revivals: u64,
     /// Packets received.
     pub rx: Traffic,
-    /// Packets that were lost before they could be received, by stable names that say why ([`Device::lost`](crate::Device::lost)); those of devices before it are added. Received + lost = offered, where
-    /// the device knows of every loss. A report shows them among the drops, and adds them to their sum.
+    /// Packets that were lost before they could be received, by names that say why and do not change ([`Device::lost`](crate::Device::lost)).
+    /// Those of earlier devices of the port are added.
+    ///
+    /// Where the device knows of every loss, received + lost = offered.
+    /// A report shows them among the drops, and adds them to their sum.
     pub lost: Vec<(&'static str, u64)>,
-    /// Packets that the device took to send, without those that it then [could not](crate::Device::unsent).
+    /// Packets that the device took to send, without those that it then could not write ([`Device::unsent`](crate::Device::unsent)).
     pub tx: Traffic,
     /// Frames and pages that the device has.
     pub in_flight: usize,
-    /// The device's own counters; those of devices before it are added.
+    /// The device's own counters. Those of earlier devices of the port are added.
     pub counters: Vec<(&'static str, u64)>,
-    /// Its pool's.
+    /// The counters of its pool.
     pub pool: PoolStats,
 }
 
@@ -73,22 +76,25 @@ impl PortStats {
     }
 }
 
-/// One worker.
+/// What one worker has counted.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
     /// Rounds of its loop.
     pub rounds: u64,
     /// Times that it went to sleep.
     pub sleeps: u64,
-    /// Verdicts.
+    /// Received packets by action.
     pub actions: Actions,
-    /// Reasons.
+    /// Dropped packets by reason.
     pub drops: Drops,
     /// Frames that it handed over to other workers.
     pub handed_over: u64,
-    /// Frames that it took from other workers, to send them, or to drop them as there was nobody else who could. Received + taken over = sent + dropped + passed to the host + handed over.
+    /// Frames that it took over from other workers, to send them, or to drop them because nobody else could.
+    ///
+    /// Received + taken over = sent + dropped + passed to the host + handed over.
     pub taken_over: u64,
-    /// It has ended before its time, and why: a panic's message. Its ports are gone; what others hand over to it is dropped as [`WorkerGone`](crate::DropReason::WorkerGone).
+    /// Why it has ended before its time: the message of a panic. Its ports are gone.
+    /// What others hand over to it is dropped as [`WorkerGone`](crate::DropReason::WorkerGone).
     pub died: Option<String>,
     /// Its ports.
     pub ports: Vec<PortStats>,

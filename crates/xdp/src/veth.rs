@@ -1,4 +1,4 @@
-//! A pair of devices in memory: what one sends the other receives. The page itself crosses, also between threads.
+//! A pair of devices in memory: what one sends, the other receives. The page itself crosses, also between threads.
 //!
 //! It needs no privilege and no kernel, so it is what tests and first steps use.
 
@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use waterwheel_page_pool::PagePool;
 use waterwheel_page_pool::mm::{Account, Consumer, Producer, ptr_ring};
 
-/// One end.
+/// One end of a pair of devices in memory: see [`veth`].
 #[derive(Debug)]
 pub struct Veth {
     name: String,

@@ -21,7 +21,8 @@ use waterwheel_page_pool::mm::{Account, Consumer, cpu};
 
 use crate::buff::XdpFrame;
 
-/// Packets that a port may receive in one round (the kernel's NAPI budget).
+/// The most packets that a port receives in one round (the kernel's NAPI budget).
+/// [`Fabric::budget`](crate::Fabric::budget) sets another number.
 pub const BUDGET: usize = 64;
 
 /// How long the end may take for frames in flight and for the other workers. (Under shuttle that would depend on the machine.)
@@ -44,9 +45,12 @@ pub(crate) enum Stage {
     Closed,
 }
 
-/// The ports of one thread, and what it needs to move packets between them. Made by a [`Fabric`](crate::Fabric).
+/// The loop of one thread: it polls devices, asks the program, and moves packets.
+/// A [`Fabric`](crate::Fabric) makes workers.
 ///
-/// Drive it by [`run`](Self::run), or call [`poll`](Self::poll) from a loop of your own ([`wait`](Self::wait) and [`fds`](Self::fds) say when).
+/// Call [`run`](Self::run) on a thread of its own.
+/// Or call [`poll`](Self::poll) from a loop of yours, such as epoll or tokio:
+/// [`wait`](Self::wait) and [`fds`](Self::fds) say when. At the end, [`close`](Self::close) it.
 pub struct Worker {
     pub(crate) index: usize,
     pub(crate) ports: Vec<Port>,
@@ -78,11 +82,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Polls until it is [stopped](Control::stop), the limit is reached, or no source has anything left; then sends what is in flight. Pins the calling thread to the
-    /// worker's CPU, if it has one.
+    /// Polls until it is [stopped](Control::stop), the limit is reached, or no source has anything left.
+    /// Then it sends what is in flight, and returns.
+    ///
+    /// If the worker has a CPU ([`Fabric::pin`](crate::Fabric::pin)), this pins the calling thread to it.
     ///
     /// # Panics
-    /// When the program, the host or a device does. The worker is over then: what others have for it is dropped, [snapshots](Control::snapshot) say so, and it runs no more. It is still to be closed.
+    /// When the program, the host or a device panics. The worker has ended then, and does not run again.
+    /// What others have for it is dropped, and [snapshots](Control::snapshot) say so. You still have to close it.
     pub fn run(&mut self, program: &mut dyn Program) {
         if self.stage >= Stage::Left {
             return;
@@ -125,13 +132,18 @@ impl Worker {
         self.drain();
     }
 
-    /// For loops of one's own: looks after devices that failed (their pages are taken back, and others take their place, where there is a [`Revive`](crate::Revive)), and tells whether there is a source left that may give something.
+    /// For loops of your own: whether there is a source left that may give something.
+    ///
+    /// It also looks after devices that failed: it takes their pages back,
+    /// and puts the device that a [`Revive`](crate::Revive) has opened in their place.
     pub fn is_alive(&mut self) -> bool {
         self.look_around();
         !self.control.is_stopped()
     }
 
-    /// When there will be something to do: the soonest of its devices. A source whose target has no room waits for that, one whose pool has no pages for a moment.
+    /// When there will be something to do, by the device that is soonest.
+    ///
+    /// A source whose target has no room waits for that. A source whose pool has no pages waits for a moment.
     pub fn wait(&self) -> Wait {
         self.soonest(true)
     }
@@ -158,14 +170,17 @@ impl Worker {
         }
     }
 
-    /// Gives `add` the descriptors of its devices, but of those whose readability tells nothing now: a source whose target has no room, a device that has packets and no pages to receive them into.
+    /// Calls `add` with the descriptors of its devices, for epoll or poll(2).
+    ///
+    /// Descriptors that would only wake you in vain are left out: of a source whose target has no room,
+    /// and of a device that has packets but no pages to receive them into.
     pub fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
         let paces = |i: usize| self.ports.iter().any(|port| port.held_up && port.paced_by == Some(i));
         let asked = |(i, port): &(usize, &Port)| port.up && (paces(*i) || !port.held_up && !port.lacks_pages());
         self.ports.iter().enumerate().filter(asked).for_each(|(_, port)| port.device.fds(add));
     }
 
-    /// The handle that stops it.
+    /// The handle that stops this worker and the others of its fabric.
     pub fn control(&self) -> Control {
         self.control.clone()
     }
@@ -177,19 +192,22 @@ impl Worker {
         stats
     }
 
-    /// Waits until devices that have failed are shut down, so that their pages are at home: before an [`Account`] is opened.
+    /// Waits until devices that have failed are shut down, so that their pages are back.
+    /// Call it before you open an [`Account`].
     pub fn settle(&mut self) {
         self.ports.iter_mut().for_each(Port::settle);
     }
 
-    /// Marks the pages that its devices, pools and queues hold. What is with devices that are being shut down is seen after [`settle`](Self::settle) only.
+    /// For the page account: marks the pages that its devices, pools and queues hold.
+    /// Pages of devices that are being shut down are seen only after [`settle`](Self::settle).
     pub fn account(&mut self, account: &mut Account) {
         self.ports.iter().for_each(|port| port.device.account(account));
         self.pools.iter_mut().for_each(|pool| pool.account(account));
         self.bulk.iter().flat_map(|queue| &queue.frames).for_each(|frame| frame.account(account));
     }
 
-    /// Ends it: drops what is left in its queues, shuts the devices down, destroys the pools. Tells what it has counted.
+    /// Ends the worker: drops what is left in its queues, shuts the devices down, and destroys the pools.
+    /// Returns what it has counted.
     pub fn close(mut self) -> WorkerStats {
         self.leave(DropReason::Shutdown);
         let mut homes = Homes::new(&mut self.pools);
