@@ -47,9 +47,12 @@ ulimit -d $((8 << 20))
 plan() { # FOLDER
   files="crates/$1/src/**/*.rs" steps=() package=waterwheel-dev
   case $1 in
-    mm) package=waterwheel-mm steps=("-p waterwheel-mm --lib --tests" "-p waterwheel-page-pool --lib --tests") ;;
+    mm) package=waterwheel-mm steps=("-p waterwheel-mm --lib --test model --test home --test chain --test ring"
+      "-p waterwheel-mm --test account --test buddy --test frag --test ids --test owner --test pcp --test refs --test region" "-p waterwheel-page-pool --lib --tests") ;;
     page_pool) package=waterwheel-page-pool steps=("-p waterwheel-page-pool --lib --tests" "-p waterwheel-xdp --lib --tests -E not(binary(conformance)|binary(no_alloc))") ;;
-    xdp) package=waterwheel-xdp steps=("-p waterwheel-xdp --lib --tests -E not(binary(conformance)|binary(no_alloc))" "-p waterwheel-xdp --test conformance --test no_alloc -E not(test(another_thread))") ;;
+    xdp) package=waterwheel-xdp steps=("-p waterwheel-xdp --lib --test buff --test frags --test poll --test workers --test wrap"
+      "-p waterwheel-xdp --test failure --test frag_model --test holders --test losses --test model --test panics --test revive --test waiting --test wake"
+      "-p waterwheel-xdp --test conformance --test no_alloc -E test(conforms)|test(drop_tx)") ;;
     dev/memif) steps=("-p waterwheel-dev --lib -E test(/^(memif|ring|spec)::/)" "-p waterwheel-dev --test memif -E not(test(testpmd))" "-p waterwheel-dev --test memif_closing --test conformance -E test(closing)|test(memif)|test(close)") ;;
     dev/af_xdp) steps=("-p waterwheel-dev --lib -E test(/^(af_xdp|ring|spec)::/)" "-p waterwheel-dev --test af_xdp" "-p waterwheel-dev --test conformance -E test(af_xdp)") ;;
     dev/uring) steps=("-p waterwheel-dev --lib -E test(/^(uring|relay)::/)" "-p waterwheel-dev --test ring --test socket" "-p waterwheel-dev --test relay --test conformance -E binary(relay)|test(udp)") ;;

@@ -118,6 +118,16 @@ fn both_ways(rig: &Rig, len: usize) {
 }
 
 #[test]
+fn a_relay_that_is_only_dropped_has_ended() {
+    let rig = Rig::new(|_| {});
+    let (_client, _server) = rig.pair();
+    let Rig { zone, relay, .. } = rig;
+    drop(relay);
+    let account = Account::open(&zone).close(Users::Gone);
+    assert!(account.is_whole(), "{account:?}");
+}
+
+#[test]
 fn every_byte_arrives_both_ways_at_once() {
     let rig = Rig::new(|_| {});
     let lengths = [0, 1, 4095, 16384, 16385, 1_000_000, 20_000_000];
