@@ -309,12 +309,14 @@ fn two_processes_exchange_packets_through_shared_memory() {
     let sent = parsed(&client.stdout).pop().expect("a total");
     let told = String::from_utf8_lossy(&client.stderr).into_owned();
     assert!(told.contains(": connected to waterwheel"), "{told}");
+    let mode = sent["devices"][1]["mode"].as_str().expect("a mode");
+    assert!(mode.contains(", connected to waterwheel"), "as it was until the end: {mode}");
     // Who ends does not wait for ever until the other side has taken everything; what it has not taken was not sent.
     let left = sent["devices"][1]["counters"]["tx_left_at_close"].as_u64().expect("a count");
     assert_eq!(sent["tx_packets"], 1000 - left, "{sent}");
     until(&mut lines, "all have come", |interval| interval["rx_packets"] == 1000 - left);
     let mut told = Lines::of(server.0.stderr.take().expect("piped"));
-    for word in [": waiting for a client", ": connected to waterwheel", ": disconnected: "] {
+    for word in [": waiting for a client", ": connected to waterwheel", ": the peer disconnected: "] {
         while !told.next().expect("it tells what happens").contains(word) {}
     }
     server.signal(Signal::INT);

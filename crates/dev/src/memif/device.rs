@@ -401,7 +401,12 @@ impl Device for Memif {
         };
         let how = if self.interface.lends().is_some() { "zero copy" } else { "copy" };
         match self.interface.peer() {
-            (true, peer) if self.link.is_none() && self.interface.epoch() == self.epoch => {
+            // One that has ended has let go of its ring, and had one.
+            (true, peer)
+                if self.link.is_none()
+                    && self.interface.epoch() == self.epoch
+                    && !(self.ended && self.was_connected) =>
+            {
                 format!("{role}, {how}, not connected: {peer} has no ring for this queue")
             }
             (true, peer) => {

@@ -406,7 +406,7 @@ impl Interface {
         }
         let (count, all) = (links.iter().flatten().count(), self.params.queues);
         let share = if count < all.into() {
-            format!(", with {count} of {all} queues: the others send nothing")
+            format!(", with {count} of {all} queues (what is sent to the others is dropped)")
         } else {
             String::new()
         };
@@ -435,7 +435,7 @@ impl Interface {
                 part(&channel, why);
                 control.queues = self.params.queues;
                 control.why = why.to_string();
-                self.tell(format!("disconnected: {why}"));
+                self.tell(if is_theirs(why) { why.to_string() } else { format!("disconnected: {why}") });
             }
             State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..)
                 if matches!(why, Fault::Shutdown) =>
