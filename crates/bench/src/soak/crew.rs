@@ -8,6 +8,7 @@ use super::violation::Broken;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use waterwheel_xdp::{
 const QUEUE: usize = 64;
 /// Of so many batches a program panics with one, of so many packets a host, of so many turns a worker dies with one.
 const CALM: usize = 2048;
+/// How long a worker that is to die waits for the packet that kills it.
+const LONGEST_RUN: Duration = Duration::from_millis(100);
 
 /// What programs and hosts panic with.
 struct Nervous;
@@ -87,19 +90,29 @@ impl Crew {
     }
 
     /// The worker is over, in the middle of everything; the others go on without it.
-    fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         let Some(mut worker) = self.worker.take() else { return };
         self.actor.stage.tally.deaths.add(1);
+        let (control, told) = (worker.control(), worker.control());
         let receives = worker.stats().ports.iter().any(|port| port.name == Driver::NAME && port.health == Health::Up);
-        self.died = Some(if receives && self.dice.below(2) == 0 {
-            // Its run ends with the next batch.
-            let mut dying = |_: &Context, _: &mut XdpBuff| -> Action { Nervous::panic() };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(&mut dying))) {
-                Nervous::caught(panic);
-            }
+        if receives && self.dice.below(2) == 0 {
+            // Its run ends with the next batch. There may be none: its devices fail, and the others stand still until it has left its seat.
+            let (running, ended) = channel::<()>();
+            thread::scope(|scope| {
+                scope.spawn(move || {
+                    if ended.recv_timeout(LONGEST_RUN) == Err(RecvTimeoutError::Timeout) {
+                        told.stop();
+                    }
+                });
+                let mut dying = |_: &Context, _: &mut XdpBuff| -> Action { Nervous::panic() };
+                let end = catch_unwind(AssertUnwindSafe(|| worker.run(&mut dying)));
+                drop(running);
+                end.unwrap_or_else(Nervous::caught);
+            });
+        }
+        self.died = Some(if worker.stats().died.is_some() {
             worker.close()
         } else {
-            let control = worker.control();
             drop(worker);
             control.snapshot().workers.swap_remove(self.seat)
         });
