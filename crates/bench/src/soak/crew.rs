@@ -88,7 +88,7 @@ impl Crew {
     }
 
     /// The worker is over, in the middle of everything; the others go on without it.
-    fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         let Some(mut worker) = self.worker.take() else { return };
         self.actor.stage.tally.deaths.add(1);
         let receives = worker.stats().ports.iter().any(|port| port.name == Driver::NAME && port.health == Health::Up);

@@ -1,8 +1,13 @@
 //! What is planted is found; what is not is not.
 
+use super::crew::Crew;
+use super::fabric::{self, Books};
+use super::stage::{Actor, Stage};
 use super::{Broken, Error, Options, Plant, Report, Violation, run};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use waterwheel_mm::{Zone, ZoneParams};
 
 fn soak(seed: u64, millis: u64, plant: Plant) -> Result<Report, Error> {
     let (duration, interval) = (Some(Duration::from_millis(millis)), Duration::from_secs(1));
@@ -58,4 +63,23 @@ fn it_ends_when_it_is_asked_to() {
         run(&Options { threads: 0, ..options }, &AtomicBool::new(true), &mut |_| {}),
         Err(Error::Threads(0))
     ));
+}
+
+/// The others stand still, and its devices give nothing: it must not be waited for.
+#[test]
+fn a_worker_dies_though_nothing_comes() {
+    let zone = |node| Zone::new(&ZoneParams { node: Some(node), ..ZoneParams::pages(4096) }).unwrap();
+    let stage = Arc::new(Stage::new(5, Plant::Nothing, [zone(0), zone(1)], Vec::new()));
+    stage.hush(true);
+    let actor = Actor::new(&stage, "conductor".to_owned());
+    let (mut dice, mut books) = (actor.dice(0), Books::default());
+    let crew = Mutex::new(Crew::new(Actor::new(&stage, "worker 0".to_owned())));
+    for _ in 0..8 {
+        let mut crews = [crew.lock().unwrap()];
+        fabric::open(&actor, &mut dice, &mut crews).unwrap();
+        crews[0].die();
+        assert!(crews[0].died.is_some());
+        fabric::close(&actor, &mut crews, &mut books);
+    }
+    assert!(stage.violation().is_none(), "{:?}", stage.violation());
 }

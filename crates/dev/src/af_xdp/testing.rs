@@ -87,7 +87,7 @@ impl Stranger {
             rustix::net::sockopt::set_socket_timeout(
                 &fd,
                 rustix::net::sockopt::Timeout::Recv,
-                Some(Duration::from_secs(2)),
+                Some(Duration::from_secs(60)),
             )
             .unwrap();
             Self { fd }
@@ -104,7 +104,7 @@ impl Stranger {
         assert_eq!(sent, packet.len());
     }
 
-    /// The next packet that was received, not sent, here; an error after two seconds.
+    /// The next packet that was received, not sent, here; an error after a minute.
     pub(super) fn recv(&self) -> Result<Vec<u8>> {
         let mut buffer = vec![0; 1 << 16];
         let (len, _) = rustix::net::recv(&self.fd, &mut buffer[..], rustix::net::RecvFlags::empty())?;

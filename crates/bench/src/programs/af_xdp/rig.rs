@@ -95,18 +95,18 @@ impl Rig {
         })
     }
 
-    /// Floods a road, whose forwarder runs, and reads what arrives, and what it costs `task`.
+    /// Floods a road, whose forwarder runs, and reads what arrives, and what it costs `task`. On a busy machine the forwarder may not run at all in the time of a reading: that is tried again.
     pub(super) fn flood(&self, road: &Road, task: &Task) -> Result<Reading, String> {
         const FLOODS: u32 = 6;
+        let mut why = String::new();
         for _ in 0..FLOODS {
-            if let Some(reading) = self.try_flood(road, task)? {
-                return match reading.lap.elements {
-                    0 => Err(format!("nothing arrived at {}", road.far)),
-                    _ => Ok(reading),
-                };
-            }
+            why = match self.try_flood(road, task)? {
+                Some(reading) if reading.lap.elements > 0 => return Ok(reading),
+                Some(_) => format!("nothing arrived at {}", road.far),
+                None => "the frames were sent faster than they could be counted".to_owned(),
+            };
         }
-        Err("the frames were sent faster than they could be counted".to_owned())
+        Err(why)
     }
 
     /// Nothing if the flood ended before the reading did.
