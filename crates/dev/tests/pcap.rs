@@ -248,7 +248,7 @@ fn packets_longer_than_any_packet_are_left_out_and_counted() {
     bench.recycle(received);
     let mut counters = Vec::new();
     reader.counters(&mut |key, value| counters.push((key, value)));
-    assert_eq!(counters, [("too_long", 1)]);
+    assert_eq!(counters, [("too_long", 1), ("not_ethernet", 0)]);
     bench.finish(reader);
 }
 
@@ -365,6 +365,22 @@ fn blocks_that_tell_nothing_about_packets_are_passed_over() {
     );
     let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
     assert!(error.message().contains("its length is absurd"), "{error}");
+}
+
+#[test]
+fn a_snapped_packet_without_a_time_keeps_its_length() {
+    let mut bench = Bench::new();
+    // One interface that snaps at 60, and a simple packet of which there was more.
+    let mut file = pcapng(&[]);
+    let section = u32::from_ne_bytes(file[4..8].try_into().unwrap()) as usize;
+    file[section + 12..section + 16].copy_from_slice(&60_u32.to_ne_bytes());
+    file.extend(block(3, &[&1514_u32.to_le_bytes()[..], &[7; 60]].concat(), [76; 2]));
+    let (from, to) = (TempPath::with(&file), TempPath::new());
+    let mut reader = open(&from, "");
+    assert_eq!(copy(&mut bench, &mut reader, &to), 1);
+    bench.finish(reader);
+    let [(_, original, data)] = &parse(&to.0)[..] else { panic!("one packet") };
+    assert_eq!((*original, &data[..]), (1514, &[7; 60][..]));
 }
 
 #[test]

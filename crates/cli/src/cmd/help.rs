@@ -138,7 +138,7 @@ boundaries. When the connection ends, a device that listens accepts the next one
             "\
 A capture file. It is read, pcap or pcapng, where packets come from (drop pcap:FILE, forward pcap:FILE ...), and written as \
 pcapng where they go to (forward ... pcap:FILE, generate pcap:FILE). '-' is standard input or output. A pipe is played as it \
-is written, and takes packets as it is read: the rest goes on meanwhile.
+is written, and takes packets as it is read: the rest goes on meanwhile. Packets of raw IP, Linux cooked and loopback captures are given an Ethernet header: from the address that the capture tells, else from 02:00:00:00:00:01, to 02:00:00:00:00:02.
   pcap:in.pcap    pcap:-"
         }
         Kind::Gen => {

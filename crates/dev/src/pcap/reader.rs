@@ -119,10 +119,8 @@ impl PcapReader {
             self.too_long += 1;
         } else {
             let Some(mut packet) = XdpBuff::copy_from(pool, Direction::Rx, data) else { return false };
-            if let Some(time) = record.time {
-                let original = (record.original as usize != data.len()).then_some(record.original);
-                Stamp { time, original }.write(&mut packet);
-            }
+            let original = (record.original as usize != data.len()).then_some(record.original);
+            Stamp { time: record.time, original }.write(&mut packet);
             batch.push(packet);
         }
         self.packets_in_loop += 1;
@@ -204,10 +202,11 @@ impl Device for PcapReader {
     }
 
     fn counters(&self, f: &mut dyn FnMut(&'static str, u64)) {
-        f("too_long", self.too_long);
+        self.lost(f);
     }
 
     fn lost(&self, f: &mut dyn FnMut(&'static str, u64)) {
         f("too_long", self.too_long);
+        f("not_ethernet", self.file.strange());
     }
 }

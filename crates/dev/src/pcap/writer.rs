@@ -136,10 +136,11 @@ impl PcapWriter {
             Cow::Borrowed(frame.data())
         };
         let data = &*whole;
-        match Stamp::read(frame.meta()) {
-            Some(Stamp { time, original: Some(original) }) => self.sink.snapped_packet(0, time, data, original),
-            Some(Stamp { time, original: None }) => self.sink.packet(0, time, data),
-            None => self.sink.packet(0, *wall.get_or_insert_with(now), data),
+        let Stamp { time, original } = Stamp::read(frame.meta());
+        let time = time.unwrap_or_else(|| *wall.get_or_insert_with(now));
+        match original {
+            Some(original) => self.sink.snapped_packet(0, time, data, original),
+            None => self.sink.packet(0, time, data),
         }
     }
 
