@@ -1,5 +1,7 @@
 //! What stands in front of the IP packets of a capture: link types other than Ethernet become Ethernet.
 
+use super::sink::LINKTYPE_USER0;
+
 /// Ethernet addresses of packets whose link has none: those of the generator.
 const SOURCE: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const DESTINATION: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -28,7 +30,8 @@ pub(super) enum Link {
 impl Link {
     pub(super) fn new(number: u16) -> Self {
         match number {
-            1 => Self::Ethernet,
+            // Bare payloads (USER0, as this program writes them) are frames as they are.
+            1 | LINKTYPE_USER0 => Self::Ethernet,
             12 | 14 | 101 | 228 | 229 => Self::Raw,
             0 | 108 => Self::Loopback,
             113 => Self::Cooked,

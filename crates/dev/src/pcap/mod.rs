@@ -21,17 +21,18 @@ mod meta;
 mod outbox;
 mod params;
 mod reader;
+mod rotation;
 mod sink;
 mod stream;
 mod time;
 mod trace;
 mod writer;
 
-pub use params::{PcapParams, Timing};
+pub use params::{Flush, PcapParams, PcapWriteParams, Timing};
 pub use reader::PcapReader;
 pub use sink::PcapSink;
 pub use trace::PcapTrace;
-pub use writer::PcapWriter;
+pub use writer::{Counted, PcapWriter};
 
 #[cfg(test)]
 mod tests;

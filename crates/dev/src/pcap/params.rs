@@ -1,7 +1,9 @@
 //! How a capture file is played.
 
+use std::time::Duration;
+
 use crate::error::DevError;
-use crate::value::{number, unknown_key, usage};
+use crate::value::{duration, number, unknown_key, usage};
 
 /// When the packets of a file come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,5 +53,111 @@ impl PcapParams {
             _ => return Err(unknown_key("pcap", key, Self::KEYS)),
         }
         Ok(())
+    }
+}
+
+/// When packets that were taken are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flush {
+    /// With the batch in which they came.
+    Packet,
+    /// When nothing more comes for a moment, and once a second at least.
+    Idle,
+    /// When a buffer is full (256 KiB), and at the end.
+    Full,
+}
+
+/// How a capture file is written. [`create`](Self::create) and [`given`](Self::given) begin one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PcapWriteParams {
+    /// Name of the interface that the packets are said to come from.
+    pub interface: String,
+    /// What comes is payloads of datagrams or streams instead of Ethernet frames: the file says so, as link type USER0.
+    pub payloads: bool,
+    /// When packets are written.
+    pub flush: Flush,
+    /// Bytes that are kept of a packet; `None`: all.
+    pub snap: Option<u32>,
+    /// Packets after which it has enough.
+    pub packets: Option<u64>,
+    /// Bytes of packets, as captured, after which it has enough.
+    pub bytes: Option<u64>,
+    /// Bytes of a file at which the next one is begun.
+    pub file_size: Option<u64>,
+    /// How long a file is written before the next one is begun, with the first packet that comes then.
+    pub file_time: Option<Duration>,
+    /// How many files are kept: the oldest is removed when there are more.
+    pub files: Option<usize>,
+}
+
+impl Default for PcapWriteParams {
+    fn default() -> Self {
+        Self {
+            interface: "waterwheel".to_owned(),
+            payloads: false,
+            flush: Flush::Idle,
+            snap: None,
+            packets: None,
+            bytes: None,
+            file_size: None,
+            file_time: None,
+            files: None,
+        }
+    }
+}
+
+impl PcapWriteParams {
+    /// The keys that [`PcapWriteParams::set`] takes, each with a line of help.
+    pub const KEYS: &[(&str, &str)] = &[
+        (
+            "flush",
+            "when packets are written: packet (at once), idle (when nothing more comes for a moment, and once a second at least) or full (256 KiB) (default idle)",
+        ),
+        ("snap", "keep so many bytes of each packet (default all)"),
+        ("count", "end after so many packets"),
+        ("bytes", "end after so many bytes of packets"),
+        (
+            "file-size",
+            "begin another file before one has more than so many bytes; FILE has %n for its number, or %s for the seconds since 1970 (then one a second at most)",
+        ),
+        ("file-time", "begin another file after so long: 30s, 5m, 1h"),
+        ("files", "keep so many files: the oldest is removed"),
+    ];
+
+    /// Sets one parameter from text.
+    ///
+    /// # Errors
+    /// Usage: no such key, or a value that it cannot have.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), DevError> {
+        let positive = || match number(key, value)? {
+            0 => Err(usage(format!("{key}={value}: want 1 or more"))),
+            n => Ok(n),
+        };
+        match key {
+            "flush" => {
+                self.flush = match value {
+                    "packet" => Flush::Packet,
+                    "idle" => Flush::Idle,
+                    "full" => Flush::Full,
+                    _ => return Err(usage(format!("{key}={value}: want one of packet, idle, full"))),
+                }
+            }
+            "snap" => {
+                let snap = u32::try_from(positive()?);
+                self.snap = Some(snap.map_err(|_| usage(format!("{key}={value}: want less than 4 G")))?);
+            }
+            "count" => self.packets = Some(positive()?),
+            "bytes" => self.bytes = Some(positive()?),
+            "file-size" => self.file_size = Some(positive()?),
+            "file-time" => self.file_time = Some(duration(key, value)?),
+            "files" => self.files = Some(usize::try_from(positive()?).unwrap_or(usize::MAX)),
+            _ => return Err(unknown_key("pcap", key, Self::KEYS)),
+        }
+        Ok(())
+    }
+
+    /// Whether there may be several files.
+    pub(super) fn rotates(&self) -> bool {
+        self.file_size.is_some() || self.file_time.is_some()
     }
 }

@@ -233,7 +233,7 @@ fn what_is_no_capture_is_refused_in_one_clear_line() {
         (b"\x1f\x8b\x08\x00gzip", "not a capture file"),
         (b"\xd4\xc3\xb2\xa1\x02\x00", "cut"),
         (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", "cut"),
-        (&pcap(false, 0xA1B2_C3D4, 147, &[(1, 2, 61, A)]), "link type 147"),
+        (&pcap(false, 0xA1B2_C3D4, 148, &[(1, 2, 61, A)]), "link type 148"),
     ] {
         let (packets, error) = read(bytes);
         let error = error.unwrap_or_default();
@@ -246,7 +246,7 @@ fn what_is_no_capture_is_refused_in_one_clear_line() {
 
 #[test]
 fn an_empty_capture_has_no_packets() {
-    for link in [1, 113, 147] {
+    for link in [1, 113, 148] {
         assert_eq!(read(&pcap(false, 0xA1B2_C3D4, link, &[])), (vec![], None));
     }
 }
