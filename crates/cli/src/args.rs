@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use waterwheel_dev::spec::{Spec, SpecError};
 use waterwheel_xdp::mm::Sampling;
 
 use crate::failure::{Class, EXIT_CODES};
-use crate::{report, units};
+use crate::{cmd, report, units};
 
 /// Packets between devices, over one page pool: pages go out full and come back empty, still mapped, and none is lost.
 #[derive(Debug, Parser)]
@@ -21,23 +22,16 @@ use crate::{report, units};
 #[command(
     after_help = "Try 'waterwheel devices', then 'waterwheel help devices', then 'waterwheel forward gen: null: --duration 5'."
 )]
-#[command(after_long_help = format!("{MAIN_HELP}\n\n{EXIT_CODES}"))]
+#[command(after_long_help = format!("{DEVICES}\n{}\n{MAIN_HELP}\n\n{EXIT_CODES}", cmd::kinds()))]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const MAIN_HELP: &str = "\
-Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them:
-  afxdp:IFACE[:QUEUE]   AF_XDP sockets on a network interface
-  tap:NAME              a tap interface of the kernel
-  udp:ADDR:PORT         datagrams of a UDP socket
-  tcp:ADDR:PORT         the stream of a TCP connection
-  pcap:FILE             packets read from a file, or written to one
-  gen:                  a traffic generator
-  null:                 a sink
-  veth:[NAME]           a pair of devices in this process's memory
+const DEVICES: &str = "\
+Devices are named by specs, KIND:ARG,KEY=VALUE,...; 'waterwheel help devices' explains them all, 'waterwheel help KIND' one of them:";
 
+const MAIN_HELP: &str = "\
 Examples:
   waterwheel devices
       what this machine has, and what to do before it can be used
@@ -166,6 +160,12 @@ pub(crate) struct Traffic {
     /// Packets per second, e.g. 10k or 1.5M; without it as fast as it goes
     #[arg(long, value_name = "PPS")]
     pub(crate) rate: Option<String>,
+    /// Megabits of packets per second, without FCS, instead of --rate
+    #[arg(long, value_name = "MBPS")]
+    pub(crate) mbps: Option<String>,
+    /// How much is caught up on at once after a delay; the rest is given up, and told [default: 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) burst: Option<String>,
     /// udp, tcp or icmp
     #[arg(long)]
     pub(crate) proto: Option<String>,
@@ -205,6 +205,8 @@ impl Traffic {
             ("dmac", &self.dmac),
             ("size", &self.size),
             ("rate", &self.rate),
+            ("mbps", &self.mbps),
+            ("burst", &self.burst),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value.as_deref()?)))
@@ -214,19 +216,75 @@ impl Traffic {
 /// Write what a device receives to a file
 ///
 /// The file is pcapng with nanosecond time stamps; '-' is standard output, and the statistics then go to standard error. Packets are
-/// taken from the interface: steer (e.g. afxdp:eth1,proto=udp,port=53) what shall be captured, the rest goes on to the host.
+/// taken from the interface: steer (e.g. afxdp:eth1,proto=udp,port=53) what shall be captured, the rest goes on to the host; or let
+/// all of them go on with --to. The file ends with the numbers of packets received and dropped.
 #[derive(Debug, Parser)]
 #[command(after_long_help = "\
 Examples:
   waterwheel capture afxdp:eth1 out.pcapng --count 1000
-  waterwheel capture afxdp:eth1,proto=icmp - | tcpdump -nr -")]
+  waterwheel capture afxdp:eth1,proto=icmp - | tcpdump -nr -
+  waterwheel capture afxdp:eth1 out.pcapng --to tap:host0 --filter port=53 --snap 128
+  waterwheel capture afxdp:eth1 out_%s.pcapng --file-time 1h --files 24")]
 pub(crate) struct Capture {
     /// The device, e.g. afxdp:eth1 (see 'waterwheel help devices')
     pub(crate) a: String,
     /// The file to write; '-' for standard output
     pub(crate) file: String,
     #[command(flatten)]
+    pub(crate) captured: Captured,
+    /// Let the packets go on to this device, and what comes from there go back: the capture gets copies, both ways
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// What is captured, and how it is written; each but the filter is the name of a key of `pcap:`.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Capture")]
+pub(crate) struct Captured {
+    /// Capture only what matches these rules, e.g. dst=10.0.0.0/8,proto=udp,port=53
+    #[arg(long, value_name = "RULES")]
+    pub(crate) filter: Option<String>,
+    /// Keep so many bytes of each packet
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) snap: Option<String>,
+    /// End after so many bytes of packets were captured: 10M
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bytes: Option<String>,
+    /// Begin another file before one has more than so many bytes; FILE has %n for its number, or %s for the seconds since 1970
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) file_size: Option<String>,
+    /// Begin another file after so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) file_time: Option<String>,
+    /// Keep so many files: the oldest is removed
+    #[arg(long, value_name = "N")]
+    pub(crate) files: Option<String>,
+    /// When packets are written: packet (at once), idle (when nothing more comes for a moment, and once a second at least) or full (256 KiB)
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) flush: Option<String>,
+}
+
+impl Captured {
+    /// The options as keys of `pcap:`.
+    ///
+    /// # Errors
+    /// A filter that is no list of keys.
+    pub(crate) fn keys(&self) -> Result<Vec<(String, String)>, SpecError> {
+        let filter = self.filter.iter().map(|filter| Spec::parse(&format!("gen:{filter}")));
+        let filter = filter.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(|spec| spec.options);
+        let keys = [
+            ("snap", &self.snap),
+            ("bytes", &self.bytes),
+            ("file-size", &self.file_size),
+            ("file-time", &self.file_time),
+            ("files", &self.files),
+            ("flush", &self.flush),
+        ];
+        let keys = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        Ok(filter.chain(keys).collect())
+    }
 }
 
 /// Pass TCP connections on, in the pages in which their bytes were received
@@ -404,10 +462,10 @@ pub(crate) struct Devices {
     pub(crate) json: bool,
 }
 
-/// Explain a verb, or how devices are named ('help devices')
+/// Explain a verb, how devices are named ('help devices'), or one kind of them ('help memif')
 #[derive(Debug, Parser)]
 pub(crate) struct Help {
-    /// A verb, or 'devices'
+    /// A verb, 'devices', or a kind of device
     pub(crate) topic: Option<String>,
 }
 
@@ -501,8 +559,18 @@ impl Early {
             }
             _ => {
                 report::notice(&self.one_line());
-                ExitCode::from(Class::Usage.exit_code())
+                ExitCode::from(self.class().exit_code())
             }
+        }
+    }
+
+    /// A value that cannot be is of one class, whether it is an option's or a key's; none at all is something missing.
+    fn class(&self) -> Class {
+        let value = self.error.get(ContextKind::InvalidValue);
+        match (self.error.kind(), value) {
+            (ErrorKind::InvalidValue, Some(ContextValue::String(value))) if value.is_empty() => Class::Usage,
+            (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => Class::Config,
+            _ => Class::Usage,
         }
     }
 
@@ -524,10 +592,32 @@ impl Early {
 }
 
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Verb, Early> {
-    let args = args.collect::<Vec<_>>();
+    let args = joined(args);
     let verb = args.get(1).and_then(|word| word.to_str()).filter(|word| verbs().iter().any(|verb| verb == word));
     let verb = verb.map(str::to_owned);
     Args::try_parse_from(args).map(|args| args.verb).map_err(|error| Early { error, verb })
+}
+
+/// Puts values to their options where the parser would take them for something else: a share of the pages for a device, a negative number for an option.
+fn joined(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut only_names = false;
+    for arg in args {
+        let text = arg.to_str().unwrap_or_default();
+        let option = all.last().and_then(|last| last.to_str()).filter(|last| !only_names && last.starts_with('-'));
+        let belongs = option.filter(|option| !option.contains('=')).is_some_and(|option| {
+            let is_share = option == "--trace-pages" && text.starts_with(|c: char| c.is_ascii_digit());
+            is_share || text.strip_prefix('-').is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        match all.last_mut().filter(|_| belongs) {
+            Some(option) => option.push(format!("={text}")),
+            None => {
+                only_names |= text == "--";
+                all.push(arg);
+            }
+        }
+    }
+    all
 }
 
 /// What `waterwheel [VERB] --help` prints.

@@ -10,9 +10,9 @@ use waterwheel_dev::spec::{Problem, SpecError};
 pub(crate) enum Class {
     /// Whatever has no class of its own, e.g. an output that cannot be written.
     Other,
-    /// The command line cannot be understood.
+    /// The command line cannot be understood: something is missing, or unknown.
     Usage,
-    /// It can be understood and asks for what cannot be: a value out of range, a bad file, a region too small.
+    /// It can be understood and asks for what cannot be: a value that an option or a key cannot have, a bad file, a region too small.
     Config,
     /// This process may not do it.
     Permission,
@@ -50,8 +50,8 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    success, also when stopped by SIGINT, SIGTERM or --duration
   1    anything that has no code of its own
-  2    usage: the command line or a device spec cannot be understood
-  3    config: a bad file, a value out of range, too few pages for the rings
+  2    usage: something is missing or unknown: a verb, an option, a kind of device, a key
+  3    config: a value that an option or a key cannot have, a bad file, too few pages for the rings
   4    permission: a capability is missing (which one is said)
   5    device: unknown interface, taken by another process, failed while running and not back at the end (see --on-device-loss),
        or packets that it took could not be written after all (drop reason 'unsent')
@@ -93,7 +93,7 @@ impl Failure {
 impl From<SpecError> for Failure {
     fn from(error: SpecError) -> Self {
         let class = match error.problem {
-            Problem::BadValue { .. } => Class::Config,
+            Problem::BadValue { .. } | Problem::BadQueue(_) => Class::Config,
             _ => Class::Usage,
         };
         Self::new(class, error)

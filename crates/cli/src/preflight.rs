@@ -96,7 +96,7 @@ mod tests {
             )
         );
         assert!(failure("afxdp:eth1:0-3").1.contains("eth1 has only queue 0"));
-        assert_eq!(failure("afxdp:eth0:x").0, Class::Usage);
+        assert_eq!(failure("afxdp:eth0:x").0, Class::Config);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use waterwheel_xdp::mm::Sampling;
 
 /// A length of time: `5` and `5s` are seconds, `500ms`, `2m`, `1h`, `1.5s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if text.starts_with('-') {
+        return Err("a length of time is longer than 0, e.g. 5s or 500ms".to_owned());
+    }
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let scale = match unit {
@@ -25,6 +28,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// A whole number of things, with a suffix when it is large: `64`, `10k`, `1.5M`, `2G`, `1_000`.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     const HELP: &str = "not a count: use a whole number, with k, M or G for thousands, millions, billions, e.g. 10k";
+    if text.starts_with('-') {
+        return Err("a count is not negative: use a whole number, e.g. 64 or 10k".to_owned());
+    }
     let plain = text.replace('_', "");
     let (number, scale) = match plain.char_indices().last() {
         Some((at, 'k' | 'K')) => (&plain[..at], 1_000),
@@ -88,7 +94,7 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for (text, why) in
-            [("", "not a length"), ("x", "no unit"), ("5d", "no unit"), ("0", "longer than 0"), ("-1", "no unit")]
+            [("", "not a length"), ("x", "no unit"), ("5d", "no unit"), ("0", "longer than 0"), ("-1", "longer than 0")]
         {
             assert!(duration(text).expect_err(text).contains(why), "{text}");
         }

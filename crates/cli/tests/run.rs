@@ -290,6 +290,41 @@ fn datagrams_are_forwarded_from_socket_to_socket() {
     assert_eq!((&total["rx_packets"], &total["tx_packets"], &total["tx_bytes"]), (&3.into(), &3.into(), &8746.into()));
 }
 
+/// Payloads are no Ethernet frames: a capture of them says so, and can be sent again as it is.
+#[test]
+fn a_capture_of_payloads_is_marked_so_and_sent_again() {
+    let bind = || UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let (from, to) = (bind(), bind());
+    to.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let port = bind().local_addr().expect("an address").port();
+    let file = Scratch::new("payloads.pcapng");
+    let line = format!("capture udp:127.0.0.1:{port} {} --count 1 --json --interval 50ms", file.display());
+    let mut running = Running::start(&mut waterwheel(&line));
+    let mut lines = running.lines();
+    lines.next().expect("an interval");
+    from.send_to(b"hello", ("127.0.0.1", port)).expect("sent");
+    let text = lines.rest();
+    assert_eq!(running.wait().code(), Some(0));
+    parsed(text.as_bytes());
+    let output = std::process::Command::new("tshark")
+        .args(["-r", &file.display().to_string(), "-T", "fields", "-e", "frame.encap_type", "-e", "frame.len"])
+        .output()
+        .expect("tshark runs");
+    // WTAP_ENCAP_USER0 of wireshark; Ethernet is 1.
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "45\t5", "{output:?}");
+    let peer = to.local_addr().expect("an address");
+    events(&format!("forward pcap:{} udp:127.0.0.1:0,peer={peer} --one-way", file.display()));
+    let mut bytes = [0; 100];
+    assert_eq!(to.recv(&mut bytes).map(|len| bytes[..len].to_vec()).expect("it comes"), b"hello");
+    let ethernet = Scratch::new("ethernet.pcapng");
+    events(&format!("generate pcap:{} --count 1", ethernet.display()));
+    let output = std::process::Command::new("tshark")
+        .args(["-r", &ethernet.display().to_string(), "-T", "fields", "-e", "frame.encap_type"])
+        .output()
+        .expect("tshark runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1", "{output:?}");
+}
+
 #[test]
 fn a_stream_is_received_and_its_end_is_said() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a listener");

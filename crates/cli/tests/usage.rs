@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::process::{Command, Output, Stdio};
 
+use waterwheel_dev::spec::Kind;
+
 fn waterwheel(line: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_waterwheel")).args(line.split_whitespace()).output().expect("the binary runs")
 }
@@ -55,10 +57,28 @@ fn every_verb_that_moves_packets_takes_the_common_options() {
 }
 
 #[test]
-fn help_devices_explains_every_kind() {
-    let help = printed("help devices");
-    for form in ["afxdp:IFACE[:QUEUE]", "tap:NAME", "pcap:FILE", "gen:", "null:", "veth:"] {
-        assert!(help.contains(&format!("\n{form}")), "{form}");
+fn every_kind_of_device_is_listed_and_explained() {
+    let (main, devices) = (printed("--help"), printed("help devices"));
+    for kind in Kind::ALL {
+        let (name, form) = (kind.as_str(), kind.form());
+        assert!(main.contains(&format!("\n  {form:20}  ")), "{form}: {main}");
+        assert!(devices.contains(&format!("\n{form}\n")), "{form}");
+        let own = printed(&format!("help {name}"));
+        assert!(own.starts_with(&format!("{form}\n  ")) && devices.contains(&own), "{own}");
+        assert_eq!(printed(&format!("help {name}:")), own);
+    }
+    assert!(refused("help memiff").1.contains("did you mean 'memif'?"));
+}
+
+#[test]
+fn a_share_of_the_pages_needs_no_equals_sign() {
+    for option in ["--trace-pages=1/2", "--trace-pages 1/2", "--trace-pages"] {
+        for line in [format!("drop null:size=64 --count 1 {option}"), format!("drop {option} null:size=64 --count 1")] {
+            let output = waterwheel(&line);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && text.contains("\n  held "), "{line}: {output:?}");
+            assert_eq!(text.contains("1 in 2") || text.contains("1 page in 2"), option.contains('2'), "{line}: {text}");
+        }
     }
 }
 
@@ -66,24 +86,17 @@ fn help_devices_explains_every_kind() {
 fn a_command_line_that_cannot_be_understood_is_usage() {
     for (line, expected) in [
         ("frwd gen: null:", "'forward'"),
+        ("forward gen: null: --duration", "none was supplied"),
         ("forward gen:", "<B> (see 'waterwheel forward --help')"),
         ("forward gen: null: more", "'more'"),
         ("forward gen: null: --durtion 5", "'--duration'"),
-        ("forward gen: null: --duration 5x", "us, ms, s, m or h"),
-        ("forward gen: null: --duration 0", "longer than 0"),
-        ("forward gen: null: --count ten", "not a count"),
-        ("forward gen: null: --workers 0", "1 or more"),
-        ("forward gen: null: --idle spn", "'spin'"),
         ("forward nul: null:", "did you mean 'null:'?"),
         ("forward gen null:", "did you mean 'gen:'?"),
         ("drop eth0", "did you mean 'afxdp:eth0'?"),
         ("drop dpdk:0", "use one of 'afxdp:IFACE[:QUEUE]'"),
         ("drop afxdp:", "IFACE[:QUEUE]"),
-        ("drop afxdp:lo:one", "'one' is not a queue"),
         ("drop gen:size=64,,", "empty key"),
         ("generate null: --size 64 --gen size=65", "given twice"),
-        ("soak --seed x", "not a count"),
-        ("soak --threads 0", "1 or more"),
         ("soak more", "'more'"),
         ("help devcies", "did you mean 'devices'?"),
     ] {
@@ -93,9 +106,29 @@ fn a_command_line_that_cannot_be_understood_is_usage() {
     }
 }
 
+/// One class for one mistake: it is the same for an option, a key and an argument.
 #[test]
 fn what_cannot_be_is_config() {
     for (line, expected) in [
+        ("forward gen: null: --duration 5x", "us, ms, s, m or h"),
+        ("forward gen: null: --duration 0", "longer than 0"),
+        ("forward gen: null: --count ten", "not a count"),
+        ("forward gen: null: --workers 0", "1 or more"),
+        ("forward gen: null: --idle spn", "'spin'"),
+        ("drop afxdp:lo:one", "'one' is not a queue"),
+        ("soak --seed x", "not a count"),
+        ("soak --threads 0", "1 or more"),
+        ("forward gen: null: --duration -1", "longer than 0"),
+        ("forward gen: null: -d -1.5s", "longer than 0"),
+        ("forward gen: null: --duration=-1", "longer than 0"),
+        ("forward gen: null: --count -5", "not negative"),
+        ("relay 127.0.0.1:0 127.0.0.1:9 --idle-timeout -5m", "longer than 0"),
+        ("forward gen: null: --trace-pages 2/64", "use 1/N"),
+        ("generate null: --size -5", "size=-5"),
+        ("relay 127.0.0.1:0 127.0.0.1:x", "'x' is no port"),
+        ("drop udp:127.0.0.1:x", "'x' is no port"),
+        ("drop memif:/tmp/x,ring=1000", "a power of two"),
+        ("drop tap:a/b", "tap:"),
         ("drop null:", "nothing comes from there"),
         ("tx pcap:x", "receives and sends"),
         ("forward null: gen: --one-way", "did you mean 'forward gen: null:'?"),

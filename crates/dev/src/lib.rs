@@ -20,6 +20,8 @@ pub mod generator;
 pub mod memif;
 #[cfg(feature = "null")]
 pub mod null;
+#[cfg(any(feature = "gen", feature = "pcap"))]
+mod pace;
 #[cfg(feature = "pcap")]
 pub mod pcap;
 #[cfg(feature = "uring")]
@@ -43,3 +45,5 @@ pub mod uring;
 mod value;
 
 pub use error::{DevError, ErrorClass};
+#[cfg(any(feature = "gen", feature = "pcap"))]
+pub use pace::Rate;

@@ -231,6 +231,112 @@ fn each_time_a_file_is_played_has_the_gaps_of_the_first() {
     bench.finish(reader);
 }
 
+fn counter(reader: &PcapReader, name: &str) -> u64 {
+    let mut found = None;
+    reader.counters(&mut |key, n| found = found.or((key == name).then_some(n)));
+    found.unwrap_or_else(|| panic!("no counter {name}"))
+}
+
+/// Plays it to its end, sleeping as a loop does; how many packets that were.
+fn play(bench: &mut Bench, reader: &mut PcapReader) -> usize {
+    let mut came = 0;
+    while reader.health() == Health::Up {
+        let packets = bench.receive(reader, 64);
+        came += packets.len();
+        bench.recycle(packets);
+        if let Wait::Until(next) = reader.wait() {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+    came
+}
+
+#[test]
+fn no_packet_comes_before_its_time() {
+    let mut bench = Bench::new();
+    let at = |millis: u64| (1_700_000_000_000_000_000 + millis * 1_000_000, 1000, vec![0; 1000]);
+    let from = TempPath::with(&pcapng(&[at(0), at(40), at(100)]));
+    // The last of each round is not too early; rounds of a rate are one sequence.
+    for (text, count, least) in [
+        ("speed=2", 3, 50),
+        ("speed=0.5", 3, 200),
+        ("speed=2,loop=2", 6, 100),
+        ("rate=50", 3, 40),
+        ("rate=100,loop=5", 15, 140),
+        ("mbps=0.8", 3, 20),
+        ("mbps=0.8,loop=5", 15, 140),
+    ] {
+        let mut reader = open(&from, text);
+        let start = Instant::now();
+        assert_eq!((play(&mut bench, &mut reader), reader.health()), (count, Health::Finished), "{text}");
+        assert!(start.elapsed() >= Duration::from_millis(least), "{text}: {:?}", start.elapsed());
+        bench.finish(reader);
+    }
+}
+
+#[test]
+fn what_was_missed_is_caught_up_on_as_far_as_was_said_and_the_rest_counted() {
+    let mut bench = Bench::new();
+    let at = |millis: u64| (1_700_000_000_000_000_000 + millis * 1_000_000, 100, vec![0; 100]);
+    let from = TempPath::with(&pcapng(&(0..1000).map(at).collect::<Vec<_>>()));
+    let small = TempPath::with(&pcapng(&[at(0)]));
+    let (rate, mbps) = (("rate=1000", "rate_missed"), ("mbps=0.8", "rate_missed"));
+    for (text, counts) in [rate, mbps, ("timing=original", "late_us")] {
+        for (loops, from) in [(1, &from), (0, &from), (0, &small)] {
+            if text == "timing=original" && loops == 0 {
+                continue; // each round has a clock of its own
+            }
+            // In time, or made up for.
+            let mut reader = open(from, &format!("{text},burst=1h,loop={loops}"));
+            let first = bench.receive(&mut reader, 64);
+            std::thread::sleep(Duration::from_millis(200));
+            let packets = bench.receive(&mut reader, 150);
+            assert_eq!((packets.len(), counter(&reader, counts)), (150, 0), "{text}");
+            bench.recycle(first);
+            bench.recycle(packets);
+            bench.finish(reader);
+
+            let mut reader = open(from, &format!("{text},burst=10ms,loop={loops}"));
+            let first = bench.receive(&mut reader, 64);
+            std::thread::sleep(Duration::from_millis(200));
+            let now = Instant::now();
+            let packets = bench.receive(&mut reader, 150);
+            // As many as belong to the burst, and to the time that this took.
+            let most = 12 + now.elapsed().as_millis() as usize;
+            assert!(packets.len() <= most, "{text}: {} of {most}", packets.len());
+            let scale = if counts == "late_us" { 1000 } else { 1 };
+            assert!(counter(&reader, counts) >= 180 * scale, "{text}: {}", counter(&reader, counts));
+            bench.recycle(first);
+            bench.recycle(packets);
+            bench.finish(reader);
+        }
+    }
+}
+
+#[test]
+fn a_small_file_that_is_played_again_is_read_once() {
+    let mut bench = Bench::new();
+    let input: Vec<Packet> = packets(50).into_iter().chain([(5, 9000, vec![7; 9000])]).collect();
+    for input in [&input[..50], &input] {
+        let (from, to) = (TempPath::with(&pcapng(input)), TempPath::new());
+        let mut reader = open(&from, "loop=4");
+        let first = bench.receive(&mut reader, input.len());
+        assert_eq!(first.len(), input.len());
+        bench.recycle(first);
+        std::fs::write(&from.0, b"something else").unwrap();
+        assert_eq!(copy(&mut bench, &mut reader, &to), 3 * input.len() as u64);
+        assert_eq!(reader.health(), Health::Finished);
+        assert_eq!(parse(&to.0), [input, input, input].concat());
+        bench.finish(reader);
+    }
+    // One that is large is read again.
+    let long = vec![(5, 65535, vec![7; 65535]); 300];
+    let from = TempPath::with(&pcapng(&long));
+    let mut reader = open(&from, "loop=2");
+    assert_eq!((play(&mut bench, &mut reader), reader.health()), (600, Health::Finished));
+    bench.finish(reader);
+}
+
 #[test]
 fn packets_longer_than_any_packet_are_left_out_and_counted() {
     let mut bench = Bench::new();
@@ -553,7 +659,7 @@ fn one_file_follows_the_other_and_the_newest_are_kept() {
     let mut params = PcapWriteParams { files: Some(2), ..PcapWriteParams::default() };
     let error = params.create(&template).unwrap_err();
     assert!(error.message().contains("only one file"), "{error}");
-    params.set("file-size", "400").unwrap();
+    params.set("file-size", "300").unwrap();
     let error = params.create(&to.0).unwrap_err();
     assert!(error.message().contains("put %n"), "{error}");
     let mut writer = params.create(&template).unwrap();
@@ -616,8 +722,17 @@ fn a_file_that_is_read_takes_nothing() {
 
 #[test]
 fn bad_parameters_and_paths_are_named() {
-    for (key, value) in [("timing", "slow"), ("loop", "often"), ("speed", "2")] {
+    for (key, value) in
+        [("timing", "slow"), ("loop", "often"), ("speed", "0"), ("rate", "0"), ("mbps", "x"), ("burst", "0")]
+    {
         let error = PcapParams::default().set(key, value).unwrap_err();
+        assert!(error.class() == ErrorClass::Usage && error.message().contains(key), "{error}");
+    }
+    let mut params = PcapParams::default();
+    params.set("rate", "10").unwrap();
+    assert!(params.set("speed", "2").unwrap_err().message().contains("give one of them"));
+    for (key, value) in [("flush", "now"), ("snap", "0"), ("count", "x"), ("file-time", "5x"), ("files", "0")] {
+        let error = PcapWriteParams::default().set(key, value).unwrap_err();
         assert!(error.class() == ErrorClass::Usage && error.message().contains(key), "{error}");
     }
     let error = PcapWriter::create("/nonexistent/a.pcapng").unwrap_err();

@@ -4,16 +4,20 @@ use std::io::{self, Write as _};
 
 use waterwheel_dev::generator::GenParams;
 use waterwheel_dev::null::NullParams;
-use waterwheel_dev::pcap::PcapParams;
+use waterwheel_dev::pcap::{PcapParams, PcapWriteParams};
 use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, TCP_KEYS, UDP_KEYS, nearest};
 
 use crate::args;
+use crate::engine::capture::FILTER_KEYS;
 use crate::failure::{Class, Failure};
 
 /// Prints the help on `topic`; on the whole when there is none.
 pub(crate) fn show(topic: Option<&str>) -> Result<(), Failure> {
     let printed = match topic {
         Some("devices") => io::stdout().write_all(devices().as_bytes()),
+        Some(topic) if kind(topic).is_some() => {
+            io::stdout().write_all(kind(topic).map(section).unwrap_or_default().as_bytes())
+        }
         Some(topic) if !args::verbs().iter().any(|verb| verb == topic) => return Err(unknown(topic)),
         topic => args::help(topic),
     };
@@ -21,12 +25,24 @@ pub(crate) fn show(topic: Option<&str>) -> Result<(), Failure> {
 }
 
 fn unknown(topic: &str) -> Failure {
-    let verbs = args::verbs();
-    let way_out = match nearest(topic, verbs.iter().map(String::as_str)) {
-        Some(verb) => format!("did you mean '{verb}'?"),
-        None => format!("the topics are {}", verbs.join(", ")),
+    let mut topics = args::verbs();
+    topics.extend(Kind::ALL.map(|kind| kind.as_str().to_owned()));
+    let way_out = match nearest(topic, topics.iter().map(String::as_str)) {
+        Some(topic) => format!("did you mean '{topic}'?"),
+        None => format!("the topics are {}", topics.join(", ")),
     };
     Failure::new(Class::Usage, format!("no help on '{topic}': {way_out}"))
+}
+
+/// The kind of device called so, with or without its colon.
+fn kind(topic: &str) -> Option<Kind> {
+    let name = topic.strip_suffix(':').unwrap_or(topic);
+    Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+}
+
+/// Every kind of device, a line each.
+pub(crate) fn kinds() -> String {
+    Kind::ALL.map(|kind| format!("  {:20}  {}\n", kind.form(), brief(kind))).concat()
 }
 
 /// Columns of the text on devices: what a terminal has at least.
@@ -44,18 +60,21 @@ millions and billions; times take us, ms, s, m and h. What this machine has is s
 /// How devices are named, made of the devices' own tables of keys.
 fn devices() -> String {
     let mut text = wrapped(INTRODUCTION, 0);
-    for kind in Kind::ALL {
-        text.push_str(&format!("\n{}\n", kind.form()));
-        text.push_str(&wrapped(about(kind), 2));
-        let keys = keys(kind);
-        if !keys.is_empty() {
-            text.push('\n');
-        }
-        let column = keys.iter().map(|(key, _)| key.len()).max().unwrap_or(0) + 6;
-        for (key, help) in keys {
-            let help = wrapped(help, column);
-            text.push_str(&format!("    {key:width$}  {}", help.trim_start(), width = column - 6));
-        }
+    Kind::ALL.into_iter().for_each(|kind| text += &format!("\n{}", section(kind)));
+    text
+}
+
+/// One kind, with its keys.
+fn section(kind: Kind) -> String {
+    let mut text = format!("{}\n{}", kind.form(), wrapped(about(kind), 2));
+    let keys = keys(kind);
+    if !keys.is_empty() {
+        text.push('\n');
+    }
+    let column = keys.iter().map(|(key, _)| key.len()).max().unwrap_or(0) + 6;
+    for (key, help) in keys {
+        let help = wrapped(help, column);
+        text.push_str(&format!("    {key:width$}  {}", help.trim_start(), width = column - 6));
     }
     text
 }
@@ -85,16 +104,31 @@ fn wrapped(text: &str, indent: usize) -> String {
     out
 }
 
-fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
-    match kind {
+fn keys(kind: Kind) -> Vec<(&'static str, &'static str)> {
+    let keys = match kind {
         Kind::AfXdp => AF_XDP_KEYS,
         Kind::Memif => MEMIF_KEYS,
         Kind::Udp => UDP_KEYS,
         Kind::Tcp => TCP_KEYS,
         Kind::Gen => GenParams::KEYS,
-        Kind::Pcap => PcapParams::KEYS,
+        Kind::Pcap => return [PcapParams::KEYS, PcapWriteParams::KEYS, FILTER_KEYS].concat(),
         Kind::Null => NullParams::KEYS,
         Kind::Tap | Kind::Veth => &[],
+    };
+    keys.to_vec()
+}
+
+fn brief(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AfXdp => "AF_XDP sockets on a network interface",
+        Kind::Memif => "memory shared with another process (DPDK, VPP, waterwheel)",
+        Kind::Tap => "a tap interface of the kernel",
+        Kind::Udp => "datagrams of a UDP socket",
+        Kind::Tcp => "the stream of a TCP connection",
+        Kind::Pcap => "packets read from a file, or written to one",
+        Kind::Gen => "a traffic generator",
+        Kind::Null => "a sink",
+        Kind::Veth => "a pair of devices in this process's memory",
     }
 }
 
@@ -123,14 +157,15 @@ the host receives. Packets are copied by the kernel. Needs CAP_NET_ADMIN, or a t
         }
         Kind::Udp => {
             "\
-A UDP socket bound to ADDR:PORT (port 0: the kernel chooses), by io_uring. A packet is the payload of a datagram, without Ethernet, IP \
-or UDP in front. What does not fit is counted and dropped; with an mtu above \
+A UDP socket bound to ADDR:PORT (port 0: the kernel chooses), by io_uring. The payload of a datagram is the frame: \
+there is no Ethernet, IP or UDP header in front of what is received, and what is sent is the whole frame, its Ethernet header included. \
+A capture file of such payloads says so (link type USER0). What does not fit is counted and dropped; with an mtu above \
 that of a page each datagram is given a block of 2 to 16 pages.
   udp:0.0.0.0:4789    udp:127.0.0.1:0,peer=127.0.0.1:9000"
         }
         Kind::Tcp => {
             "\
-A TCP connection to ADDR:PORT, or accepted there, by io_uring. A packet is a piece of the stream as it was received; a stream keeps no \
+A TCP connection to ADDR:PORT, or accepted there, by io_uring. A packet is a piece of the stream as it was received, without any header; a stream keeps no \
 boundaries. When the connection ends, a device that listens accepts the next one, and one that connected is lost (--on-device-loss).
   tcp:127.0.0.1:9000    tcp:[::]:9000,listen"
         }
@@ -138,7 +173,10 @@ boundaries. When the connection ends, a device that listens accepts the next one
             "\
 A capture file. It is read, pcap or pcapng, where packets come from (drop pcap:FILE, forward pcap:FILE ...), and written as \
 pcapng where they go to (forward ... pcap:FILE, generate pcap:FILE). '-' is standard input or output. A pipe is played as it \
-is written, and takes packets as it is read: the rest goes on meanwhile. Packets of raw IP, Linux cooked and loopback captures are given an Ethernet header: from the address that the capture tells, else from 02:00:00:00:00:01, to 02:00:00:00:00:02.
+is written, and takes packets as it is read: the rest goes on meanwhile. Packets of raw IP, Linux cooked and loopback captures \
+are given an Ethernet header: from the address that the capture tells, else from 02:00:00:00:00:01, to 02:00:00:00:00:02. timing, \
+speed, rate, mbps, burst and loop are for files that are read, the other keys for files that are written. A file of up to 16 MiB that is \
+played again and again is read once.
   pcap:in.pcap    pcap:-"
         }
         Kind::Gen => {

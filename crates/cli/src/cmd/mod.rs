@@ -11,6 +11,8 @@ use crate::args::Verb;
 use crate::config::Plan;
 use crate::failure::Failure;
 
+pub(crate) use help::kinds;
+
 /// Does what the verb says.
 pub(crate) fn run(verb: Verb) -> Result<(), Failure> {
     match verb {

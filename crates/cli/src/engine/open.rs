@@ -11,7 +11,7 @@ use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy
 use waterwheel_dev::generator::{Gen, GenParams};
 use waterwheel_dev::memif::{Memif, MemifParams, Role};
 use waterwheel_dev::null::{Null, NullParams};
-use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
+use waterwheel_dev::pcap::{PcapParams, PcapReader};
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
 use waterwheel_dev::spec::{Kind, Queues, Spec, TcpSpec, UdpSpec, af_xdp, memif, tcp, udp};
 use waterwheel_dev::tap::Tap;
@@ -19,6 +19,7 @@ use waterwheel_xdp::mm::{HugePages, Sampling, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
 use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 
+use super::capture::{Run, Writing};
 use super::sink::{Plugged, SendOnly};
 use super::trust;
 use crate::args;
@@ -56,7 +57,7 @@ enum Recipe {
     Null,
     Source(Null),
     Read(String, PcapParams),
-    Write(String),
+    Write(Box<Writing>),
     Tap(String),
     SendToTap(String),
     AfXdp(AfXdpParams),
@@ -148,8 +149,7 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 all.push(wanted(Recipe::Read(spec.arg.clone(), params)));
             }
             Kind::Pcap => {
-                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                all.push(wanted(Recipe::Write(spec.arg.clone())));
+                all.push(wanted(Recipe::Write(Box::new(Writing::new(plan, spec)?))));
             }
             Kind::Tap => {
                 spec.apply(&[], |_, _| Ok::<_, String>(()))?;
@@ -274,7 +274,7 @@ pub(crate) fn zone(pages: usize, huge_pages: args::HugePages, trace: Option<Samp
 }
 
 /// Opens one device.
-pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result<Opened, Failure> {
+pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run) -> Result<Opened, Failure> {
     let plain = |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None, reviver: None };
     Ok(match wanted.recipe {
         Recipe::Gen(name, params) => plain(Box::new(Gen::new(&params).map_err(failure)?.named(name))),
@@ -282,19 +282,12 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
         Recipe::Source(null) => plain(Box::new(null)),
         Recipe::Read(file, params) => {
             let reader = match file.as_str() {
-                "-" => PcapReader::given(handle(io::stdin().as_fd(), "standard input")?, "-", &params),
+                "-" | "/dev/stdin" => PcapReader::given(handle(io::stdin().as_fd(), "standard input")?, "-", &params),
                 file => PcapReader::open(file, &params),
             };
             plain(Box::new(reader.map_err(failure)?))
         }
-        Recipe::Write(file) => {
-            let writer = match file.as_str() {
-                "-" => PcapWriter::given(handle(io::stdout().as_fd(), "standard output")?, "-"),
-                file => PcapWriter::create(file),
-            };
-            let patience = patience.clone();
-            plain(Box::new(writer.map_err(failure)?.patient(move || patience())))
-        }
+        Recipe::Write(writing) => plain(Box::new(writing.open(patience, run)?)),
         Recipe::Tap(name) => {
             let tap = Tap::open(&name).map_err(failure)?;
             let interface = tap.interface().to_owned();
@@ -343,7 +336,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
 }
 
 /// Another descriptor of one that this process was given.
-fn handle(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
+pub(super) fn handle(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
     fd.try_clone_to_owned().map_err(|error| Failure::new(Class::Config, format!("cannot use {what}: {error}")))
 }
 
@@ -390,7 +383,7 @@ impl Wanted {
         use Recipe::{Null, SendToAfXdp, SendToMemif, SendToTap, Tcp, Udp, Unplugged, Write};
         match &self.recipe {
             Udp(_, UdpSpec { params, .. }) | Tcp(_, TcpSpec { params, .. }) => params.receive,
-            Null | Write(_) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_) => false,
+            Null | Write(..) | SendToTap(_) | SendToAfXdp(_) | SendToMemif(_) | Unplugged(_) => false,
             _ => true,
         }
     }
@@ -404,8 +397,8 @@ impl Wanted {
 pub(crate) fn failure(error: DevError) -> Failure {
     use waterwheel_dev::ErrorClass;
     let class = match error.class() {
-        ErrorClass::Usage => Class::Usage,
-        ErrorClass::Config => Class::Config,
+        // What a device is opened with was understood: it is a value that it cannot have.
+        ErrorClass::Usage | ErrorClass::Config => Class::Config,
         ErrorClass::Permission => Class::Permission,
         ErrorClass::Device => Class::Device,
     };

@@ -17,6 +17,7 @@ mod blocks;
 mod file;
 mod input;
 mod link;
+mod memory;
 mod meta;
 mod outbox;
 mod params;

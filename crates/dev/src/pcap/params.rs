@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::DevError;
+use crate::pace::{BURST, BURST_KEY, Rate, parse_burst};
 use crate::value::{duration, number, unknown_key, usage};
 
 /// When the packets of a file come.
@@ -12,6 +13,10 @@ pub enum Timing {
     Asap,
     /// With the gaps that they had when they were captured; the first one comes at once.
     Original,
+    /// The same, so many thousandths as fast.
+    Speed(u64),
+    /// So many a second, whatever the gaps were.
+    Rate(Rate),
 }
 
 /// How a capture file is played.
@@ -19,13 +24,15 @@ pub enum Timing {
 pub struct PcapParams {
     /// When the packets come.
     pub timing: Timing,
+    /// How much is caught up on at once when nobody asked in time. What is more comes later than it should, and is counted: as `rate_missed` packets, or as `late_us`.
+    pub burst: Duration,
     /// How many times the file is played, one after the other; 0: for ever.
     pub loops: u64,
 }
 
 impl Default for PcapParams {
     fn default() -> Self {
-        Self { timing: Timing::Asap, loops: 1 }
+        Self { timing: Timing::Asap, burst: BURST, loops: 1 }
     }
 }
 
@@ -33,6 +40,10 @@ impl PcapParams {
     /// The keys that [`PcapParams::set`] takes, each with a line of help.
     pub const KEYS: &[(&str, &str)] = &[
         ("timing", "asap or original: with the gaps of the capture (default asap)"),
+        ("speed", "with the gaps of the capture, so many times as fast: 2, 0.5"),
+        Rate::KEYS[0],
+        Rate::KEYS[1],
+        BURST_KEY,
         ("loop", "how many times the file is played, 0 for ever (default 1)"),
     ];
 
@@ -42,17 +53,28 @@ impl PcapParams {
     /// Usage: no such key, or a value that it cannot have.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), DevError> {
         match key {
-            "timing" => {
-                self.timing = match value {
-                    "asap" => Timing::Asap,
-                    "original" => Timing::Original,
-                    _ => return Err(usage(format!("{key}={value}: want one of asap, original"))),
+            "timing" if value == "asap" => {}
+            "timing" if value == "original" => self.choose(Timing::Original)?,
+            "timing" => return Err(usage(format!("{key}={value}: want one of asap, original"))),
+            "speed" => match number(key, &format!("{value}k")) {
+                Ok(0) | Err(_) => {
+                    return Err(usage(format!("{key}={value}: want a number such as 2 or 0.5, not finer than 0.001")));
                 }
-            }
+                Ok(thousandths) => self.choose(Timing::Speed(thousandths))?,
+            },
+            "rate" | "mbps" => self.choose(Timing::Rate(Rate::parse(key, value)?))?,
+            "burst" => self.burst = parse_burst(value)?,
             "loop" => self.loops = number(key, value)?,
             _ => return Err(unknown_key("pcap", key, Self::KEYS)),
         }
         Ok(())
+    }
+
+    fn choose(&mut self, timing: Timing) -> Result<(), DevError> {
+        match std::mem::replace(&mut self.timing, timing) {
+            Timing::Asap => Ok(()),
+            _ => Err(usage("timing, speed, rate and mbps: give one of them")),
+        }
     }
 }
 
@@ -74,6 +96,8 @@ pub struct PcapWriteParams {
     pub interface: String,
     /// What comes is payloads of datagrams or streams instead of Ethernet frames: the file says so, as link type USER0.
     pub payloads: bool,
+    /// Files that are not to be overwritten, as they are read meanwhile: device and inode.
+    pub spared: Vec<(u64, u64)>,
     /// When packets are written.
     pub flush: Flush,
     /// Bytes that are kept of a packet; `None`: all.
@@ -95,6 +119,7 @@ impl Default for PcapWriteParams {
         Self {
             interface: "waterwheel".to_owned(),
             payloads: false,
+            spared: Vec::new(),
             flush: Flush::Idle,
             snap: None,
             packets: None,

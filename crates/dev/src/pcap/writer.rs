@@ -119,7 +119,7 @@ impl PcapWriteParams {
         let template = path.as_ref();
         let files = Files::new(template, self)?;
         let path = files.next(self, now());
-        let stream = Stream::to_write(&path).map_err(|error| DevError::file("write", &path, &error))?;
+        let stream = Stream::to_write(&path, &self.spared).map_err(|error| DevError::file("write", &path, &error))?;
         if self.rotates() && stream.as_ref().is_none_or(|stream| !stream.is_file()) {
             return Err(DevError::new(
                 ErrorClass::Config,
@@ -142,7 +142,11 @@ impl PcapWriteParams {
                 format!("{name} is no file of its own: there cannot be several"),
             ));
         }
-        let stream = Stream::given(fd).map_err(|error| DevError::file("write", Path::new(name), &error))?;
+        let stream = Stream::given(fd).and_then(|stream| {
+            stream.spare(&self.spared)?;
+            Ok(stream)
+        });
+        let stream = stream.map_err(|error| DevError::file("write", Path::new(name), &error))?;
         PcapWriter::begin(format!("pcap:{name}"), Files::new(Path::new(name), self)?, Some(stream), name.into(), self)
     }
 }
@@ -329,7 +333,7 @@ impl PcapWriter {
         }
         self.end()?;
         self.try_drain()?;
-        let stream = Stream::to_write(&path)?;
+        let stream = Stream::to_write(&path, &self.params.spared)?;
         if stream.as_ref().is_none_or(|stream| !stream.is_file()) {
             return Err(io::Error::other(format!("{} is no file", path.display())));
         }
@@ -380,7 +384,7 @@ impl PcapWriter {
                 return Ok(());
             }
             self.tried = Instant::now();
-            let stream = Stream::to_write(&self.path)?;
+            let stream = Stream::to_write(&self.path, &self.params.spared)?;
             self.connect(stream)?;
         }
         if let Some(stream) = &self.stream {
