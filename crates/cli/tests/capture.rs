@@ -11,8 +11,11 @@ use common::{Running, Scratch, events, run, waterwheel};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Original length and bytes of each packet of a capture in this machine's byte order, and at its end: received, dropped.
-fn read(file: &Scratch) -> (Vec<(u32, Vec<u8>)>, Option<(u64, u64)>) {
+/// Original length and bytes of a packet.
+type Packet = (u32, Vec<u8>);
+
+/// Each packet of a capture in this machine's byte order, and at its end: received, dropped.
+fn read(file: &Scratch) -> (Vec<Packet>, Option<(u64, u64)>) {
     let bytes = std::fs::read(&file.0).expect("a capture");
     let word = |at: usize| u32::from_ne_bytes(*bytes[at..].first_chunk().expect("a word"));
     let (mut packets, mut counts, mut at) = (Vec::new(), None, 0);
