@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use waterwheel_dev::spec::{Spec, SpecError};
 use waterwheel_xdp::mm::Sampling;
 
 use crate::failure::{Class, EXIT_CODES};
@@ -163,6 +164,12 @@ pub(crate) struct Traffic {
     /// Packets per second, e.g. 10k or 1.5M; without it as fast as it goes
     #[arg(long, value_name = "PPS")]
     pub(crate) rate: Option<String>,
+    /// Megabits of packets per second, without FCS, instead of --rate
+    #[arg(long, value_name = "MBPS")]
+    pub(crate) mbps: Option<String>,
+    /// How much is caught up on at once after a delay; the rest is given up, and told [default: 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) burst: Option<String>,
     /// udp, tcp or icmp
     #[arg(long)]
     pub(crate) proto: Option<String>,
@@ -202,6 +209,8 @@ impl Traffic {
             ("dmac", &self.dmac),
             ("size", &self.size),
             ("rate", &self.rate),
+            ("mbps", &self.mbps),
+            ("burst", &self.burst),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value.as_deref()?)))
@@ -211,19 +220,75 @@ impl Traffic {
 /// Write what a device receives to a file
 ///
 /// The file is pcapng with nanosecond time stamps; '-' is standard output, and the statistics then go to standard error. Packets are
-/// taken from the interface: steer (e.g. afxdp:eth1,proto=udp,port=53) what shall be captured, the rest goes on to the host.
+/// taken from the interface: steer (e.g. afxdp:eth1,proto=udp,port=53) what shall be captured, the rest goes on to the host; or let
+/// all of them go on with --to. The file ends with the numbers of packets received and dropped.
 #[derive(Debug, Parser)]
 #[command(after_long_help = "\
 Examples:
   waterwheel capture afxdp:eth1 out.pcapng --count 1000
-  waterwheel capture afxdp:eth1,proto=icmp - | tcpdump -nr -")]
+  waterwheel capture afxdp:eth1,proto=icmp - | tcpdump -nr -
+  waterwheel capture afxdp:eth1 out.pcapng --to tap:host0 --filter port=53 --snap 128
+  waterwheel capture afxdp:eth1 out_%s.pcapng --file-time 1h --files 24")]
 pub(crate) struct Capture {
     /// The device, e.g. afxdp:eth1 (see 'waterwheel help devices')
     pub(crate) a: String,
     /// The file to write; '-' for standard output
     pub(crate) file: String,
     #[command(flatten)]
+    pub(crate) captured: Captured,
+    /// Let the packets go on to this device, and what comes from there go back: the capture gets copies, both ways
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// What is captured, and how it is written; each but the filter is the name of a key of `pcap:`.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Capture")]
+pub(crate) struct Captured {
+    /// Capture only what matches these rules, e.g. dst=10.0.0.0/8,proto=udp,port=53
+    #[arg(long, value_name = "RULES")]
+    pub(crate) filter: Option<String>,
+    /// Keep so many bytes of each packet
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) snap: Option<String>,
+    /// End after so many bytes of packets were captured: 10M
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bytes: Option<String>,
+    /// Begin another file before one has more than so many bytes; FILE has %n for its number, or %s for the seconds since 1970
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) file_size: Option<String>,
+    /// Begin another file after so long: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) file_time: Option<String>,
+    /// Keep so many files: the oldest is removed
+    #[arg(long, value_name = "N")]
+    pub(crate) files: Option<String>,
+    /// When packets are written: packet (at once), idle (when nothing more comes for a moment, and once a second at least) or full (256 KiB)
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) flush: Option<String>,
+}
+
+impl Captured {
+    /// The options as keys of `pcap:`.
+    ///
+    /// # Errors
+    /// A filter that is no list of keys.
+    pub(crate) fn keys(&self) -> Result<Vec<(String, String)>, SpecError> {
+        let filter = self.filter.iter().map(|filter| Spec::parse(&format!("gen:{filter}")));
+        let filter = filter.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(|spec| spec.options);
+        let keys = [
+            ("snap", &self.snap),
+            ("bytes", &self.bytes),
+            ("file-size", &self.file_size),
+            ("file-time", &self.file_time),
+            ("files", &self.files),
+            ("flush", &self.flush),
+        ];
+        let keys = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        Ok(filter.chain(keys).collect())
+    }
 }
 
 /// Pass TCP connections on, in the pages in which their bytes were received

@@ -16,6 +16,10 @@ pub(crate) struct Plan {
     pub(crate) title: String,
     /// The devices in the order typed.
     pub(crate) ports: Vec<Port>,
+    /// The capture that gets a copy of what the second device sends and receives.
+    pub(crate) copy: Option<Spec>,
+    /// What the operator should know before it begins.
+    pub(crate) notice: Option<String>,
     pub(crate) duration: Option<Duration>,
     /// Packets to receive, over all devices.
     pub(crate) count: Option<u64>,
@@ -137,20 +141,64 @@ impl Plan {
     /// A device that cannot be understood, or that does not receive.
     pub(crate) fn capture(args: &Capture) -> Result<Self, Failure> {
         let spec = source(&args.a)?;
+        let mut file = Spec::new(Kind::Pcap, args.file.clone());
+        file.options = args.captured.keys()?;
         let title = format!("capture {spec} {}", args.file);
-        let ports = vec![
-            Port { spec, fate: Some(Fate::Forward(1)), sends: false },
-            Port { spec: Spec::new(Kind::Pcap, args.file.clone()), fate: None, sends: true },
-        ];
-        Ok(Self::new(title, ports, &args.run))
+        // Of packets that are chosen, and of copies, so many are counted as are captured.
+        let counts = args.to.is_some() || args.captured.filter.is_some();
+        if let Some(count) = args.run.count.filter(|_| counts) {
+            file.options.push(("count".to_owned(), count.to_string()));
+        }
+        let mut plan = match &args.to {
+            None => {
+                let ports = vec![
+                    Port { spec, fate: Some(Fate::Forward(1)), sends: false },
+                    Port { spec: file, fate: None, sends: true },
+                ];
+                let mut plan = Self::new(title, ports, &args.run);
+                if let Port { spec, .. } = &plan.ports[0]
+                    && spec.kind == Kind::AfXdp
+                {
+                    plan.notice = Some(format!(
+                        "{spec}: what is captured is taken from this host; with '--to tap:NAME' it goes on"
+                    ));
+                }
+                plan
+            }
+            Some(to) => {
+                let to = Spec::parse(to)?;
+                if !sends(&to, Side::Right) || to.kind == Kind::Gen {
+                    return Err(Failure::new(Class::Config, format!("{to}: nothing can be sent there")));
+                }
+                let back = flows(&to, Side::Right, &spec, Side::Left);
+                let title = format!("{title} --to {to}");
+                let ports = vec![
+                    Port { spec, fate: Some(Fate::Forward(1)), sends: back },
+                    Port { spec: to, fate: back.then_some(Fate::Forward(0)), sends: true },
+                ];
+                let mut plan = Self::new(title, ports, &args.run);
+                if matches!(file.arg.as_str(), "-" | "/dev/stdout") {
+                    plan.output = Output::Stderr;
+                    plan.style = Style::choose(args.run.json, args.run.plain, plan.output);
+                }
+                plan.copy = Some(file);
+                plan
+            }
+        };
+        plan.count = plan.count.filter(|_| !counts);
+        Ok(plan)
     }
 
     fn new(title: String, ports: Vec<Port>, run: &RunArgs) -> Self {
-        let to_stdout = |port: &Port| port.sends && port.spec.kind == Kind::Pcap && port.spec.arg == "-";
+        let to_stdout = |port: &Port| {
+            port.sends && port.spec.kind == Kind::Pcap && matches!(port.spec.arg.as_str(), "-" | "/dev/stdout")
+        };
         let output = if ports.iter().any(to_stdout) { Output::Stderr } else { Output::Stdout };
         Self {
             title,
             ports,
+            copy: None,
+            notice: None,
             duration: run.duration,
             count: run.count,
             workers: run.workers,
@@ -270,6 +318,22 @@ pub(crate) mod tests {
         assert_eq!(plan.ports[0].spec.to_string(), "gen:vary=random,seed=7,ip=v6,size=64,rate=1M");
         let twice = super::tests::plan("generate null: --size 64 --gen size=65").expect_err("twice");
         assert_eq!(twice.class, Class::Usage);
+    }
+
+    #[test]
+    fn a_capture_takes_packets_away_or_copies_them() {
+        let taken = plan("capture afxdp:a f --snap 60 --filter proto=udp,port=53 --count 5").expect("a plan");
+        assert!(taken.notice.is_some_and(|notice| notice.contains("is taken from this host")));
+        assert_eq!(taken.ports[1].spec.to_string(), "pcap:f,proto=udp,port=53,snap=60,count=5");
+        assert_eq!(taken.count, None, "so many are captured, and not received");
+        let copied = plan("capture afxdp:a - --to tap:t --count 5").expect("a plan");
+        assert_eq!((copied.notice, copied.output, copied.count), (None, Output::Stderr, None));
+        assert_eq!(copied.copy.map(|copy| copy.to_string()), Some("pcap:-,count=5".to_owned()));
+        assert_eq!(fates("capture afxdp:a f --to tap:t"), [Some(Fate::Forward(1)), Some(Fate::Forward(0))]);
+        assert_eq!(fates("capture gen: f --to pcap:g"), [Some(Fate::Forward(1)), None]);
+        assert_eq!(plan("capture tap:t f --to gen:").expect_err("a source").class, Class::Config);
+        let plain = plan("capture tap:t f --count 5").expect("a plan");
+        assert_eq!((plain.notice, plain.count), (None, Some(5)));
     }
 
     #[test]

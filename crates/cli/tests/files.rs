@@ -55,42 +55,58 @@ fn packets(file: &Scratch) -> u64 {
     count(&total, "rx_packets")
 }
 
+/// A command on a disk of its own, `{disk}`, which takes half a megabyte.
+fn on_a_small_disk(line: &str) -> (std::process::Command, Scratch) {
+    let disk = Scratch::new("disk");
+    std::fs::create_dir(&disk.0).expect("a place for it");
+    let script = format!(
+        "mount -t tmpfs -o size=512k tmpfs {0} && exec {1} {2}",
+        disk.display(),
+        env!("CARGO_BIN_EXE_waterwheel"),
+        line.replace("{disk}", disk.0.to_str().expect("UTF-8"))
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    (command, disk)
+}
+
 #[test]
 fn what_a_full_disk_does_not_take_is_not_sent() {
-    for packets in [1, 100, 50_000] {
-        let line = format!("generate pcap:/dev/full --count {packets} --json");
-        let (code, total, word) = outcome(Running::start(&mut waterwheel(&line)));
+    for (packets, size) in [(600, 1500), (2_000, 500), (100_000, 60)] {
+        let line = format!("generate pcap:{{disk}}/out.pcapng --count {packets} --size {size} --json");
+        let (mut command, _disk) = on_a_small_disk(&line);
+        let (code, total, word) = outcome(Running::start(&mut command));
         assert_eq!(code, Some(5), "{word}");
-        assert!(word.contains("/dev/full") && word.contains("No space left"), "{word}");
-        assert_eq!(count(&total, "tx_packets"), 0, "{total}");
-        assert_eq!(count(&total, "tx_bytes"), 0, "{total}");
-        assert!(total["drops"]["unsent"].as_u64() > Some(0), "{total}");
+        assert!(word.contains("out.pcapng") && word.contains("No space left"), "{word}");
+        assert!(count(&total, "tx_bytes") < 512 << 10, "{total}");
+        let [unsent, down] = ["unsent", "device_down"].map(|reason| count(&total["drops"], reason));
+        assert!(unsent + down > 0, "{total}");
         adds_up(&total);
     }
 }
 
+/// Nobody waits until the end, or until a buffer is full: it ends by itself.
 #[test]
-fn a_full_disk_is_told_also_to_who_asked_for_the_end() {
-    let mut running = Running::start(&mut waterwheel("generate pcap:/dev/full --rate 100 --json --interval 20ms"));
-    let mut lines = running.lines();
-    until(&mut lines, "something was taken", |interval| count(interval, "rx_packets") > 0);
-    running.signal(Signal::INT);
-    let text = lines.rest();
-    assert_eq!(running.wait().code(), Some(5));
-    let total = parsed(text.as_bytes()).pop().expect("a total");
-    assert_eq!((count(&total, "tx_packets"), &total["drops"]["unsent"]), (0, &total["rx_packets"]), "{total}");
+fn a_full_disk_ends_the_run_at_once() {
+    let line = "generate pcap:{disk}/out.pcapng --rate 1000 --size 1000 --json --interval 20ms";
+    let (mut command, _disk) = on_a_small_disk(line);
+    let (code, total, word) = outcome(Running::start(&mut command));
+    assert_eq!(code, Some(5), "{word}");
+    assert!(word.contains("No space left"), "{word}");
+    assert!(count(&total, "tx_packets") > 0, "{total}");
+    adds_up(&total);
 }
 
 #[test]
-fn standard_output_that_is_full_is_a_failure_too() {
-    let full = File::options().write(true).open("/dev/full").expect("it is there");
-    let output = waterwheel("generate pcap:- --count 100 --json").stdout(Stdio::from(full)).output();
-    let output = output.expect("the binary runs");
-    let errors = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(5), "{errors}");
-    let total = errors.lines().rev().find(|line| line.starts_with('{')).expect("a total");
-    let total: Value = serde_json::from_str(total).expect("JSON");
-    assert_eq!((count(&total, "tx_packets"), &total["drops"]["unsent"]), (0, &100.into()), "{total}");
+fn a_disk_that_has_no_place_for_a_header_is_told_before_anything_begins() {
+    let full = || File::options().write(true).open("/dev/full").expect("it is there");
+    for (file, stdout) in [("pcap:/dev/full", None), ("pcap:-", Some(full()))] {
+        let mut command = waterwheel(&format!("generate {file} --count 100 --json"));
+        let output = command.stdout(stdout.map_or(Stdio::piped(), Stdio::from)).output().expect("the binary runs");
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(5), "{errors}");
+        assert!(errors.contains("No space left") && errors.lines().count() < 3, "{errors}");
+    }
 }
 
 #[test]
@@ -262,7 +278,9 @@ fn packets_come_through_standard_input_as_they_come() {
     let mut running = Running::start(command.stdin(Stdio::piped()));
     let mut lines = running.lines();
     let mut pipe = running.0.stdin.take().expect("piped");
-    let (most, rest) = bytes.split_at(bytes.len() - 10);
+    // In the midst of the tenth, in front of the statistics.
+    let statistics = u32::from_ne_bytes(*bytes.last_chunk().expect("a length")) as usize;
+    let (most, rest) = bytes.split_at(bytes.len() - statistics - 10);
     pipe.write_all(most).expect("it reads");
     until(&mut lines, "nine have come", |interval| count(interval, "rx_packets") == 9);
     pipe.write_all(rest).expect("it reads");

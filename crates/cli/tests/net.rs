@@ -266,6 +266,41 @@ fn steered_capture_leaves_the_rest_to_the_host() {
     assert_eq!(total["actions"]["drop"], 3, "{total}");
 }
 
+/// To another interface, or to the host itself by a tap: both ways, and both ways are captured.
+#[test]
+fn a_capture_lets_the_packets_go_on() {
+    if !root("a_capture_lets_the_packets_go_on") {
+        return;
+    }
+    for to in ["afxdp:right", "tap:host0"] {
+        let net = Net::new();
+        let file = common::Scratch::new("tee.pcapng");
+        let (running, lines) = net.start(&format!("capture afxdp:left {} --to {to}", file.display()));
+        if to == "tap:host0" {
+            net.ip(&format!("-n {}m link set host0 addrgenmode none up", net.name));
+            net.ip(&format!("-n {}m addr add 192.0.2.2/24 dev host0", net.name));
+        }
+        net.assert_crosses(to);
+        let total = total(running, lines);
+        let tee = &total["devices"].as_array().and_then(|devices| devices.last()).expect("a device")["counters"];
+        assert_eq!(tee["capture_missed"], 0, "{total}");
+        let judge = |filter: &str| {
+            let output =
+                Command::new("tcpdump").args(["-n", "-r"]).arg(&file.0).arg(filter).output().expect("tcpdump runs");
+            String::from_utf8_lossy(&output.stdout).lines().count() as u64
+        };
+        assert!(judge("icmp[0] == 8") >= 5 && judge("icmp[0] == 0") >= 5, "{to}: both ways");
+        assert_eq!(judge(""), total["rx_packets"].as_u64().expect("a count"), "{to}: {total}");
+        let output = Command::new("capinfos").arg(&file.0).output().expect("capinfos of tshark runs");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Name = left"), "the interface's own name");
+    }
+    // Without it they are taken away, which is said.
+    let net = Net::new();
+    let output = net.waterwheel("capture afxdp:left /dev/null --duration 100ms").output().expect("the binary runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.contains("is taken from this host"), "{errors}");
+}
+
 #[test]
 fn what_cannot_be_had_is_said_in_one_line() {
     if !root("what_cannot_be_had_is_said_in_one_line") {

@@ -54,11 +54,12 @@ impl DevError {
         &self.message
     }
 
-    /// The error of a file operation on `path`: a missing right is [`ErrorClass::Permission`], all else [`ErrorClass::Config`].
+    /// The error of a file operation on `path`: a missing right is [`ErrorClass::Permission`], a full disk [`ErrorClass::Device`], all else [`ErrorClass::Config`].
     #[cfg(feature = "pcap")]
     pub(crate) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let class = match error.kind() {
             std::io::ErrorKind::PermissionDenied => ErrorClass::Permission,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorClass::Device,
             _ => ErrorClass::Config,
         };
         Self::new(class, format!("cannot {what} {}: {error}", path.display()))

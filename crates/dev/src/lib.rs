@@ -22,6 +22,8 @@ mod holders;
 pub mod memif;
 #[cfg(feature = "null")]
 pub mod null;
+#[cfg(any(feature = "gen", feature = "pcap"))]
+mod pace;
 #[cfg(feature = "pcap")]
 pub mod pcap;
 #[cfg(feature = "uring")]
@@ -45,3 +47,5 @@ pub mod uring;
 mod value;
 
 pub use error::{DevError, ErrorClass};
+#[cfg(any(feature = "gen", feature = "pcap"))]
+pub use pace::Rate;

@@ -3,7 +3,7 @@
 #[cfg(any(feature = "gen", feature = "memif", feature = "null"))]
 use waterwheel_xdp::Traffic;
 use waterwheel_xdp::{Account, Homes, XdpFrame};
-#[cfg(any(feature = "gen", feature = "null"))]
+#[cfg(any(feature = "gen", feature = "null", feature = "pcap"))]
 use waterwheel_xdp::{HEADROOM, PagePool, mm::PAGE_SIZE};
 
 /// Room for what a few rounds bring without a completion between them; more than that makes it grow once.
@@ -56,7 +56,7 @@ impl Sent {
 }
 
 /// Bytes behind the head room of a page of `pool`.
-#[cfg(any(feature = "gen", feature = "null"))]
+#[cfg(any(feature = "gen", feature = "null", feature = "pcap"))]
 pub(crate) fn room(pool: &PagePool) -> usize {
     (PAGE_SIZE << pool.order()) - HEADROOM
 }

@@ -32,6 +32,23 @@ pub(crate) fn number(key: &str, value: &str) -> Result<u64, DevError> {
     Ok(result)
 }
 
+/// A length of time: a whole number with its unit, `500ms`, `10s`.
+#[cfg(any(feature = "gen", feature = "pcap"))]
+pub(crate) fn duration(key: &str, value: &str) -> Result<std::time::Duration, DevError> {
+    let wrong = || usage(format!("{key}={value}: want a length of time such as 500ms, 10s or 5m"));
+    let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
+    let nanos: u64 = match unit {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "" | "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let nanos = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(nanos)).filter(|nanos| *nanos > 0);
+    nanos.map(std::time::Duration::from_nanos).ok_or_else(wrong)
+}
+
 /// The error for a key that the device does not have; names the keys it has.
 pub(crate) fn unknown_key(device: &str, key: &str, keys: &[(&str, &str)]) -> DevError {
     let known: Vec<&str> = keys.iter().map(|(name, _)| *name).collect();
@@ -41,6 +58,18 @@ pub(crate) fn unknown_key(device: &str, key: &str, keys: &[(&str, &str)]) -> Dev
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(any(feature = "gen", feature = "pcap"))]
+    fn times_with_units() {
+        use std::time::Duration;
+        for (text, millis) in [("5", 5000), ("250ms", 250), ("2000us", 2), ("3m", 180_000), ("1h", 3_600_000)] {
+            assert_eq!(duration("t", text), Ok(Duration::from_millis(millis)));
+        }
+        for bad in ["", "s", "0", "0ms", "1.5s", "5x", "-1s", "9999999999999h"] {
+            assert!(duration("t", bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn numbers_with_units() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use common::Bench;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use waterwheel_dev::ErrorClass;
-use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapSink, PcapTrace, PcapWriter};
+use waterwheel_dev::pcap::{Counted, PcapParams, PcapReader, PcapSink, PcapTrace, PcapWriteParams, PcapWriter};
 use waterwheel_xdp::{Device, DropReason, Health, Wait, XdpBuff, XdpFrame};
 
 /// A path that is free, and whose file goes away in the end.
@@ -232,6 +232,112 @@ fn each_time_a_file_is_played_has_the_gaps_of_the_first() {
     bench.finish(reader);
 }
 
+fn counter(reader: &PcapReader, name: &str) -> u64 {
+    let mut found = None;
+    reader.counters(&mut |key, n| found = found.or((key == name).then_some(n)));
+    found.unwrap_or_else(|| panic!("no counter {name}"))
+}
+
+/// Plays it to its end, sleeping as a loop does; how many packets that were.
+fn play(bench: &mut Bench, reader: &mut PcapReader) -> usize {
+    let mut came = 0;
+    while reader.health() == Health::Up {
+        let packets = bench.receive(reader, 64);
+        came += packets.len();
+        bench.recycle(packets);
+        if let Wait::Until(next) = reader.wait() {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+    came
+}
+
+#[test]
+fn no_packet_comes_before_its_time() {
+    let mut bench = Bench::new();
+    let at = |millis: u64| (1_700_000_000_000_000_000 + millis * 1_000_000, 1000, vec![0; 1000]);
+    let from = TempPath::with(&pcapng(&[at(0), at(40), at(100)]));
+    // The last of each round is not too early; rounds of a rate are one sequence.
+    for (text, count, least) in [
+        ("speed=2", 3, 50),
+        ("speed=0.5", 3, 200),
+        ("speed=2,loop=2", 6, 100),
+        ("rate=50", 3, 40),
+        ("rate=100,loop=5", 15, 140),
+        ("mbps=0.8", 3, 20),
+        ("mbps=0.8,loop=5", 15, 140),
+    ] {
+        let mut reader = open(&from, text);
+        let start = Instant::now();
+        assert_eq!((play(&mut bench, &mut reader), reader.health()), (count, Health::Finished), "{text}");
+        assert!(start.elapsed() >= Duration::from_millis(least), "{text}: {:?}", start.elapsed());
+        bench.finish(reader);
+    }
+}
+
+#[test]
+fn what_was_missed_is_caught_up_on_as_far_as_was_said_and_the_rest_counted() {
+    let mut bench = Bench::new();
+    let at = |millis: u64| (1_700_000_000_000_000_000 + millis * 1_000_000, 100, vec![0; 100]);
+    let from = TempPath::with(&pcapng(&(0..1000).map(at).collect::<Vec<_>>()));
+    let small = TempPath::with(&pcapng(&[at(0)]));
+    let (rate, mbps) = (("rate=1000", "rate_missed"), ("mbps=0.8", "rate_missed"));
+    for (text, counts) in [rate, mbps, ("timing=original", "late_us")] {
+        for (loops, from) in [(1, &from), (0, &from), (0, &small)] {
+            if text == "timing=original" && loops == 0 {
+                continue; // each round has a clock of its own
+            }
+            // In time, or made up for.
+            let mut reader = open(from, &format!("{text},burst=1h,loop={loops}"));
+            let first = bench.receive(&mut reader, 64);
+            std::thread::sleep(Duration::from_millis(200));
+            let packets = bench.receive(&mut reader, 150);
+            assert_eq!((packets.len(), counter(&reader, counts)), (150, 0), "{text}");
+            bench.recycle(first);
+            bench.recycle(packets);
+            bench.finish(reader);
+
+            let mut reader = open(from, &format!("{text},burst=10ms,loop={loops}"));
+            let first = bench.receive(&mut reader, 64);
+            std::thread::sleep(Duration::from_millis(200));
+            let now = Instant::now();
+            let packets = bench.receive(&mut reader, 150);
+            // As many as belong to the burst, and to the time that this took.
+            let most = 12 + now.elapsed().as_millis() as usize;
+            assert!(packets.len() <= most, "{text}: {} of {most}", packets.len());
+            let scale = if counts == "late_us" { 1000 } else { 1 };
+            assert!(counter(&reader, counts) >= 180 * scale, "{text}: {}", counter(&reader, counts));
+            bench.recycle(first);
+            bench.recycle(packets);
+            bench.finish(reader);
+        }
+    }
+}
+
+#[test]
+fn a_small_file_that_is_played_again_is_read_once() {
+    let mut bench = Bench::new();
+    let input: Vec<Packet> = packets(50).into_iter().chain([(5, 9000, vec![7; 9000])]).collect();
+    for input in [&input[..50], &input] {
+        let (from, to) = (TempPath::with(&pcapng(input)), TempPath::new());
+        let mut reader = open(&from, "loop=4");
+        let first = bench.receive(&mut reader, input.len());
+        assert_eq!(first.len(), input.len());
+        bench.recycle(first);
+        std::fs::write(&from.0, b"something else").unwrap();
+        assert_eq!(copy(&mut bench, &mut reader, &to), 3 * input.len() as u64);
+        assert_eq!(reader.health(), Health::Finished);
+        assert_eq!(parse(&to.0), [input, input, input].concat());
+        bench.finish(reader);
+    }
+    // One that is large is read again.
+    let long = vec![(5, 65535, vec![7; 65535]); 300];
+    let from = TempPath::with(&pcapng(&long));
+    let mut reader = open(&from, "loop=2");
+    assert_eq!((play(&mut bench, &mut reader), reader.health()), (600, Health::Finished));
+    bench.finish(reader);
+}
+
 #[test]
 fn packets_longer_than_any_packet_are_left_out_and_counted() {
     let mut bench = Bench::new();
@@ -249,7 +355,7 @@ fn packets_longer_than_any_packet_are_left_out_and_counted() {
     bench.recycle(received);
     let mut counters = Vec::new();
     reader.counters(&mut |key, value| counters.push((key, value)));
-    assert_eq!(counters, [("too_long", 1)]);
+    assert_eq!(counters, [("too_long", 1), ("not_ethernet", 0)]);
     bench.finish(reader);
 }
 
@@ -395,6 +501,22 @@ fn blocks_that_tell_nothing_about_packets_are_passed_over() {
 }
 
 #[test]
+fn a_snapped_packet_without_a_time_keeps_its_length() {
+    let mut bench = Bench::new();
+    // One interface that snaps at 60, and a simple packet of which there was more.
+    let mut file = pcapng(&[]);
+    let section = u32::from_ne_bytes(file[4..8].try_into().unwrap()) as usize;
+    file[section + 12..section + 16].copy_from_slice(&60_u32.to_ne_bytes());
+    file.extend(block(3, &[&1514_u32.to_le_bytes()[..], &[7; 60]].concat(), [76; 2]));
+    let (from, to) = (TempPath::with(&file), TempPath::new());
+    let mut reader = open(&from, "");
+    assert_eq!(copy(&mut bench, &mut reader, &to), 1);
+    bench.finish(reader);
+    let [(_, original, data)] = &parse(&to.0)[..] else { panic!("one packet") };
+    assert_eq!((*original, &data[..]), (1514, &[7; 60][..]));
+}
+
+#[test]
 fn frames_without_a_time_get_that_of_the_wall() {
     let mut bench = Bench::new();
     let to = TempPath::new();
@@ -414,8 +536,11 @@ fn frames_without_a_time_get_that_of_the_wall() {
 
 #[test]
 fn a_full_disk_is_reported_and_no_page_is_lost() {
+    let error = PcapWriter::create("/dev/full").unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Device, "{error}");
+    assert!(error.message().contains("/dev/full") && error.message().contains("No space left"), "{error}");
     let mut bench = Bench::new();
-    let mut writer = PcapWriter::create("/dev/full").unwrap();
+    let mut writer = PcapWriter::given(common::full::nearly_full(200), "full").unwrap();
     let mut sent = 0;
     while writer.health() == Health::Up {
         let frames = (0..64).map(|_| bench.frame(&[1; 1500])).collect();
@@ -423,9 +548,192 @@ fn a_full_disk_is_reported_and_no_page_is_lost() {
         bench.complete(&mut writer);
         assert!(sent < 10_000);
     }
-    assert!(matches!(writer.health(), Health::Failed(reason) if reason.contains("/dev/full")));
+    assert!(matches!(writer.health(), Health::Failed(reason) if reason.contains("full: cannot write")));
     assert!(bench.drops(DropReason::DeviceDown) > 0);
     bench.finish(writer);
+}
+
+/// What a loop does when it has nothing to do.
+fn idle(writer: &mut PcapWriter) {
+    for _ in 0..1000 {
+        writer.flush();
+        if writer.wait() == Wait::Never {
+            return;
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+#[test]
+fn what_was_taken_is_in_the_file_when_the_loop_is_idle_and_the_header_at_once() {
+    for (flush, at_once) in [("packet", true), ("idle", false), ("full", false)] {
+        let mut bench = Bench::new();
+        let to = TempPath::new();
+        let mut params = PcapWriteParams::default();
+        params.set("flush", flush).unwrap();
+        let mut writer = params.create(&to.0).unwrap();
+        assert_eq!(parse(&to.0), [], "there is a header");
+        let frame = bench.frame(&[1; 60]);
+        bench.send(&mut writer, vec![frame]);
+        assert_eq!(parse(&to.0).len(), usize::from(at_once), "{flush}");
+        idle(&mut writer);
+        assert_eq!(parse(&to.0).len(), usize::from(flush != "full"), "{flush}");
+        bench.finish(writer);
+        assert_eq!(parse(&to.0).len(), 1, "{flush}");
+    }
+}
+
+#[test]
+fn what_was_taken_waits_no_longer_than_a_second_while_more_comes() {
+    let mut bench = Bench::new();
+    let to = TempPath::new();
+    let mut writer = PcapWriter::create(&to.0).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while parse(&to.0).is_empty() {
+        // It is never idle, and no buffer is full.
+        for _ in 0..64 {
+            let frame = bench.frame(&[1; 14]);
+            bench.send(&mut writer, vec![frame]);
+            bench.complete(&mut writer);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(Instant::now() < deadline);
+    }
+    bench.finish(writer);
+}
+
+/// The statistics at the end of a file: received, dropped.
+fn statistics(path: &Path) -> Vec<(u64, Option<u64>)> {
+    let mut reader = create_reader(1 << 20, std::fs::File::open(path).unwrap()).unwrap();
+    let mut found = Vec::new();
+    loop {
+        match reader.next() {
+            Ok((len, block)) => {
+                if let PcapBlockOwned::NG(Block::InterfaceStatistics(block)) = block {
+                    let option = |code: u16| {
+                        let option = block.options.iter().find(|option| option.code.0 == code);
+                        option.map(|option| u64::from_ne_bytes(option.value[..8].try_into().unwrap()))
+                    };
+                    found.push((option(4).unwrap(), option(5)));
+                }
+                reader.consume(len);
+            }
+            Err(PcapError::Eof) => return found,
+            Err(PcapError::Incomplete(_)) => reader.refill().unwrap(),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_capture_tells_its_interface_its_snap_length_and_what_was_dropped() {
+    for known in [false, true] {
+        let mut bench = Bench::new();
+        let to = TempPath::new();
+        let params = PcapWriteParams { interface: "eth7".into(), snap: Some(50), ..PcapWriteParams::default() };
+        let counted = move || known.then_some(Counted { received: 1000, dropped: 7 });
+        let mut writer = params.create(&to.0).unwrap().counted(counted);
+        let frames = [40, 50, 60].map(|len| bench.frame(&vec![1; len])).into();
+        assert_eq!(bench.send(&mut writer, frames).bytes, 40 + 50 + 50);
+        bench.finish_with(writer, |writer| assert_eq!(writer.unsent(), waterwheel_xdp::Traffic::default()));
+        let lengths = parse(&to.0).into_iter().map(|(_, original, data)| (original, data.len())).collect::<Vec<_>>();
+        assert_eq!(lengths, [(40, 40), (50, 50), (60, 50)]);
+        assert_eq!(statistics(&to.0), [if known { (1000, Some(7)) } else { (3, None) }]);
+        let output =
+            Command::new("capinfos").arg(&to.0).output().expect("this test needs tshark: apt-get install tshark");
+        let text = String::from_utf8_lossy(&output.stdout);
+        for word in ["Name = eth7", "Capture length = 50", "Number of stat entries = 1", "Number of packets = 3"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_capture_has_enough_when_it_has_what_it_was_to_have() {
+    for (params, fits) in [
+        (PcapWriteParams { packets: Some(3), ..PcapWriteParams::default() }, 3_u32),
+        (PcapWriteParams { bytes: Some(130), ..PcapWriteParams::default() }, 3),
+        (PcapWriteParams { bytes: Some(120), snap: Some(30), ..PcapWriteParams::default() }, 4),
+    ] {
+        let mut bench = Bench::new();
+        let to = TempPath::new();
+        let calls = std::sync::Arc::new(AtomicU32::new(0));
+        let called = calls.clone();
+        let writer = params.create(&to.0).unwrap().filtered(|data| data[0] == 1);
+        let mut writer = writer.at_limit(move || _ = called.fetch_add(1, Ordering::Relaxed));
+        for round in 0..5 {
+            assert_eq!(calls.load(Ordering::Relaxed), u32::from(round >= fits), "as soon as it has enough");
+            let frames = vec![bench.frame(&[1; 60]), bench.frame(&[2; 60])];
+            bench.send(&mut writer, frames);
+        }
+        let mut counters = Vec::new();
+        writer.counters(&mut |key, value| counters.push((key, value)));
+        let unwanted = 10 - u64::from(fits);
+        assert_eq!((counters, bench.drops(DropReason::Program)), (vec![("unwanted", unwanted)], unwanted));
+        bench.finish(writer);
+        let written = parse(&to.0);
+        assert!(written.len() == fits as usize && written.iter().all(|(.., data)| data[0] == 1), "{params:?}");
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[test]
+fn one_file_follows_the_other_and_the_newest_are_kept() {
+    let mut bench = Bench::new();
+    let to = TempPath::new();
+    let template = to.0.with_extension("%n.pcapng");
+    let file = |n: u32| to.0.with_extension(format!("{n}.pcapng"));
+    let mut params = PcapWriteParams { files: Some(2), ..PcapWriteParams::default() };
+    let error = params.create(&template).unwrap_err();
+    assert!(error.message().contains("only one file"), "{error}");
+    params.set("file-size", "300").unwrap();
+    let error = params.create(&to.0).unwrap_err();
+    assert!(error.message().contains("put %n"), "{error}");
+    let mut writer = params.create(&template).unwrap();
+    // Two fit into a file, beside its header; what is longer than a file has one of its own.
+    let lengths = [60_usize, 60, 60, 60, 60, 2000, 60];
+    for (n, len) in lengths.into_iter().enumerate() {
+        let frame = bench.frame(&vec![n as u8; len]);
+        bench.send(&mut writer, vec![frame]);
+    }
+    bench.finish_with(writer, |writer| {
+        assert_eq!((writer.health(), writer.unsent()), (Health::Up, waterwheel_xdp::Traffic::default()));
+    });
+    let there = (1..9).map(|n| file(n).exists()).collect::<Vec<_>>();
+    assert_eq!(there, [false, false, false, true, true, false, false, false]);
+    for (n, expected) in [(4, 2000), (5, 60)] {
+        let _goes = TempPath(file(n));
+        let packets = parse(&file(n));
+        assert_eq!(packets.iter().map(|(.., data)| data.len()).collect::<Vec<_>>(), [expected], "{n}");
+        assert_eq!(statistics(&file(n)).len(), 1);
+    }
+
+    // By time, with the first packet that comes then; one a second at most.
+    let template = to.0.with_extension("%s.pcapng");
+    let mut params = PcapWriteParams::default();
+    params.set("file-time", "10ms").unwrap();
+    let mut writer = params.create(&template).unwrap();
+    let mut of = |bench: &mut Bench, wait: u64| {
+        std::thread::sleep(Duration::from_millis(wait));
+        let frame = bench.frame(&[1; 60]);
+        bench.send(&mut writer, vec![frame]);
+    };
+    of(&mut bench, 0);
+    of(&mut bench, 1100);
+    bench.finish(writer);
+    let prefix = to.0.file_name().unwrap().to_str().unwrap().trim_end_matches("pcap").to_owned();
+    let files = std::fs::read_dir(std::env::temp_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix));
+    let files: Vec<_> = files.map(TempPath).collect();
+    assert_eq!(files.len(), 2);
+    assert_eq!(files.iter().map(|file| parse(&file.0).len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn a_terminal_is_given_no_packets() {
+    let ours = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    let error = PcapWriter::given(ours, "-").unwrap_err();
+    assert!(error.class() == ErrorClass::Config && error.message().contains("terminal"), "{error}");
 }
 
 #[test]
@@ -441,8 +749,17 @@ fn a_file_that_is_read_takes_nothing() {
 
 #[test]
 fn bad_parameters_and_paths_are_named() {
-    for (key, value) in [("timing", "slow"), ("loop", "often"), ("speed", "2")] {
+    for (key, value) in
+        [("timing", "slow"), ("loop", "often"), ("speed", "0"), ("rate", "0"), ("mbps", "x"), ("burst", "0")]
+    {
         let error = PcapParams::default().set(key, value).unwrap_err();
+        assert!(error.class() == ErrorClass::Usage && error.message().contains(key), "{error}");
+    }
+    let mut params = PcapParams::default();
+    params.set("rate", "10").unwrap();
+    assert!(params.set("speed", "2").unwrap_err().message().contains("give one of them"));
+    for (key, value) in [("flush", "now"), ("snap", "0"), ("count", "x"), ("file-time", "5x"), ("files", "0")] {
+        let error = PcapWriteParams::default().set(key, value).unwrap_err();
         assert!(error.class() == ErrorClass::Usage && error.message().contains(key), "{error}");
     }
     let error = PcapWriter::create("/nonexistent/a.pcapng").unwrap_err();

@@ -4,10 +4,11 @@ use std::io::{self, Write as _};
 
 use waterwheel_dev::generator::GenParams;
 use waterwheel_dev::null::NullParams;
-use waterwheel_dev::pcap::PcapParams;
+use waterwheel_dev::pcap::{PcapParams, PcapWriteParams};
 use waterwheel_dev::spec::{AF_XDP_KEYS, Kind, MEMIF_KEYS, TAP_KEYS, TCP_KEYS, UDP_KEYS, nearest};
 
 use crate::args;
+use crate::engine::capture::FILTER_KEYS;
 use crate::failure::{Class, Failure};
 
 /// Prints the help on `topic`; on the whole when there is none.
@@ -103,18 +104,19 @@ fn wrapped(text: &str, indent: usize) -> String {
     out
 }
 
-fn keys(kind: Kind) -> &'static [(&'static str, &'static str)] {
-    match kind {
+fn keys(kind: Kind) -> Vec<(&'static str, &'static str)> {
+    let keys = match kind {
         Kind::AfXdp => AF_XDP_KEYS,
         Kind::Memif => MEMIF_KEYS,
         Kind::Udp => UDP_KEYS,
         Kind::Tcp => TCP_KEYS,
         Kind::Gen => GenParams::KEYS,
-        Kind::Pcap => PcapParams::KEYS,
+        Kind::Pcap => return [PcapParams::KEYS, PcapWriteParams::KEYS, FILTER_KEYS].concat(),
         Kind::Null => NullParams::KEYS,
         Kind::Tap => TAP_KEYS,
         Kind::Veth => &[],
-    }
+    };
+    keys.to_vec()
 }
 
 fn brief(kind: Kind) -> &'static str {
@@ -180,7 +182,10 @@ boundaries. When the connection ends, a device that listens accepts the next one
             "\
 A capture file. It is read, pcap or pcapng, where packets come from (drop pcap:FILE, forward pcap:FILE ...), and written as \
 pcapng where they go to (forward ... pcap:FILE, generate pcap:FILE). '-' is standard input or output. A pipe is played as it \
-is written, and takes packets as it is read: the rest goes on meanwhile.
+is written, and takes packets as it is read: the rest goes on meanwhile. Packets of raw IP, Linux cooked and loopback captures \
+are given an Ethernet header: from the address that the capture tells, else from 02:00:00:00:00:01, to 02:00:00:00:00:02. timing, \
+speed, rate, mbps, burst and loop are for files that are read, the other keys for files that are written. A file of up to 16 MiB that is \
+played again and again is read once.
   pcap:in.pcap    pcap:-"
         }
         Kind::Gen => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use waterwheel_xdp::DropReason;
 
 use crate::config::Plan;
-use crate::engine::{Engine, Outcome};
+use crate::engine::{Engine, Outcome, warnings};
 use crate::failure::{Class, Failure};
 use crate::preflight;
 use crate::report::text::{account, who_has_pages};
@@ -37,6 +37,9 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     // The devices are closed and the pages counted, whatever became of the output.
     let total = Total { seconds, snapshot, pages, holders };
     let shown = shown.and_then(|()| reporter.total(&total)).map_err(|error| Failure::output(&error));
+    for (device, warning) in warnings(&total.snapshot) {
+        notice(&format!("{device}: {warning}"));
+    }
     for pool in &stalled {
         let way_out = if pool.sampling.is_none() { " (--trace-pages)" } else { "" };
         notice(&format!("{pool}{way_out}"));

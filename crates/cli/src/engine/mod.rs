@@ -1,5 +1,6 @@
 //! Runs a plan: opens its devices over one zone, gives them to workers, watches them, and accounts for every page at the end.
 
+pub(crate) mod capture;
 mod layout;
 mod losses;
 mod open;
@@ -10,8 +11,8 @@ mod stats;
 mod trust;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -31,7 +32,10 @@ use layout::Layout;
 use losses::Losses;
 
 pub(crate) use open::{failure, zone};
-pub(crate) use stats::pages;
+pub(crate) use stats::{pages, warnings};
+
+/// Index in [`Plan::ports`] of the device whose packets are copied, if any are.
+const COPIED: usize = 1;
 
 /// Workers that move packets.
 pub(crate) struct Engine {
@@ -45,10 +49,14 @@ pub(crate) struct Engine {
     events: Vec<Events>,
     /// What was said of the devices.
     losses: Losses,
+    /// Devices that were warned of.
+    warned: Vec<String>,
     /// Names of what the devices may lose.
     lost: Vec<&'static str>,
     /// Where packets go; empty when they go nowhere.
     wires: Vec<(PortId, PortId)>,
+    /// What captures are told.
+    run: capture::Run,
     /// Every wire has an end that failed.
     cut_off: bool,
     /// A worker has ended.
@@ -87,16 +95,26 @@ impl Engine {
     pub(crate) fn start(plan: &Plan, waker: &Waker, patience: &Patience) -> Result<Self, Failure> {
         let wanted = open::understand(plan)?;
         let layout = Layout::new(plan, &wanted)?;
-        let mut notices = layout.notices.clone();
+        let mut notices: Vec<String> = plan.notice.iter().chain(&layout.notices).cloned().collect();
         let zone = zone(layout.pages, plan.huge_pages, plan.trace_pages)?;
         notices.push(format!("{} MiB of memory in {}", zone.region().len() >> 20, zone.region().backing()));
 
         let mut fabric = Fabric::new(layout.workers);
         fabric.idle(plan.idle.into());
         let (mut ports, mut lost, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let run = capture::Run::default();
+        let mut copy = plan.copy.as_ref().map(|spec| capture::Writing::new(plan, spec)).transpose()?;
+        let mut copies = None;
         for (queue, wanted) in wanted.into_iter().enumerate() {
-            let order = wanted.order;
-            let device = open::device(&zone, wanted, patience)?;
+            let (order, port) = (wanted.order, wanted.port);
+            let mut device = open::device(&zone, wanted, patience, &run)?;
+            if let Some(copy) = copy.take_if(|_| port == COPIED) {
+                copies = Some(Arc::new(Mutex::new(copy.open(patience, &run)?)));
+            }
+            if let Some(copies) = copies.as_ref().filter(|_| port == COPIED) {
+                device.device = Box::new(capture::Tee::new(device.device, copies.clone()));
+                device.reviver = None; // another device would not be copied
+            }
             if !device.mode.is_empty() {
                 notices.push(format!("{}: {}", device.device.name(), device.mode));
             }
@@ -129,6 +147,8 @@ impl Engine {
         if let Some(count) = plan.count {
             control.limit(count);
         }
+        run.begins(&control);
+        drop(copies); // the devices have it
         let wires = layout.wires.iter().map(|&(from, to)| (ports[from], ports[to])).collect();
         let started = Instant::now();
         let mut engine = Self {
@@ -139,8 +159,10 @@ impl Engine {
             notices,
             events,
             losses: Losses::default(),
+            warned: Vec::new(),
             lost,
             wires,
+            run,
             cut_off: false,
             ended: Arc::default(),
             #[cfg(feature = "plants")]
@@ -168,7 +190,15 @@ impl Engine {
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         let workers = self.control.snapshot().workers;
         self.note_losses(&workers);
-        stats::snapshot(&workers, &self.lost)
+        let snapshot = stats::snapshot(&workers, &self.lost);
+        // The first time at once; how much it was in the end is said then.
+        for (device, warning) in warnings(&snapshot) {
+            if !self.warned.iter().any(|warned| warned == device) {
+                self.warned.push(device.to_owned());
+                self.notices.push(format!("{device}: {warning}"));
+            }
+        }
+        snapshot
     }
 
     /// Who has pages now, where they are followed.
@@ -198,6 +228,10 @@ impl Engine {
     pub(crate) fn finish(mut self) -> Outcome {
         let ran = self.workers.drain(..).filter_map(|worker| worker.join().ok()).collect::<Vec<_>>();
         let panicked = ran.iter().filter(|ran| ran.panicked).count();
+        if panicked == 0 {
+            let stats = ran.iter().map(|ran| ran.worker.stats()).collect::<Vec<_>>();
+            self.run.ends(&stats::snapshot(&stats, &self.lost));
+        }
         let stats = ran.into_iter().map(|ran| ran.worker.close()).collect::<Vec<_>>();
         self.note_losses(&stats);
         let account = self.account().close(Users::Gone);

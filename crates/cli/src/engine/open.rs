@@ -11,7 +11,7 @@ use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, Rule, Rules, Steering, ZeroCopy
 use waterwheel_dev::generator::{Gen, GenParams};
 use waterwheel_dev::memif::{Events, Memif, MemifParams, Role};
 use waterwheel_dev::null::{Null, NullParams};
-use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapWriter};
+use waterwheel_dev::pcap::{PcapParams, PcapReader};
 use waterwheel_dev::socket::{SocketParams, Tcp, Udp};
 use waterwheel_dev::spec::{Kind, Queues, Spec, TcpSpec, UdpSpec, af_xdp, memif, tap_queues, tcp, udp};
 use waterwheel_dev::tap::Tap;
@@ -19,10 +19,11 @@ use waterwheel_xdp::mm::{HugePages, Sampling, ZoneParams};
 use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
 use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 
+use super::capture::{Run, Writing};
 use super::sink::{Plugged, SendOnly};
 use super::trust;
 use crate::args;
-use crate::config::{Fate, Plan, Port};
+use crate::config::{Plan, Port};
 use crate::failure::{Class, Failure};
 use crate::signals::Patience;
 
@@ -56,8 +57,7 @@ enum Recipe {
     Null,
     Source(Null),
     Read(String, PcapParams),
-    /// The file, and whether what comes is payloads, without a link layer.
-    Write(String, bool),
+    Write(Box<Writing>),
     Tap(Rc<Taps>),
     SendToTap(Rc<Taps>),
     AfXdp(AfXdpParams),
@@ -180,11 +180,7 @@ pub(super) fn understand(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
                 all.push(wanted(Recipe::Read(spec.arg.clone(), params)));
             }
             Kind::Pcap => {
-                spec.apply(&[], |_, _| Ok::<_, String>(()))?;
-                let is_payload = |port: &Port| {
-                    port.fate == Some(Fate::Forward(index)) && matches!(port.spec.kind, Kind::Udp | Kind::Tcp)
-                };
-                all.push(wanted(Recipe::Write(spec.arg.clone(), plan.ports.iter().any(is_payload))));
+                all.push(wanted(Recipe::Write(Box::new(Writing::new(plan, spec)?))));
             }
             Kind::Tap => {
                 let queues = tap_queues(spec)?;
@@ -312,7 +308,7 @@ pub(crate) fn zone(pages: usize, huge_pages: args::HugePages, trace: Option<Samp
 }
 
 /// Opens one device.
-pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result<Opened, Failure> {
+pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run) -> Result<Opened, Failure> {
     let plain =
         |device: Box<dyn Device>| Opened { device, mode: String::new(), dma: None, events: None, reviver: None };
     let first = wanted.queue == 0;
@@ -322,20 +318,12 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
         Recipe::Source(null) => plain(Box::new(null)),
         Recipe::Read(file, params) => {
             let reader = match file.as_str() {
-                "-" => PcapReader::given(handle(io::stdin().as_fd(), "standard input")?, "-", &params),
+                "-" | "/dev/stdin" => PcapReader::given(handle(io::stdin().as_fd(), "standard input")?, "-", &params),
                 file => PcapReader::open(file, &params),
             };
             plain(Box::new(reader.map_err(failure)?))
         }
-        Recipe::Write(file, payloads) => {
-            let writer = match file.as_str() {
-                "-" => PcapWriter::given(handle(io::stdout().as_fd(), "standard output")?, "-"),
-                file => PcapWriter::create(file),
-            };
-            let (writer, patience) = (writer.map_err(failure)?, patience.clone());
-            let writer = if payloads { writer.payloads() } else { writer };
-            plain(Box::new(writer.patient(move || patience())))
-        }
+        Recipe::Write(writing) => plain(Box::new(writing.open(patience, run)?)),
         Recipe::Tap(taps) => {
             let (tap, reopen) = taps.next_queue(wanted.queue)?;
             plain(Box::new(tap)).again(reopen)
@@ -388,7 +376,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience) -> Result
 }
 
 /// Another descriptor of one that this process was given.
-fn handle(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
+pub(super) fn handle(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
     fd.try_clone_to_owned().map_err(|error| Failure::new(Class::Config, format!("cannot use {what}: {error}")))
 }
 

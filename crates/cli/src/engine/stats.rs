@@ -38,6 +38,34 @@ pub(super) fn snapshot(workers: &[WorkerStats], losses: &[&'static str]) -> Snap
     snapshot
 }
 
+/// What devices could not keep up with, and what to do: device, and what there is to say.
+pub(crate) fn warnings(snapshot: &Snapshot) -> Vec<(&str, String)> {
+    let of = |device: &Device, counter: &str, text: &str| {
+        let n = device.counters.get(counter);
+        (n > 0).then(|| text.replace("{}", &n.to_string()))
+    };
+    let told = |device| {
+        [
+            of(
+                device,
+                "rate_missed",
+                "the rate was not kept: {} packets were given up, as this machine, or the target, was too slow (a larger burst= catches up on more)",
+            ),
+            of(
+                device,
+                "late_us",
+                "the gaps of the capture were not kept: the rest came {} microseconds later (a larger burst= catches up on more)",
+            ),
+            of(device, "capture_missed", "{} packets were not captured: whoever reads the capture is too slow"),
+        ]
+    };
+    snapshot
+        .devices
+        .iter()
+        .flat_map(|device| told(device).into_iter().flatten().map(|text| (device.name.as_str(), text)))
+        .collect()
+}
+
 fn add(pool: &mut Pool, port: &PortStats) {
     let stats = &port.pool;
     pool.alloc_fast += stats.alloc_fast;

@@ -4,7 +4,6 @@
 //! the pool; where addresses or ports vary, these are patched, and the checksums updated as RFC 1624 says.
 
 mod flows;
-mod pace;
 mod params;
 mod random;
 mod range;
@@ -18,9 +17,9 @@ use waterwheel_xdp::{
 };
 
 use crate::error::DevError;
+use crate::pace::Pace;
 use crate::sent::{Sent, room};
 use flows::Flows;
-use pace::Pace;
 pub use params::{GenParams, IMIX, IpVersion, MAX_SIZE, MIN_SIZE, Protocol, Size, Vary};
 pub use random::SplitMix64;
 pub use range::AddressRange;
@@ -50,7 +49,7 @@ impl Gen {
             name: "gen:".to_owned(),
             flows: Flows::new(params)?,
             left: params.count.unwrap_or(u64::MAX),
-            pace: params.rate.map(Pace::new),
+            pace: params.rate.map(|rate| Pace::new(rate, params.burst)),
             sent: Sent::new(),
             whole: Vec::new(),
             waiting: None,
@@ -69,7 +68,7 @@ impl Gen {
         if let Some(pace) = &mut self.pace
             && wanted > 0
         {
-            wanted = wanted.min(pace.due(Instant::now()));
+            wanted = wanted.min(pace.due(Instant::now(), self.flows.longest()));
         }
         wanted as usize
     }
@@ -116,7 +115,7 @@ impl Device for Gen {
         let made = batch.len() - before;
         self.left -= made as u64;
         if let Some(pace) = &mut self.pace {
-            pace.sent(made as u64);
+            batch[before..].iter().for_each(|packet| pace.sent(packet.total_len()));
         }
         made
     }

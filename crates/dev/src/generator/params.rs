@@ -2,9 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::range::{AddressRange, Walk, parse_ports};
 use crate::error::DevError;
+use crate::pace::{BURST, BURST_KEY, Rate, parse_burst};
 use crate::value::{number, unknown_key, usage};
 
 /// Frame length of the simple IMIX, in bytes without FCS: 64, 570 and 1518 bytes on the wire. Seven of the first, four of the second and one of the third
@@ -114,8 +116,10 @@ pub struct GenParams {
     pub destination_port: Option<RangeInclusive<u16>>,
     /// Frame length.
     pub size: Size,
-    /// Packets per second; `None`: as fast as it goes.
-    pub rate: Option<u64>,
+    /// How fast packets come; `None`: as fast as it goes.
+    pub rate: Option<Rate>,
+    /// How much is caught up on at once when nobody asked in time. The rest is given up, and counted as `rate_missed`.
+    pub burst: Duration,
     /// How many packets in all; `None`: no end.
     pub count: Option<u64>,
     /// Seed of the payload bytes, and of [`Vary::Random`].
@@ -137,6 +141,7 @@ impl Default for GenParams {
             destination_port: None,
             size: Size::Smallest,
             rate: None,
+            burst: BURST,
             count: None,
             seed: 1,
             vary: Vary::Sequential,
@@ -156,7 +161,9 @@ impl GenParams {
         ("sport", "source port or first-last (default 49184)"),
         ("dport", "destination port or first-last (default 9)"),
         ("size", "frame length in bytes without FCS, 60 to 9216, or imix: 7 of 60, 4 of 566, 1 of 1514 (default 64)"),
-        ("rate", "packets per second, e.g. 10k or 1.5M (default: as fast as it goes)"),
+        Rate::KEYS[0],
+        Rate::KEYS[1],
+        BURST_KEY,
         ("count", "how many packets (default: no end)"),
         ("seed", "seed of payload and random walk (default 1)"),
         ("vary", "how ranges are walked: sequential, combinations or random (default sequential)"),
@@ -197,14 +204,14 @@ impl GenParams {
                 let size = usize::try_from(bytes).ok().filter(|size| (MIN_SIZE..=MAX_SIZE).contains(size));
                 self.size = Size::Fixed(size.ok_or_else(|| usage(size_range(value)))?);
             }
-            "rate" => match number(key, value)? {
-                0 => {
-                    return Err(usage(
-                        "rate=0: want at least one packet a second; leave rate out for as fast as it goes",
-                    ));
+            "rate" | "mbps" => {
+                let rate = Rate::parse(key, value)?;
+                if self.rate.is_some_and(|other| std::mem::discriminant(&other) != std::mem::discriminant(&rate)) {
+                    return Err(usage("rate and mbps: give one of them"));
                 }
-                rate => self.rate = Some(rate),
-            },
+                self.rate = Some(rate);
+            }
+            "burst" => self.burst = parse_burst(value)?,
             "count" => self.count = Some(number(key, value)?),
             "seed" => self.seed = number(key, value)?,
             "vary" => {

@@ -1,6 +1,6 @@
 //! What is in a record: pcap (draft-ietf-opsawg-pcap) and the blocks of pcapng (draft-ietf-opsawg-pcapng). No length is believed that goes beyond the record.
 
-use super::sink::LINKTYPE_USER0;
+use super::link::Link;
 use super::time::Clock;
 
 /// Types of blocks that tell about packets (section 11.1).
@@ -11,7 +11,6 @@ pub(super) const SIMPLE_PACKET: u32 = 3;
 pub(super) const ENHANCED_PACKET: u32 = 6;
 
 const BYTE_ORDER: u32 = 0x1A2B_3C4D;
-const ETHERNET: u16 = 1;
 
 pub(super) const DAMAGED: &str = "the record is damaged";
 
@@ -25,6 +24,7 @@ pub(super) struct Record {
     /// Where the bytes are in the record.
     pub(super) at: usize,
     pub(super) len: usize,
+    pub(super) link: Link,
 }
 
 /// An interface that packets were captured on.
@@ -33,6 +33,7 @@ pub(super) struct Interface {
     clock: Clock,
     /// Length up to which its packets were captured; 0: no limit.
     snap: u32,
+    link: Link,
 }
 
 /// Reads numbers in one byte order.
@@ -62,6 +63,7 @@ pub(super) struct Plain {
     header: usize,
     /// Which version wrote it: until 2.2 the two lengths of a packet stood the other way round, in 2.3 either way.
     minor: u16,
+    link: Link,
 }
 
 impl Plain {
@@ -74,13 +76,38 @@ impl Plain {
         let order = Order { big: magic & 0xff != 0xd4 && magic & 0xff != 0x4d && magic & 0xff != 0x34 };
         let magic = order.word(bytes, 0)?;
         let (major, minor) = (order.half(bytes, 4)?, order.half(bytes, 6)?);
-        if major != 2 {
+        if major != 2 || minor > 4 {
             return Err(format!("it is of version {major}.{minor} of pcap, which is not known: want 2.4"));
         }
         // The upper bits tell about an FCS (section 4).
-        ethernet(order.word(bytes, 20)? as u16)?;
+        let link = Link::new(order.word(bytes, 20)? as u16);
         let clock = Clock::decimal(if magic == 0xA1B2_3C4D { 9 } else { 6 });
-        Ok(Self { order, clock, header: if magic == 0xA1B2_CD34 { 24 } else { 16 }, minor })
+        Ok(Self { order, clock, header: if magic == 0xA1B2_CD34 { 24 } else { 16 }, minor, link })
+    }
+
+    /// The same for a file whose records begin with `bytes`. Some wrote longer headers under the same magic number (Nokia: 4 bytes more; RedHat 6.1: 8; SuSE 6.3: 4 more than Kuznetzov):
+    /// the first few records tell which it is, as no other reading of them makes sense.
+    pub(super) fn settled(self, bytes: &[u8]) -> Self {
+        let variants: &[usize] = if self.header == 24 { &[24, 28] } else { &[16, 20, 24] };
+        let mut variants = variants.iter().map(|&header| Self { header, ..self });
+        variants.find(|variant| variant.makes_sense(bytes)).unwrap_or(self)
+    }
+
+    /// Whether there are some whole records, one right behind the other.
+    fn makes_sense(&self, mut bytes: &[u8]) -> bool {
+        const RECORDS: usize = 4;
+        for record in 0..RECORDS {
+            if bytes.is_empty() {
+                return record > 1;
+            }
+            let (Ok(fraction), Ok(packet)) = (self.order.word(bytes, 4), self.packet(bytes)) else { return false };
+            let plausible = u64::from(fraction) < self.clock.per_second() && packet.len <= packet.original as usize;
+            match bytes.get(packet.at + packet.len..) {
+                Some(next) if plausible => bytes = next,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Bytes in front of each packet.
@@ -96,7 +123,13 @@ impl Plain {
             (len, original) = (original, len);
         }
         let ticks = u64::from(word(0)?) * self.clock.per_second() + u64::from(word(4)?);
-        Ok(Record { time: Some(self.clock.nanoseconds(ticks)), original, at: self.header, len: len as usize })
+        Ok(Record {
+            time: Some(self.clock.nanoseconds(ticks)),
+            original,
+            at: self.header,
+            len: len as usize,
+            link: self.link,
+        })
     }
 }
 
@@ -145,29 +178,28 @@ pub(super) fn understand(
             Ok(None)
         }
         INTERFACE => {
-            ethernet(order.half(&block[..end], 8)?)?;
-            let snap = word(12)?;
-            interfaces.push(Interface { clock: clock(&block[16..end], order)?, snap });
+            let (link, snap) = (Link::new(order.half(&block[..end], 8)?), word(12)?);
+            interfaces.push(Interface { clock: clock(&block[16..end], order)?, snap, link });
             Ok(None)
         }
         ENHANCED_PACKET => {
             let interface = declared(interfaces, word(8)?)?;
             let (len, original) = (word(20)?, word(24)?);
-            Ok(Some(Record { time: time(interface, 12)?, original, at: 28, len: data(28, len)? }))
+            let (time, link) = (time(interface, 12)?, interface.link);
+            Ok(Some(Record { time, original, at: 28, len: data(28, len)?, link }))
         }
         PACKET => {
             let interface = declared(interfaces, order.half(&block[..end], 8)?.into())?;
             let (len, original) = (word(20)?, word(24)?);
-            Ok(Some(Record { time: time(interface, 12)?, original, at: 28, len: data(28, len)? }))
+            let (time, link) = (time(interface, 12)?, interface.link);
+            Ok(Some(Record { time, original, at: 28, len: data(28, len)?, link }))
         }
         SIMPLE_PACKET => {
             // The data is padded; how much of it was captured follows from the snap length (section 4.4).
-            let snap = match declared(interfaces, 0)?.snap {
-                0 => u32::MAX,
-                snap => snap,
-            };
-            let original = word(8)?;
-            Ok(Some(Record { time: None, original, at: 12, len: (end - 12).min(original.min(snap) as usize) }))
+            let Interface { snap, link, .. } = *declared(interfaces, 0)?;
+            let (original, snap) = (word(8)?, if snap == 0 { u32::MAX } else { snap });
+            let len = (end - 12).min(original.min(snap) as usize);
+            Ok(Some(Record { time: None, original, at: 12, len, link }))
         }
         _ => Ok(None),
     }
@@ -179,37 +211,28 @@ fn declared(interfaces: &[Interface], number: u32) -> Result<&Interface, String>
         .ok_or_else(|| format!("the packet belongs to interface {number}, which its section does not declare"))
 }
 
-/// Bare payloads are frames as they are.
-fn ethernet(link: u16) -> Result<(), String> {
-    if [ETHERNET, LINKTYPE_USER0].contains(&link) {
-        return Ok(());
-    }
-    Err(format!(
-        "the packets are of link type {link}, not Ethernet (1); convert the file, for instance with editcap -T ether"
-    ))
-}
-
-/// Reads if_tsresol and if_tsoffset from the options of an interface (section 4.2). What stands behind the end of the options is none.
+/// Reads if_tsresol and if_tsoffset from the options of an interface (section 4.2), the first of each. What stands behind the end of the options is none.
 fn clock(mut options: &[u8], order: Order) -> Result<Clock, String> {
     const END: u16 = 0;
     const RESOLUTION: u16 = 9;
     const OFFSET: u16 = 14;
-    let (mut resolution, mut offset) = (6, 0);
+    let (mut resolution, mut offset) = (None, None);
     while !options.is_empty() {
         let (code, len) = (order.half(options, 0)?, usize::from(order.half(options, 2)?));
         let value = options.get(4..4 + len).ok_or(DAMAGED)?;
         match (code, value) {
             (END, _) => break,
-            (RESOLUTION, &[value]) => resolution = value,
+            (RESOLUTION, &[value]) => _ = resolution.get_or_insert(value),
             (OFFSET, bytes) => {
                 let bytes =
                     <[u8; 8]>::try_from(bytes).map_err(|_| "the interface's if_tsoffset is damaged".to_owned())?;
-                offset = if order.big { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) };
+                offset.get_or_insert(if order.big { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) });
             }
             _ => {}
         }
         options = options.get(4 + len.next_multiple_of(4)..).unwrap_or_default();
     }
-    Clock::new(resolution, offset)
+    let resolution = resolution.unwrap_or(6);
+    Clock::new(resolution, offset.unwrap_or(0))
         .ok_or_else(|| format!("if_tsresol {resolution:#x} is finer than this reader can tell"))
 }

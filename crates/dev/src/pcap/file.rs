@@ -7,6 +7,7 @@ use super::blocks::{
     DAMAGED, Interface, Order, Plain, Record, SECTION_HEADER, is_capture, order_of_section, understand,
 };
 use super::input::{Fill, Input};
+use super::link::{ETHERNET, Link};
 use super::stream::Stream;
 use crate::error::{DevError, ErrorClass};
 
@@ -47,7 +48,11 @@ pub(super) struct CaptureFile {
     interfaces: Vec<Interface>,
     /// A packet, and the length of its record.
     found: Option<(Record, usize)>,
+    /// That packet as an Ethernet frame, if it was none.
+    frame: Vec<u8>,
     packets: u64,
+    /// Packets of which no Ethernet frame could be made.
+    strange: u64,
 }
 
 impl std::fmt::Debug for CaptureFile {
@@ -76,7 +81,9 @@ impl CaptureFile {
             format: Format::Unknown,
             interfaces: Vec::new(),
             found: None,
+            frame: Vec::new(),
             packets: 0,
+            strange: 0,
         };
         if capture.input.is_file() {
             for _ in 0..FIRST_STEPS {
@@ -108,7 +115,7 @@ impl CaptureFile {
         let magic = &data[..data.len().min(4)];
         if !is_capture(magic) {
             return Err(format!(
-                "{path} is not a capture file: it begins with {magic:02x?}; want pcap or pcapng (unpack it first if it is compressed)"
+                "{path} is not a capture file: it begins with {magic:02x?}; want pcap or pcapng (unpack it first if it is compressed; 'editcap -F pcapng' converts other kinds)"
             ));
         }
         if magic == SECTION_HEADER.to_le_bytes() {
@@ -124,7 +131,7 @@ impl CaptureFile {
         }
         let plain = Plain::new(data).map_err(|what| self.problem(&what))?;
         self.input.consume(Plain::LEN);
-        self.format = Format::Pcap(plain);
+        self.format = Format::Pcap(plain.settled(self.input.data()));
         Ok(Next::Other)
     }
 
@@ -138,6 +145,28 @@ impl CaptureFile {
         let len = self.believed(header.saturating_add(record.len))?;
         if self.input.data().len() < len {
             return self.more(len);
+        }
+        self.find(record, len)
+    }
+
+    /// A packet in a record of `len` bytes.
+    fn find(&mut self, mut record: Record, len: usize) -> Result<Next, String> {
+        if let Link::Other(number) = record.link {
+            return Err(self.problem(&Link::refusal(number)));
+        }
+        if record.link != Link::Ethernet {
+            let packet = &self.input.data()[record.at..record.at + record.len];
+            let Some((replaced, header)) = record.link.header(packet, record.original) else {
+                self.strange += 1;
+                self.packets += 1;
+                self.input.consume(len);
+                return Ok(Next::Other);
+            };
+            self.frame.clear();
+            self.frame.extend(header);
+            self.frame.extend(&packet[replaced..]);
+            record.len = self.frame.len();
+            record.original = record.original.saturating_sub(replaced as u32).saturating_add(ETHERNET as u32);
         }
         self.found = Some((record, len));
         Ok(Next::Packet(record))
@@ -169,10 +198,7 @@ impl CaptureFile {
         let understood = understand(kind, &data[..len], order, &mut self.interfaces);
         self.format = Format::PcapNg(order);
         match understood.map_err(|what| self.problem(&what))? {
-            Some(record) => {
-                self.found = Some((record, len));
-                Ok(Next::Packet(record))
-            }
+            Some(record) => self.find(record, len),
             None => {
                 self.input.consume(len);
                 Ok(Next::Other)
@@ -200,7 +226,15 @@ impl CaptureFile {
 
     /// The bytes of the packet that [`CaptureFile::step`] gave.
     pub(super) fn data(&self, record: &Record) -> &[u8] {
-        &self.input.data()[record.at..record.at + record.len]
+        match record.link {
+            Link::Ethernet => &self.input.data()[record.at..record.at + record.len],
+            _ => &self.frame,
+        }
+    }
+
+    /// Packets of which no Ethernet frame could be made.
+    pub(super) fn strange(&self) -> u64 {
+        self.strange
     }
 
     /// Goes on to the next packet.

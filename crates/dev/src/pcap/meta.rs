@@ -2,11 +2,11 @@
 
 use waterwheel_xdp::XdpBuff;
 
-/// What the metadata says: 8 bytes are the time, 12 bytes the time and the length on the wire of a packet that was captured only in part.
+/// What the metadata says: 8 bytes are the time, 4 bytes the length on the wire of a packet that was captured only in part, 12 bytes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Nanoseconds since the epoch.
-    pub(super) time: u64,
+    /// Nanoseconds since the epoch, if the capture knows it.
+    pub(super) time: Option<u64>,
     /// Length on the wire; `None`: that of the packet.
     pub(super) original: Option<u32>,
 }
@@ -14,25 +14,29 @@ pub(super) struct Stamp {
 impl Stamp {
     /// Puts the stamp in front of the packet, if the head room has place for it.
     pub(super) fn write(self, packet: &mut XdpBuff) {
-        let len = if self.original.is_some() { 12 } else { 8 };
-        if packet.adjust_meta(-len).is_err() {
-            return;
+        let (mut bytes, mut len) = ([0; 12], 0);
+        let time = self.time.map(u64::to_ne_bytes);
+        let original = self.original.map(u32::to_ne_bytes);
+        for part in [time.as_ref().map(<[u8; 8]>::as_slice), original.as_ref().map(<[u8; 4]>::as_slice)] {
+            let part = part.unwrap_or_default();
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
         }
-        let meta = packet.meta_mut();
-        meta[..8].copy_from_slice(&self.time.to_ne_bytes());
-        if let Some(original) = self.original {
-            meta[8..12].copy_from_slice(&original.to_ne_bytes());
+        if len > 0 && packet.adjust_meta(-(len as i32)).is_ok() {
+            packet.meta_mut()[..len].copy_from_slice(&bytes[..len]);
         }
     }
 
-    /// Reads the stamp from metadata; `None` when it is something else.
-    pub(super) fn read(meta: &[u8]) -> Option<Self> {
-        let (time, original) = meta.split_first_chunk::<8>()?;
-        let time = u64::from_ne_bytes(*time);
-        match original.len() {
-            0 => Some(Self { time, original: None }),
-            4 => Some(Self { time, original: original.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) }),
-            _ => None,
+    /// Reads the stamp from metadata; there is nothing in it when that is something else.
+    pub(super) fn read(meta: &[u8]) -> Self {
+        let (time, original) = match meta.len() {
+            8 | 12 => meta.split_at(8),
+            4 => (&[][..], meta),
+            _ => (&[][..], &[][..]),
+        };
+        Self {
+            time: time.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)),
+            original: original.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)),
         }
     }
 }

@@ -10,9 +10,12 @@ use waterwheel_xdp::{
 
 use super::blocks::Record;
 use super::file::{CaptureFile, Next};
+use super::memory::Memory;
 use super::meta::Stamp;
 use super::params::{PcapParams, Timing};
 use crate::error::{DevError, ErrorClass};
+use crate::pace::Pace;
+use crate::sent::room;
 
 /// Steps in a file that one `rx` makes at most, however little they bring: records that are no packets, packets that are too long, files that are over at once.
 const STEPS: usize = 512;
@@ -28,7 +31,14 @@ const STEPS: usize = 512;
 pub struct PcapReader {
     name: String,
     file: CaptureFile,
-    timing: Timing,
+    /// Where there is a second time, and as long as it is not too much.
+    memory: Option<Memory>,
+    /// How many times as fast, in thousandths, as it was captured; `None`: without its gaps.
+    speed: Option<u64>,
+    burst: Duration,
+    pace: Option<Pace>,
+    /// What was given up, as more than `burst` was missed.
+    late: Duration,
     /// Times still to play after this one; `None`: for ever.
     loops_left: Option<u64>,
     /// When the first packet of this round was given, and its time in the file.
@@ -39,6 +49,8 @@ pub struct PcapReader {
     starved: bool,
     packets_in_loop: u64,
     too_long: u64,
+    /// Packets of which there is no Ethernet frame, in the rounds that were not read.
+    strange: u64,
     health: Health,
 }
 
@@ -69,14 +81,26 @@ impl PcapReader {
     fn play(name: String, file: CaptureFile, params: &PcapParams) -> Self {
         Self {
             name,
+            memory: (params.loops != 1 && file.is_file()).then(Memory::default),
             file,
-            timing: params.timing,
+            speed: match params.timing {
+                Timing::Asap | Timing::Rate(_) => None,
+                Timing::Original => Some(1000),
+                Timing::Speed(thousandths) => Some(thousandths.max(1)),
+            },
+            burst: params.burst,
+            pace: match params.timing {
+                Timing::Rate(rate) => Some(Pace::new(rate, params.burst)),
+                _ => None,
+            },
+            late: Duration::ZERO,
             loops_left: params.loops.checked_sub(1),
             base: None,
             due: None,
             starved: false,
             packets_in_loop: 0,
             too_long: 0,
+            strange: 0,
             health: Health::Up,
         }
     }
@@ -88,12 +112,25 @@ impl PcapReader {
     }
 
     /// Whether the time of a packet has come.
-    fn is_due(&mut self, now: Option<Instant>, record: &Record) -> bool {
-        let (Some(now), Some(time)) = (now, record.time) else { return true };
+    fn is_due(&mut self, now: Option<Instant>, time: Option<u64>) -> bool {
+        let Some(now) = now else { return true };
+        if let Some(pace) = &self.pace {
+            self.due = pace.next();
+            return pace.left(1) > 0;
+        }
+        let (Some(speed), Some(time)) = (self.speed, time) else { return true };
         let (start, first) = *self.base.get_or_insert((now, time));
-        self.due = start.checked_add(Duration::from_nanos(time.saturating_sub(first)));
+        let after = u128::from(time.saturating_sub(first)) * 1000 / u128::from(speed);
+        self.due = start.checked_add(Duration::from_nanos(u64::try_from(after).unwrap_or(u64::MAX)));
         // A time that this clock cannot hold is never due.
-        self.due.is_some_and(|due| due <= now)
+        let Some(due) = self.due.filter(|due| *due <= now) else { return false };
+        // What was missed is caught up on, but for what is more than the burst: by so much everything comes later.
+        let late = (now - due).saturating_sub(self.burst);
+        if late > Duration::ZERO {
+            self.late += late;
+            self.base = start.checked_add(late).map(|start| (start, first));
+        }
+        true
     }
 
     /// Starts over at the end of the file; false when it was played often enough, or cannot be played again.
@@ -102,9 +139,17 @@ impl PcapReader {
             self.health = Health::Finished;
             return false;
         }
-        if let Err(failure) = self.file.rewind() {
-            self.health = Health::Failed(failure);
-            return false;
+        match &mut self.memory {
+            Some(memory) => {
+                memory.rewind();
+                self.strange += self.file.strange(); // they are in this round, too
+            }
+            None => {
+                if let Err(failure) = self.file.rewind() {
+                    self.health = Health::Failed(failure);
+                    return false;
+                }
+            }
         }
         self.loops_left = self.loops_left.map(|left| left - 1);
         self.base = None;
@@ -112,18 +157,73 @@ impl PcapReader {
         true
     }
 
+    fn is_in_memory(&self) -> bool {
+        self.memory.as_ref().is_some_and(Memory::is_whole)
+    }
+
+    /// Gives packets of a file that was read before.
+    fn play_again(&mut self, now: Option<Instant>, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) {
+        let end = batch.len() + budget;
+        while batch.len() < end {
+            let Some(memory) = &mut self.memory else { return };
+            if memory.left() == 0 {
+                if !self.rewind() {
+                    return;
+                }
+                continue;
+            }
+            let mut wanted = memory.left().min(end - batch.len());
+            if self.speed.is_none() && memory.longest() <= room(pool) {
+                if let Some(pace) = &self.pace {
+                    wanted = wanted.min(usize::try_from(pace.left(memory.longest())).unwrap_or(usize::MAX));
+                    self.due = pace.next();
+                }
+                let before = batch.len();
+                batch.extend(pool.hand_out(Direction::Rx, wanted).filter_map(|page| memory.fill(page)));
+                let given = batch.len() - before;
+                if let Some(pace) = &mut self.pace {
+                    batch[before..].iter().for_each(|packet| pace.sent(packet.len()));
+                }
+                self.packets_in_loop += given as u64;
+                if given == 0 || given < wanted {
+                    return;
+                }
+            } else {
+                let Some(kept) = memory.next() else { return };
+                if !self.is_due(now, kept.stamp.time) {
+                    return;
+                }
+                let Some(memory) = &mut self.memory else { return };
+                let Some(mut packet) = XdpBuff::copy_from(pool, Direction::Rx, memory.data(kept)) else { return };
+                kept.stamp.write(&mut packet);
+                memory.advance();
+                if let Some(pace) = &mut self.pace {
+                    pace.sent(packet.total_len());
+                }
+                batch.push(packet);
+                self.packets_in_loop += 1;
+            }
+        }
+    }
+
     /// Gives a packet, or counts it. False: there is no page for it.
     fn give(&mut self, record: &Record, room: usize, pool: &mut PagePool, batch: &mut Vec<XdpBuff>) -> bool {
         let data = self.file.data(record);
         if data.len() > room {
             self.too_long += 1;
+            self.memory = None; // that it is not given is counted each time
         } else {
             let Some(mut packet) = XdpBuff::copy_from(pool, Direction::Rx, data) else { return false };
-            if let Some(time) = record.time {
-                let original = (record.original as usize != data.len()).then_some(record.original);
-                Stamp { time, original }.write(&mut packet);
-            }
+            let original = (record.original as usize != data.len()).then_some(record.original);
+            let stamp = Stamp { time: record.time, original };
+            stamp.write(&mut packet);
             batch.push(packet);
+            if let Some(pace) = &mut self.pace {
+                pace.sent(data.len());
+            }
+            if self.memory.as_mut().is_some_and(|memory| !memory.keep(stamp, data)) {
+                self.memory = None;
+            }
         }
         self.packets_in_loop += 1;
         self.file.advance();
@@ -148,22 +248,37 @@ impl Device for PcapReader {
         if self.health != Health::Up {
             return 0;
         }
-        let room = XdpBuff::longest(pool);
-        let now = (self.timing == Timing::Original).then(Instant::now);
+        let longest = XdpBuff::longest(pool);
+        let now = (self.speed.is_some() || self.pace.is_some()).then(Instant::now);
+        if let (Some(pace), Some(now)) = (&mut self.pace, now) {
+            pace.due(now, 1);
+        }
         let before = batch.len();
         self.starved = false;
+        if self.is_in_memory() {
+            self.play_again(now, pool, batch, budget);
+            return batch.len() - before;
+        }
         for _ in 0..STEPS.max(2 * budget) {
             if batch.len() - before == budget {
                 break;
             }
             let goes_on = match self.file.step() {
-                Ok(Next::Packet(record)) => self.is_due(now, &record) && self.give(&record, room, pool, batch),
+                Ok(Next::Packet(record)) => self.is_due(now, record.time) && self.give(&record, longest, pool, batch),
                 Ok(Next::Other) => true,
                 Ok(Next::Starved) => {
                     self.starved = true;
                     false
                 }
-                Ok(Next::End) => self.rewind(),
+                Ok(Next::End) => {
+                    if self.rewind() && self.is_in_memory() {
+                        let left = budget - (batch.len() - before);
+                        self.play_again(now, pool, batch, left);
+                        false
+                    } else {
+                        self.health == Health::Up
+                    }
+                }
                 Err(failure) => {
                     self.health = Health::Failed(failure);
                     false
@@ -184,11 +299,11 @@ impl Device for PcapReader {
     }
 
     fn wait(&self) -> Wait {
-        match (self.health == Health::Up, self.timing) {
-            (false, _) => Wait::Never,
-            (true, _) if self.starved => Wait::Readable,
-            (true, Timing::Asap) => Wait::Now,
-            (true, Timing::Original) => self.due.map_or(Wait::Now, Wait::Until),
+        match self.due {
+            _ if self.health != Health::Up => Wait::Never,
+            _ if self.starved => Wait::Readable,
+            Some(due) if self.speed.is_some() => Wait::Until(due),
+            _ => self.pace.as_ref().and_then(Pace::next).map_or(Wait::Now, Wait::Until),
         }
     }
 
@@ -204,10 +319,17 @@ impl Device for PcapReader {
     }
 
     fn counters(&self, f: &mut dyn FnMut(&'static str, u64)) {
-        f("too_long", self.too_long);
+        self.lost(f);
+        if let Some(pace) = &self.pace {
+            f("rate_missed", pace.missed());
+        }
+        if self.speed.is_some() {
+            f("late_us", u64::try_from(self.late.as_micros()).unwrap_or(u64::MAX));
+        }
     }
 
     fn lost(&self, f: &mut dyn FnMut(&'static str, u64)) {
         f("too_long", self.too_long);
+        f("not_ethernet", self.file.strange() + self.strange);
     }
 }

@@ -1,17 +1,23 @@
-//! Writes pcapng: draft-ietf-opsawg-pcapng, sections 4.1 (section header), 4.2 (interface description), 4.3 (enhanced packet).
+//! Writes pcapng: draft-ietf-opsawg-pcapng, sections 4.1 (section header), 4.2 (interface description), 4.3 (enhanced packet), 4.6 (interface
+//! statistics).
 
 use std::io::{self, Write};
 
 /// Block types (section 11.1 of the draft).
 const SECTION_HEADER: u32 = 0x0A0D_0D0A;
 const INTERFACE_DESCRIPTION: u32 = 1;
+const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 
-const LINKTYPE_ETHERNET: u16 = 1;
+pub(super) const LINKTYPE_ETHERNET: u16 = 1;
 /// What this program says of payloads without a link layer.
 pub(super) const LINKTYPE_USER0: u16 = 147;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
+const ISB_STARTTIME: u16 = 2;
+const ISB_ENDTIME: u16 = 3;
+const ISB_IFRECV: u16 = 4;
+const ISB_IFDROP: u16 = 5;
 
 /// A pcapng file of Ethernet packets with time stamps in nanoseconds, in the byte order of this machine.
 ///
@@ -27,7 +33,6 @@ const IF_TSRESOL: u16 = 9;
 #[derive(Debug)]
 pub struct PcapSink<W: Write> {
     writer: W,
-    link: u16,
     interfaces: u32,
 }
 
@@ -37,19 +42,20 @@ impl<W: Write> PcapSink<W> {
     /// # Errors
     /// Those of the writer.
     pub fn new(writer: W, interface: &str) -> io::Result<Self> {
-        Self::of_link_type(writer, interface, LINKTYPE_ETHERNET)
+        let mut sink = Self::begin(writer)?;
+        sink.interface(interface)?;
+        Ok(sink)
     }
 
-    pub(super) fn of_link_type(mut writer: W, interface: &str, link: u16) -> io::Result<Self> {
+    /// Begins the file.
+    pub(super) fn begin(mut writer: W) -> io::Result<Self> {
         let mut body = Vec::new();
         body.extend(0x1A2B_3C4D_u32.to_ne_bytes()); // byte-order magic
         body.extend(1_u16.to_ne_bytes());
         body.extend(0_u16.to_ne_bytes());
         body.extend((-1_i64).to_ne_bytes()); // length of the section: not known
         block(&mut writer, SECTION_HEADER, &body)?;
-        let mut sink = Self { writer, link, interfaces: 0 };
-        sink.interface(interface)?;
-        Ok(sink)
+        Ok(Self { writer, interfaces: 0 })
     }
 
     /// Declares one more interface and returns its number.
@@ -57,10 +63,15 @@ impl<W: Write> PcapSink<W> {
     /// # Errors
     /// Those of the writer.
     pub fn interface(&mut self, name: &str) -> io::Result<u32> {
+        self.declare(name, LINKTYPE_ETHERNET, 0)
+    }
+
+    /// The same, of a link type; no more than `snap` bytes of its packets are kept, or, if that is 0, all.
+    pub(super) fn declare(&mut self, name: &str, link: u16, snap: u32) -> io::Result<u32> {
         let mut body = Vec::new();
-        body.extend(self.link.to_ne_bytes());
+        body.extend(link.to_ne_bytes());
         body.extend([0; 2]);
-        body.extend(0_u32.to_ne_bytes()); // no limit on the captured length
+        body.extend(snap.to_ne_bytes());
         option(&mut body, IF_NAME, &name.as_bytes()[..name.len().min(65532)]);
         option(&mut body, IF_TSRESOL, &[9]);
         option(&mut body, 0, &[]);
@@ -106,6 +117,21 @@ impl<W: Write> PcapSink<W> {
         self.writer.write_all(&total.to_ne_bytes())
     }
 
+    /// What interface 0 has counted until now, in nanoseconds since the epoch.
+    pub(super) fn statistics(&mut self, counts: Counts, now: u64) -> io::Result<()> {
+        let time = |nanos: u64| [(nanos >> 32) as u32, nanos as u32].map(u32::to_ne_bytes).concat();
+        let mut body = 0_u32.to_ne_bytes().to_vec();
+        body.extend(time(now));
+        option(&mut body, ISB_STARTTIME, &time(counts.started));
+        option(&mut body, ISB_ENDTIME, &time(now));
+        option(&mut body, ISB_IFRECV, &counts.received.to_ne_bytes());
+        if let Some(dropped) = counts.dropped {
+            option(&mut body, ISB_IFDROP, &dropped.to_ne_bytes());
+        }
+        option(&mut body, 0, &[]);
+        block(&mut self.writer, INTERFACE_STATISTICS, &body)
+    }
+
     /// Passes everything on to where the writer writes.
     ///
     /// # Errors
@@ -126,6 +152,16 @@ impl<W: Write> PcapSink<W> {
     pub fn into_inner(self) -> W {
         self.writer
     }
+}
+
+/// What an interface has counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
+    /// Nanoseconds since the epoch.
+    pub(super) started: u64,
+    pub(super) received: u64,
+    /// `None`: not known.
+    pub(super) dropped: Option<u64>,
 }
 
 /// Writes a block around a body whose length is a multiple of four.

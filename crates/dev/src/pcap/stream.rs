@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom, fstat, open, seek, stat};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, fstat, ftruncate, open, seek, stat};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, read, retry_on_intr, write};
 
 /// Bytes for which a pipe that says that it can be written to has room (PIPE_BUF of pipe(7)).
@@ -39,14 +39,30 @@ impl Stream {
         Self::with(retry_on_intr(|| open(path, flags, Mode::empty()))?, Way::Ours)
     }
 
-    /// Makes the file, or empties it. `None`: a pipe that nobody reads yet.
-    pub(super) fn to_write(path: &Path) -> io::Result<Option<Self>> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK;
+    /// Makes the file, or empties it if it is none of those that are `spared`. `None`: a pipe that nobody reads yet.
+    pub(super) fn to_write(path: &Path, spared: &[(u64, u64)]) -> io::Result<Option<Self>> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
         let opened = retry_on_intr(|| open(path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::from(0o666)));
         match opened {
             Err(Errno::NXIO) if FileType::from_raw_mode(stat(path)?.st_mode) == FileType::Fifo => Ok(None),
-            opened => Self::with(opened?, Way::Ours).map(Some),
+            opened => {
+                let stream = Self::with(opened?, Way::Ours)?;
+                stream.spare(spared)?;
+                if FileType::from_raw_mode(fstat(&stream.fd)?.st_mode) == FileType::RegularFile {
+                    ftruncate(&stream.fd, 0)?;
+                }
+                Ok(Some(stream))
+            }
         }
+    }
+
+    /// Fails if this is one of these files.
+    pub(super) fn spare(&self, spared: &[(u64, u64)]) -> io::Result<()> {
+        let stat = fstat(&self.fd)?;
+        if self.is_file() && spared.contains(&(stat.st_dev, stat.st_ino)) {
+            return Err(io::Error::other("this command uses the file already, and it would be overwritten"));
+        }
+        Ok(())
     }
 
     /// One that this process was given, such as standard input.

@@ -173,6 +173,9 @@ fn pcapng_of_both_byte_orders_and_many_resolutions() {
             (&[(9, &[9][..])], 1_700_000_000_123_456_789, 1_700_000_000_123_456_789),
             (&[(9, &[3]), (14, &offset)], 5_001, 12_001_000_000),
             (&[(2, b"eth0"), (9, &[0x80 | 20])], 3 << 19, 1_500_000_000),
+            // The first of two counts.
+            (&[(9, &[9]), (9, &[3])], 1_700_000_000_123_456_789, 1_700_000_000_123_456_789),
+            (&[(9, &[3]), (14, &offset), (14, &[0; 8])], 5_001, 12_001_000_000),
         ] {
             let bytes = pcapng(big, options, &[(ticks, 61, A), (ticks, 9000, B)]);
             let simple = (None, 5, b"hello".to_vec());
@@ -230,7 +233,7 @@ fn what_is_no_capture_is_refused_in_one_clear_line() {
         (b"\x1f\x8b\x08\x00gzip", "not a capture file"),
         (b"\xd4\xc3\xb2\xa1\x02\x00", "cut"),
         (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", "cut"),
-        (&pcap(false, 0xA1B2_C3D4, 113, &[]), "link type 113"),
+        (&pcap(false, 0xA1B2_C3D4, 148, &[(1, 2, 61, A)]), "link type 148"),
     ] {
         let (packets, error) = read(bytes);
         let error = error.unwrap_or_default();
@@ -243,7 +246,9 @@ fn what_is_no_capture_is_refused_in_one_clear_line() {
 
 #[test]
 fn an_empty_capture_has_no_packets() {
-    assert_eq!(read(&pcap(false, 0xA1B2_C3D4, 1, &[])), (vec![], None));
+    for link in [1, 113, 148] {
+        assert_eq!(read(&pcap(false, 0xA1B2_C3D4, link, &[])), (vec![], None));
+    }
 }
 
 #[test]
@@ -362,8 +367,10 @@ fn versions_that_do_not_exist_are_refused_and_old_ones_read() {
         (file[4], file[6]) = (major, minor);
         file
     };
-    let error = read(&with(0, 3)).1.expect("an error");
-    assert!(error.contains("version 3.0"), "{error}");
+    for (minor, major, name) in [(0, 3, "version 3.0"), (5, 2, "version 2.5")] {
+        let error = read(&with(minor, major)).1.expect("an error");
+        assert!(error.contains(name), "{error}");
+    }
     let mut next = section(false, &[(0, 6)], &[]);
     next[12] = 2;
     let error = read(&next).1.expect("an error");
@@ -384,5 +391,20 @@ fn a_modified_capture_tells_more_of_each_packet() {
         let mut file = pcap(big, 0xA1B2_CD34, 1, &[(1, 2, 99, A)]);
         file.splice(40..40, [0; 8]);
         assert_eq!(read(&file), (vec![(Some(1_000_002_000), 99, A.to_vec())], None));
+    }
+}
+
+#[test]
+fn packets_of_no_protocol_that_has_an_ether_type_are_counted() {
+    let loopback = [&[99, 0, 0, 0], A].concat();
+    let mut netlink = [0; 40];
+    netlink[2..4].copy_from_slice(&824_u16.to_be_bytes());
+    netlink[14..16].copy_from_slice(&0x800_u16.to_be_bytes());
+    for (link, strange) in
+        [(0, &loopback[..]), (101, A), (113, &netlink[..]), (113, &[0; 15]), (276, &[0; 19]), (101, &[])]
+    {
+        let file = TempFile::new(&pcap(false, 0xA1B2_C3D4, link, &[(1, 2, 61, strange)]));
+        let mut capture = CaptureFile::open(&file.0).unwrap();
+        assert_eq!((capture.step(), capture.strange()), (Ok(Next::End), 1), "{link}");
     }
 }

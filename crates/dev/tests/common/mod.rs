@@ -1,6 +1,8 @@
 //! A zone, a pool, and what a loop does with a device.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+#[cfg(feature = "pcap")]
+pub(crate) mod full;
 #[cfg(feature = "uring")]
 pub(crate) mod locked;
 #[cfg(feature = "uring")]

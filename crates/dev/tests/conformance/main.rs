@@ -1,5 +1,7 @@
 //! The conformance suite (`waterwheel_xdp::conformance`) on every device of this crate. A driver that is added gets a rig here. Those of interfaces need root.
 
+#[path = "../common/full.rs"]
+mod full;
 mod interfaces;
 mod memif;
 mod socket;
@@ -125,7 +127,10 @@ impl Rig for Written {
     }
 
     fn choke(&mut self, _: &Zone) -> Option<Pair> {
-        Some(Pair { device: Box::new(PcapWriter::create("/dev/full").unwrap()), peer: Box::new(Nobody) })
+        Some(Pair {
+            device: Box::new(PcapWriter::given(full::nearly_full(200), "full").unwrap()),
+            peer: Box::new(Nobody),
+        })
     }
 }
 

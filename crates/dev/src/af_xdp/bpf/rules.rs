@@ -98,6 +98,51 @@ impl Rules {
     pub fn port(&self) -> &[Ports] {
         &self.port
     }
+
+    /// What the program in the kernel says of a packet: whether it matches.
+    #[must_use]
+    pub fn matches(&self, packet: &[u8]) -> bool {
+        self.find(packet).unwrap_or(false)
+    }
+
+    /// `None`: the packet is cut off where the rules have to look.
+    fn find(&self, packet: &[u8]) -> Option<bool> {
+        let half = |at: usize| packet.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
+        let (mut ethertype, mut at) = (half(12)?, 14);
+        if matches!(ethertype, 0x8100 | 0x88a8) {
+            (ethertype, at) = (half(16)?, 18);
+        }
+        let header = packet.get(at..)?;
+        let (destination, protocol, ports): (IpAddr, u8, Option<usize>) = match ethertype {
+            0x0800 => {
+                let header = header.first_chunk::<20>()?;
+                let len = usize::from(header[0] & 15) * 4;
+                let whole = u16::from_be_bytes([header[6], header[7]]) & 0x3fff == 0;
+                let [.., a, b, c, d] = *header;
+                ([a, b, c, d].into(), header[9], (whole && len >= 20).then_some(at + len))
+            }
+            0x86dd => {
+                let header = header.first_chunk::<40>()?;
+                (<[u8; 16]>::try_from(&header[24..]).ok()?.into(), header[6], Some(at + 40))
+            }
+            _ => return Some(false),
+        };
+        let to = |prefix: &Prefix| network(destination, prefix.len.min(bits(destination))) == prefix.addr;
+        let matches = (self.dst.is_empty() || self.dst.iter().any(to))
+            && (self.proto.is_empty() || self.proto.contains(&protocol));
+        if !matches || self.port.is_empty() {
+            return Some(matches);
+        }
+        if !matches!(protocol, 6 | 17) {
+            return Some(false);
+        }
+        let port = packet.get(ports?..)?.first_chunk::<4>().map(|[_, _, a, b]| u16::from_be_bytes([*a, *b]))?;
+        Some(self.port.iter().any(|ports| (ports.first..=ports.last).contains(&port)))
+    }
+}
+
+fn bits(addr: IpAddr) -> u8 {
+    if addr.is_ipv4() { 32 } else { 128 }
 }
 
 fn push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
@@ -162,7 +207,7 @@ impl FromStr for Prefix {
         let addr: IpAddr = addr.parse().map_err(|_| {
             error::usage(format!("`{text}` is not an address prefix: write 10.0.0.0/8 or 2001:db8::/32"))
         })?;
-        let bits = if addr.is_ipv4() { 32 } else { 128 };
+        let bits = bits(addr);
         let len = match len {
             None => bits,
             Some(len) => len.parse().ok().filter(|len| *len <= bits).ok_or_else(|| {
