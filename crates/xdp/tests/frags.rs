@@ -177,10 +177,16 @@ fn large_packets_pass_the_loop_and_a_device_that_takes_none_counts_them() {
     let mut program = |_: &Context, _: &mut XdpBuff| Action::Redirect(plain);
     send(&mut left.pool, &mut left.veth, 4000);
     send(&mut left.pool, &mut left.veth, 200);
+    let mut parts = XdpBuff::copy_from(&mut left.pool, Direction::Tx, &bytes(100)).unwrap();
+    parts.push_frag(left.pool.alloc(Direction::Tx).unwrap(), 0, 40).unwrap();
+    assert_eq!(left.veth.tx(&mut left.pool, &mut vec![parts.into()], &mut Drops::default()).packets, 1);
     worker.poll(&mut program);
     far.rx(&mut left.pool, &mut batch, 64);
     assert_eq!((batch.len(), whole(batch[0].parts())), (1, bytes(200)));
-    assert_eq!((worker.stats().drops.get(DropReason::TooManyFrags), worker.stats().drops.total()), (1, 1));
+    // One is too long for it, one is not and has several parts.
+    let drops = &worker.stats().drops;
+    let counted = [DropReason::FrameTooLong, DropReason::TooManyFrags].map(|reason| drops.get(reason));
+    assert_eq!((counted, drops.total()), ([1, 1], 2));
     let mut program = |_: &Context, _: &mut XdpBuff| Action::Drop(DropReason::Program);
     send(&mut left.pool, &mut left.veth, 9000);
     worker.poll(&mut program);
