@@ -67,7 +67,7 @@ pub fn summary(out: &mut dyn Write, events: &[Event]) -> io::Result<()> {
     for warning in summary::warnings(events).take(1) {
         writeln!(out, "  ! {warning}")?;
     }
-    for Answer { what, row, ratios, linux_ns } in answers {
+    for Answer { what, row, ratios, linux_ns, .. } in answers {
         let peers = ratios.iter().map(|ratio| format!("{} x {}", significant(ratio.ratio_median), ratio.peer));
         let linux = linux_ns.map(|ns| format!("Linux: about {}", figure(ns)));
         let against = peers.chain(linux).collect::<Vec<_>>().join(", ");
