@@ -106,12 +106,12 @@ impl Display {
     /// Shows the table, in the place of the one before.
     pub(crate) fn draw(&mut self, lines: Vec<TableLine>) -> io::Result<()> {
         #[cfg(feature = "tui")]
-        {
-            self.notice_stop();
-            return self.screen.draw(&mut self.out, lines);
-        }
+        self.notice_stop();
+        #[cfg(feature = "tui")]
+        self.screen.draw(&mut self.out, lines)?;
         #[cfg(not(feature = "tui"))]
-        return lines.iter().try_for_each(|line| writeln!(self.out, "{}", line.text));
+        lines.iter().try_for_each(|line| writeln!(self.out, "{}", line.text))?;
+        Ok(())
     }
 
     /// The terminal has another size, or what stands on it is not ours alone any more: the table is drawn anew.

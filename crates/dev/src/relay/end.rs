@@ -242,7 +242,7 @@ impl Worker {
 fn ended(conn: &Conn, now: Instant) -> Ended {
     let end = match conn.state {
         State::Closing(Why::Finished) => End::Finished,
-        State::Closing(Why::ConnectFailed(error)) => End::ConnectFailed(error),
+        State::Closing(Why::ConnectFailed(error)) => End::ConnectFailed(error.raw_os_error()),
         State::Closing(Why::Reset) if conn.flows[1 - UP].gone => End::ResetByClient,
         State::Closing(Why::Reset) => End::ResetByServer,
         State::Closing(Why::IdleTimeout) => End::IdleTimeout,

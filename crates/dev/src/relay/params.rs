@@ -66,8 +66,8 @@ pub struct Ended {
 pub enum End {
     /// Both sides had said all they had to say.
     Finished,
-    /// The server could not be connected to, for this reason.
-    ConnectFailed(Errno),
+    /// The server could not be connected to: the error's number, as of [`std::io::Error::from_raw_os_error`].
+    ConnectFailed(i32),
     /// The client reset it, or was lost.
     ResetByClient,
     /// The server reset it, or was lost.
@@ -94,7 +94,7 @@ impl End {
     /// Why a connection could not be made, in words.
     pub fn reason(self) -> Option<String> {
         let Self::ConnectFailed(error) = self else { return None };
-        Some(match error {
+        Some(match Errno::from_raw_os_error(error) {
             Errno::CONNREFUSED => "refused: nobody listens there".to_owned(),
             Errno::TIMEDOUT => "timed out: nobody answers".to_owned(),
             Errno::HOSTUNREACH | Errno::NETUNREACH => "unreachable: there is no way there".to_owned(),
