@@ -301,6 +301,11 @@ fn who_asks_for_statistics_wakes_all() {
         assert!(rounds >= before, "the answer is of now: {rounds} rounds, of {before}");
         until(|| state.polled.load(Ordering::Relaxed) > before);
     }
+    // Nobody who was woken stays awake: it would go round some hundred thousand times.
+    asleep(&state);
+    let before = state.polled.load(Ordering::Relaxed);
+    thread::sleep(Duration::from_millis(300));
+    assert!(state.polled.load(Ordering::Relaxed) - before < 1000);
     control.stop();
     end(threads);
     assert_whole(&zone);
