@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use common::{Bench, sockets};
+use waterwheel_dev::Rate;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams};
 use waterwheel_dev::generator::{Gen, GenParams, Size, SplitMix64};
 use waterwheel_dev::memif::{Memif, MemifParams};
@@ -144,7 +145,10 @@ fn devices_refuse_what_they_cannot_be() {
 
 #[test]
 fn a_generator_makes_as_many_as_it_is_told() {
-    for (rate, count) in [(0, 0), (1, 1), (u64::MAX, u64::MAX), (0, u64::MAX), (u64::MAX, 1)] {
+    let numbers = [(0, 0), (1, 1), (u64::MAX, u64::MAX), (0, u64::MAX), (u64::MAX, 1)];
+    let numbers =
+        numbers.into_iter().flat_map(|(rate, count)| [Rate::Packets(rate), Rate::Bits(rate)].map(|rate| (rate, count)));
+    for (rate, count) in numbers {
         let mut bench = Bench::new();
         let params = GenParams { rate: Some(rate), count: Some(count), seed: u64::MAX, ..GenParams::default() };
         let mut device = Gen::new(&params).unwrap();
