@@ -80,7 +80,7 @@ fn a_share_that_cannot_be_is_refused_in_one_line() {
     ] {
         let output = run(&format!("drop gen: --count 1 --trace-pages={share}"));
         let text = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!((output.status.code(), text.lines().count()), (Some(2), 1), "{text}");
+        assert_eq!((output.status.code(), text.lines().count()), (Some(3), 1), "{text}");
         assert!(text.contains(why) && text.contains("--trace-pages"), "{text}");
     }
 }

@@ -64,7 +64,8 @@ impl Bars {
         let axes: Vec<Axis> = (0..self.columns.len())
             .map(|n| {
                 let all = || rows().filter_map(move |row| row.bars.get(n).copied().flatten());
-                let is_noise = all().all(|bar| bar.noisy);
+                let measured = rows().filter(|row| !row.style.is_reference());
+                let is_noise = measured.filter_map(|row| row.bars.get(n).copied().flatten()).all(|bar| bar.noisy);
                 let bars = || all().filter(move |bar| is_noise || !bar.noisy);
                 let highest = bars().map(|bar| bar.value).fold(0.0, f64::max);
                 // One run that was held up must not press all bars flat: its whisker is cut.
@@ -118,7 +119,7 @@ impl Bars {
 
 fn draw_bar(out: &mut String, row: &Row, bar: Bar, axis: &Axis, (x, y): (f64, f64), width: f64) {
     let length = axis.place(bar.value) * width;
-    let class = row.style.class();
+    let class = format!("{}{}", row.style.class(), if bar.noisy { " faint" } else { "" });
     let _ = write!(
         out,
         r#"<rect x="{x:.1}" y="{:.1}" width="{length:.1}" height="12" class="bar {class}"><title>{}</title></rect>"#,

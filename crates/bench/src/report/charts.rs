@@ -30,8 +30,12 @@ const COLUMNS_MAX: usize = 3;
 /// The sections of a run, in the order of the topics.
 pub(super) fn sections(events: &[Event], machine: &Machine) -> Vec<Section> {
     let all = collect(events);
-    let mut benches: Vec<&str> = all.iter().map(|series| series.bench).collect();
-    benches.dedup();
+    let mut benches: Vec<&str> = Vec::new();
+    for series in &all {
+        if !benches.contains(&series.bench) {
+            benches.push(series.bench);
+        }
+    }
     let mut sections = Vec::new();
     for topic in TOPICS {
         let (mine, others): (Vec<&str>, Vec<&str>) = benches.into_iter().partition(|bench| topic.is_about(bench));

@@ -76,7 +76,8 @@ impl Plot {
             Mark::Level { y, .. } => Some(*y),
             Mark::At { .. } => None,
         });
-        let is_noise = self.curves.iter().flat_map(|curve| &curve.points).all(|point| point.noisy);
+        let measured = self.curves.iter().filter(|curve| !curve.style.is_reference());
+        let is_noise = measured.flat_map(|curve| &curve.points).all(|point| point.noisy);
         let all = || self.curves.iter().flat_map(|curve| &curve.points);
         let points = || all().filter(|point| is_noise || !point.noisy);
         let highest = points().map(|point| point.y).fold(0.0, f64::max);

@@ -183,6 +183,18 @@ fn the_page_begins_with_a_headline_and_pictures() {
     assert!(!page[..place("How to read the rest")].contains("another of ours"));
 }
 
+/// A bench whose cases did not come one after the other has one section all the same.
+#[test]
+fn no_title_stands_twice() {
+    let page = page(&[
+        machine(),
+        row("page_bench02", "outstanding", 1.0, "pool", Side::Ours),
+        row("page_bench04", "bulk", 1.0, "pool", Side::Ours),
+        row("page_bench02", "outstanding", 2.0, "pool", Side::Ours),
+    ]);
+    assert_eq!(page.matches("id=\"page_bench02\"").count(), 1, "{page}");
+}
+
 /// What is noise is marked, and no axis is stretched for it.
 #[test]
 fn noise_stretches_no_axis() {
