@@ -69,13 +69,16 @@ impl Memory {
         &self.bytes[kept.at..kept.at + kept.len]
     }
 
-    /// The next one, in a page.
-    pub(super) fn fill(&mut self, page: Page) -> Option<XdpBuff> {
-        let kept = self.next()?;
-        let mut packet = XdpBuff::with_len(page, kept.len);
-        packet.data_mut().copy_from_slice(self.data(kept));
-        kept.stamp.write(&mut packet);
-        self.advance();
-        Some(packet)
+    /// The next ones, in these pages, of which there are no more than packets [left](Self::left).
+    #[inline]
+    pub(super) fn fill(&mut self, pages: impl ExactSizeIterator<Item = Page>) -> impl Iterator<Item = XdpBuff> {
+        let kept = &self.packets[self.next..self.next + pages.len()];
+        self.next += pages.len();
+        kept.iter().zip(pages).map(|(kept, page)| {
+            let mut packet = XdpBuff::with_len(page, kept.len);
+            packet.data_mut().copy_from_slice(&self.bytes[kept.at..kept.at + kept.len]);
+            kept.stamp.write(&mut packet);
+            packet
+        })
     }
 }

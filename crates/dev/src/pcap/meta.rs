@@ -13,17 +13,18 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// Puts the stamp in front of the packet, if the head room has place for it.
+    #[inline]
     pub(super) fn write(self, packet: &mut XdpBuff) {
-        let (mut bytes, mut len) = ([0; 12], 0);
-        let time = self.time.map(u64::to_ne_bytes);
-        let original = self.original.map(u32::to_ne_bytes);
-        for part in [time.as_ref().map(<[u8; 8]>::as_slice), original.as_ref().map(<[u8; 4]>::as_slice)] {
-            let part = part.unwrap_or_default();
-            bytes[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        }
-        if len > 0 && packet.adjust_meta(-(len as i32)).is_ok() {
-            packet.meta_mut()[..len].copy_from_slice(&bytes[..len]);
+        match (self.time, self.original) {
+            (Some(time), None) => put(packet, time.to_ne_bytes()),
+            (Some(time), Some(original)) => {
+                let mut both = [0; 12];
+                both[..8].copy_from_slice(&time.to_ne_bytes());
+                both[8..].copy_from_slice(&original.to_ne_bytes());
+                put(packet, both);
+            }
+            (None, Some(original)) => put(packet, original.to_ne_bytes()),
+            (None, None) => {}
         }
     }
 
@@ -38,5 +39,14 @@ impl Stamp {
             time: time.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)),
             original: original.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)),
         }
+    }
+}
+
+#[inline]
+fn put<const N: usize>(packet: &mut XdpBuff, bytes: [u8; N]) {
+    if packet.adjust_meta(-(N as i32)).is_ok()
+        && let Some(meta) = packet.meta_mut().first_chunk_mut()
+    {
+        *meta = bytes;
     }
 }

@@ -179,7 +179,7 @@ impl PcapReader {
                     self.due = pace.next();
                 }
                 let before = batch.len();
-                batch.extend(pool.hand_out(Direction::Rx, wanted).filter_map(|page| memory.fill(page)));
+                batch.extend(memory.fill(pool.hand_out(Direction::Rx, wanted)));
                 let given = batch.len() - before;
                 if let Some(pace) = &mut self.pace {
                     batch[before..].iter().for_each(|packet| pace.sent(packet.len()));
