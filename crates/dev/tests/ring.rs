@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::locked::{in_a_process_with_a_limit, lock_nothing_more};
+use common::locked::{in_a_process_with_a_limit, lock_at_most, lock_nothing_more};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use waterwheel_dev::uring::{Event, Op, PARTS, Part, Receive, Ring, RingParams};
@@ -467,6 +467,21 @@ fn a_stream_of_signals_ends_no_wait_in_an_error_and_loses_nothing() {
                 }
             }
         }
+        rig.end();
+    });
+}
+
+#[test]
+fn a_ring_is_smaller_where_little_may_be_locked() {
+    in_a_process_with_a_limit("a_ring_is_smaller_where_little_may_be_locked", || {
+        // The ring that is asked for takes three times as much.
+        lock_at_most(256 << 10);
+        let params = RingParams { entries: 4096, fixed: false, buffers: BUFFERS as u16, ..RingParams::default() };
+        let mut rig = Rig::with(&params);
+        let (from, to) = pair();
+        rig.send(&from, 1, 3, false);
+        rig.until(|event| matches!(event, Event::Sent { result: Ok(4096), .. }));
+        rig.read(&to, 4096);
         rig.end();
     });
 }

@@ -29,6 +29,11 @@ pub(crate) fn in_a_process_with_a_limit(name: &str, work: impl FnOnce()) {
 
 /// From here on nothing can be locked. What was open before stays.
 pub(crate) fn lock_nothing_more() {
+    lock_at_most(0);
+}
+
+pub(crate) fn lock_at_most(bytes: u64) {
     let limit = getrlimit(Resource::Memlock);
-    setrlimit(Resource::Memlock, Rlimit { current: Some(0), ..limit }).unwrap();
+    let current = limit.current.map_or(bytes, |now| now.min(bytes));
+    setrlimit(Resource::Memlock, Rlimit { current: Some(current), ..limit }).unwrap();
 }
