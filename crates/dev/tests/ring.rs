@@ -541,6 +541,21 @@ fn a_ring_leaves_some_of_what_may_be_locked_to_others() {
 }
 
 #[test]
+fn a_ring_is_smaller_where_little_may_be_locked() {
+    in_a_process_with_a_limit("a_ring_is_smaller_where_little_may_be_locked", || {
+        // The ring that is asked for takes three times as much.
+        lock_at_most(256 << 10);
+        let params = RingParams { entries: 4096, fixed: false, buffers: BUFFERS as u16, ..RingParams::default() };
+        let mut rig = Rig::with(&params);
+        let (from, to) = pair();
+        rig.send(&from, 1, 3, false);
+        rig.until(|event| matches!(event, Event::Sent { result: Ok(4096), .. }));
+        rig.read(&to, 4096);
+        rig.end();
+    });
+}
+
+#[test]
 fn what_is_refused_for_want_of_locked_memory_is_sent_plainly() {
     in_a_process_with_a_limit("what_is_refused_for_want_of_locked_memory_is_sent_plainly", || {
         let mut rig = Rig::with(&RingParams { fixed: false, buffers: BUFFERS as u16, ..RingParams::default() });

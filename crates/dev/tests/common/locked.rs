@@ -35,6 +35,6 @@ pub(crate) fn lock_nothing_more() {
 /// From here on so many bytes can be locked.
 pub(crate) fn lock_at_most(bytes: u64) {
     let limit = getrlimit(Resource::Memlock);
-    let current = limit.maximum.map_or(bytes, |maximum| maximum.min(bytes));
+    let current = limit.current.or(limit.maximum).map_or(bytes, |now| now.min(bytes));
     setrlimit(Resource::Memlock, Rlimit { current: Some(current), ..limit }).unwrap();
 }
