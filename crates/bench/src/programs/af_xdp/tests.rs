@@ -52,8 +52,15 @@ fn what_the_forwarder_sends_arrives_and_every_page_comes_home() {
 #[test]
 fn one_that_rests_is_no_figure() {
     let Some((rig, road, forwarder)) = rig("one_that_rests_is_no_figure", None) else { return };
-    let why = rig.flood(&road, &forwarder.task).err();
-    assert_eq!(why.as_deref(), Some("nothing arrived at test_far"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let why = rig.flood(&road, &forwarder.task).err();
+        if why.as_deref() == Some("nothing arrived at test_far") {
+            break;
+        }
+        // On a busy machine the flood may be over before it can be read.
+        assert!(why.is_some() && Instant::now() < deadline, "{why:?}");
+    }
     let (_, account) = forwarder.close().expect("it did not panic");
     assert!(account.is_whole(), "{account:?}");
 }
