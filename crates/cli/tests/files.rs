@@ -55,12 +55,12 @@ fn packets(file: &Scratch) -> u64 {
     count(&total, "rx_packets")
 }
 
-/// A command on a disk of its own, `{disk}`, which takes half a megabyte.
-fn on_a_small_disk(line: &str) -> (std::process::Command, Scratch) {
+/// A command on a disk of its own, `{disk}`, of this size.
+fn on_a_small_disk(size: &str, line: &str) -> (std::process::Command, Scratch) {
     let disk = Scratch::new("disk");
     std::fs::create_dir(&disk.0).expect("a place for it");
     let script = format!(
-        "mount -t tmpfs -o size=512k tmpfs {0} && exec {1} {2}",
+        "mount -t tmpfs -o size={size} tmpfs {0} && exec {1} {2}",
         disk.display(),
         env!("CARGO_BIN_EXE_waterwheel"),
         line.replace("{disk}", disk.0.to_str().expect("UTF-8"))
@@ -74,7 +74,7 @@ fn on_a_small_disk(line: &str) -> (std::process::Command, Scratch) {
 fn what_a_full_disk_does_not_take_is_not_sent() {
     for (packets, size) in [(600, 1500), (2_000, 500), (100_000, 60)] {
         let line = format!("generate pcap:{{disk}}/out.pcapng --count {packets} --size {size} --json");
-        let (mut command, _disk) = on_a_small_disk(&line);
+        let (mut command, _disk) = on_a_small_disk("512k", &line);
         let (code, total, word) = outcome(Running::start(&mut command));
         assert_eq!(code, Some(5), "{word}");
         assert!(word.contains("out.pcapng") && word.contains("No space left"), "{word}");
@@ -89,11 +89,27 @@ fn what_a_full_disk_does_not_take_is_not_sent() {
 #[test]
 fn a_full_disk_ends_the_run_at_once() {
     let line = "generate pcap:{disk}/out.pcapng --rate 1000 --size 1000 --json --interval 20ms";
-    let (mut command, _disk) = on_a_small_disk(line);
+    let (mut command, _disk) = on_a_small_disk("512k", line);
     let (code, total, word) = outcome(Running::start(&mut command));
     assert_eq!(code, Some(5), "{word}");
     assert!(word.contains("No space left"), "{word}");
     assert!(count(&total, "tx_packets") > 0, "{total}");
+    adds_up(&total);
+}
+
+#[test]
+fn a_full_disk_is_told_also_to_who_asked_for_the_end() {
+    // What it takes is with us when the end is asked for, and then there is no room for it.
+    let line = "generate pcap:{disk}/out.pcapng,flush=full --rate 20 --size 1000 --json --interval 20ms";
+    let (mut command, _disk) = on_a_small_disk("8k", line);
+    let mut running = Running::start(&mut command);
+    let mut lines = running.lines();
+    until(&mut lines, "more was taken than fits", |interval| count(interval, "rx_bytes") > 16 << 10);
+    running.signal(Signal::INT);
+    let (text, code) = (lines.rest(), running.wait().code());
+    let total = parsed(text.as_bytes()).pop().expect("a total");
+    assert_eq!(code, Some(5), "{total}");
+    assert!(count(&total["drops"], "unsent") > 0, "{total}");
     adds_up(&total);
 }
 
