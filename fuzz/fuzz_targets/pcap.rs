@@ -61,7 +61,7 @@ fn plain(input: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let known = (big || is_magic(false)) && input.get(4..8) == Some(version);
     // Ethernet; and of microseconds there are variants with longer headers.
     let known =
-        known && matches!(word(input, 20, big), Some(link) if link as u16 == 1) && input[usize::from(!big) * 3] != 0xd4;
+        known && matches!(word(input, 20, big), Some(link) if link as u16 == 1) && input[usize::from(big) * 3] != 0xd4;
     let mut rest = input.get(24..).filter(|_| known)?;
     Some(std::iter::from_fn(move || {
         let len = word(rest, 8, big)? as usize;

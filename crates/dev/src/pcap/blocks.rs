@@ -88,7 +88,11 @@ impl Plain {
     /// The same for a file whose records begin with `bytes`. Some wrote longer headers under the same magic number (Nokia: 4 bytes more; RedHat 6.1: 8; SuSE 6.3: 4 more than Kuznetzov):
     /// the first few records tell which it is, as no other reading of them makes sense.
     pub(super) fn settled(self, bytes: &[u8]) -> Self {
-        let variants: &[usize] = if self.header == 24 { &[24, 28] } else { &[16, 20, 24] };
+        let variants: &[usize] = match (self.header, self.clock.per_second()) {
+            (24, _) => &[24, 28],
+            (_, 1_000_000) => &[16, 20, 24],
+            _ => return self, // who wrote nanoseconds came later
+        };
         let mut variants = variants.iter().map(|&header| Self { header, ..self });
         variants.find(|variant| variant.makes_sense(bytes)).unwrap_or(self)
     }
