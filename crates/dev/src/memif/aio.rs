@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 /// Reads that may have ended before their results are thrown away.
 const EVENTS: usize = 64;
+/// What was made room for may be gone again: others signal, too.
+const TRIES: usize = 32;
 /// `IOCB_CMD_PREAD`, `IOCB_FLAG_RESFD` (`include/uapi/linux/aio_abi.h`).
 const PREAD: u16 = 0;
 const RESFD: u32 = 1;
@@ -61,13 +63,13 @@ static CONTEXT: OnceLock<Option<Context>> = OnceLock::new();
 /// It is none; or this kernel does not do that, or not for us.
 pub(super) fn signal(event: BorrowedFd<'_>) -> Result<(), Errno> {
     let context = CONTEXT.get_or_init(Context::new).as_ref().ok_or(Errno::NOSYS)?;
-    match context.submit(event) {
-        Err(Errno::AGAIN) => {
-            context.forget();
-            context.submit(event)
+    for _ in 0..TRIES {
+        match context.submit(event) {
+            Err(Errno::AGAIN) => context.forget(),
+            result => return result,
         }
-        result => result,
     }
+    Err(Errno::AGAIN)
 }
 
 impl Context {
