@@ -106,7 +106,7 @@ while read -r line; do
     *) stop 2 "$account" "$line" ;;
   esac
 done <examples
-for kind in afxdp tap udp tcp pcap gen null veth memif; do stop 60 "$kind:" "waterwheel help devices"; done
+for kind in afxdp tap udp tcp pcap gen null veth memif; do stop 60 "$kind:" "waterwheel help $kind"; done
 
 [ "$seen" -gt 30 ] || { echo "tour: only $seen commands were found" >&2; failed=1; }
 echo "$seen commands"
