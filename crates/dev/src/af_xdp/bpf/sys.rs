@@ -260,6 +260,19 @@ struct InfoAttr {
     info: u64,
 }
 
+/// The first words of what the kernel tells of a program or a link. What would be read through pointers is left out.
+fn info<const WORDS: usize>(object: &impl AsRawFd) -> Result<[u32; WORDS], Errno> {
+    let mut info = [0u32; WORDS];
+    let mut attr = InfoAttr {
+        bpf_fd: object.as_raw_fd() as u32,
+        info_len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    // SAFETY: `info` is as long as `info_len` says; its array lengths and pointers are 0, so the kernel follows none.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok(info)
+}
+
 /// The link that holds a program on an interface, if one does; needs CAP_SYS_ADMIN.
 pub(super) fn xdp_link_of(prog_id: u32) -> Result<Option<u32>, Errno> {
     let mut ids = IdAttr { id: 0, next_id: 0, open_flags: 0 };
@@ -278,15 +291,10 @@ pub(super) fn xdp_link_of(prog_id: u32) -> Result<Option<u32>, Errno> {
             Err(errno) => return Err(errno),
         };
         // `struct bpf_link_info` begins with type, id of the link, id of its program; other kinds of links follow pointers in what comes then, which is zero here.
-        let mut info = [0u32; 16];
-        let mut attr = InfoAttr {
-            bpf_fd: link.as_raw_fd() as u32,
-            info_len: size_of_val(&info) as u32,
-            info: info.as_mut_ptr() as u64,
-        };
-        // SAFETY: `info` is as long as `info_len` says; its array lengths and pointers are 0.
-        if unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }.is_ok() && info[0] == LINK_TYPE_XDP && info[2] == prog_id {
-            return Ok(Some(info[1]));
+        if let Ok([LINK_TYPE_XDP, id, prog, ..]) = info::<16>(&link)
+            && prog == prog_id
+        {
+            return Ok(Some(id));
         }
     }
 }
@@ -298,15 +306,7 @@ pub(super) fn program_name(id: u32) -> Result<String, Errno> {
 
     // SAFETY: the attribute of this command, without pointers.
     let prog = unsafe { bpf(PROG_GET_FD_BY_ID, &mut IdAttr { id, next_id: 0, open_flags: 0 }).map(|fd| owned(fd))? };
-    let mut info = [0u64; 10];
-    let mut attr = InfoAttr {
-        bpf_fd: prog.as_raw_fd() as u32,
-        info_len: size_of_val(&info) as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    // SAFETY: `info` is as long as `info_len` says; its array counts are 0, so the kernel follows no pointer in it.
-    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
-    let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let bytes: Vec<u8> = info::<20>(&prog)?.iter().flat_map(|word| word.to_ne_bytes()).collect();
     Ok(bytes[NAME].iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect())
 }
 
@@ -316,14 +316,7 @@ pub(super) fn types_of(prog: BorrowedFd<'_>) -> Result<(u32, u32), Errno> {
     /// Where `btf_id` and `nr_func_info` lie in `struct bpf_prog_info`, in words.
     const BTF_ID: usize = 128 / 4;
     const FUNCTIONS: usize = 144 / 4;
-    let mut info = [0u32; 58];
-    let mut attr = InfoAttr {
-        bpf_fd: prog.as_raw_fd() as u32,
-        info_len: size_of_val(&info) as u32,
-        info: info.as_mut_ptr() as u64,
-    };
-    // SAFETY: `info` is as long as `info_len` says; its array counts are 0, so the kernel follows no pointer in it.
-    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
+    let info = info::<58>(&prog)?;
     Ok((info[BTF_ID], info[FUNCTIONS]))
 }
 
