@@ -90,6 +90,18 @@ impl Wait {
     pub fn soon() -> Self {
         Wait::Until(Instant::now() + SOON)
     }
+
+    /// For whoever waits for two: until one of them has something.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
+            (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
+            (Wait::Until(then), _) | (_, Wait::Until(then)) => Wait::Until(then),
+            (Wait::Readable, _) | (_, Wait::Readable) => Wait::Readable,
+            (Wait::Never, Wait::Never) => Wait::Never,
+        }
+    }
 }
 
 /// The state of a device.

@@ -18,6 +18,7 @@ use crate::buff::{MAX_FRAGS, XdpBuff, XdpFrame};
 use crate::device::Traffic;
 use crate::drops::{DropReason, Drops};
 use crate::homes::Homes;
+use crate::port::Port;
 use crate::program::{Context, Program};
 use crate::redirect::Route;
 use crate::worker::Worker;
@@ -248,7 +249,7 @@ impl Worker {
 }
 
 /// What has more fragments than a device takes does not get there. Where it would be too long in one piece, too, that is what its sender has to know.
-fn drop_fragmented(port: &crate::port::Port, frames: &mut Vec<XdpFrame>, pools: &mut [PagePool], drops: &mut Drops) {
+fn drop_fragmented(port: &Port, frames: &mut Vec<XdpFrame>, pools: &mut [PagePool], drops: &mut Drops) {
     let most = port.max_frags;
     if frames.iter().any(|frame| frame.frag_count() > most) {
         let refused = frames.extract_if(.., |frame| frame.frag_count() > most);

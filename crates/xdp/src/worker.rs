@@ -153,13 +153,7 @@ impl Worker {
         let pending = self.handovers.iter().any(|(_, ring)| !ring.is_empty());
         let devices = self.ports.iter().filter(|port| port.up).map(|port| self.wait_of(port));
         let revivals = self.ports.iter().filter_map(|port| port.next_look(looks)).map(Wait::Until);
-        devices.chain(revivals).fold(if pending { Wait::Now } else { Wait::Never }, |a, b| match (a, b) {
-            (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
-            (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
-            (Wait::Until(t), _) | (_, Wait::Until(t)) => Wait::Until(t),
-            (Wait::Readable, _) | (_, Wait::Readable) => Wait::Readable,
-            (Wait::Never, Wait::Never) => Wait::Never,
-        })
+        devices.chain(revivals).fold(if pending { Wait::Now } else { Wait::Never }, Wait::or)
     }
 
     fn wait_of(&self, port: &Port) -> Wait {

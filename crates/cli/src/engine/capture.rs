@@ -199,13 +199,7 @@ impl Device for Tee {
             Wait::Readable => Wait::soon(), // its descriptor is not among those of the device
             wait => wait,
         });
-        match (self.device.wait(), capture) {
-            (Wait::Now, _) | (_, Wait::Now) => Wait::Now,
-            (Wait::Until(a), Wait::Until(b)) => Wait::Until(a.min(b)),
-            (Wait::Until(then), _) | (_, Wait::Until(then)) => Wait::Until(then),
-            (Wait::Readable, _) | (_, Wait::Readable) => Wait::Readable,
-            (Wait::Never, Wait::Never) => Wait::Never,
-        }
+        self.device.wait().or(capture)
     }
 
     fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
