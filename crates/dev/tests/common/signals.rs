@@ -34,7 +34,7 @@ impl Signals {
             while !told.load(Ordering::Relaxed) {
                 // SAFETY: a signal that has a handler.
                 unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR2) };
-                std::thread::sleep(Duration::from_micros(20));
+                std::thread::sleep(Duration::from_micros(100));
             }
         });
         Self { end, sender: Some(sender) }

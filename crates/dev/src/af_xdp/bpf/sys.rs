@@ -32,12 +32,35 @@ pub(super) const SKB_MODE: u32 = 1 << 1;
 /// `XDP_FLAGS_DRV_MODE`: native XDP, in the driver.
 pub(super) const DRV_MODE: u32 = 1 << 2;
 
-/// The verifier gives up on a signal, with EAGAIN (`do_check`): so often it is tried again.
+/// The verifier gives up with EAGAIN where its thread has something else to do (`signal_pending` in `do_check`). Signals wait, see below; for what else there is, it is tried again so often.
 const TRIES: u32 = 1000;
+
+/// The signals of this thread wait as long as this lives: with one every few microseconds no program would ever be verified.
+struct SignalsWait(libc::sigset_t);
+
+impl SignalsWait {
+    fn begin() -> Self {
+        // SAFETY: both sets are plain data of this frame, for which all zeros is a value; the calls write them, and change the mask of this thread only.
+        unsafe {
+            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for SignalsWait {
+    fn drop(&mut self) {
+        // SAFETY: the mask that this thread had before.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
 
 /// # Safety
 /// `attr` is the attribute of the command `cmd`, and every pointer in it leads to memory of the length that goes with it, writable where the command writes.
 unsafe fn bpf<T>(cmd: u32, attr: &mut T) -> Result<i32, Errno> {
+    let _signals = SignalsWait::begin();
     let mut tries = TRIES;
     loop {
         // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes at `attr`; the rest is the caller's promise.
@@ -347,4 +370,29 @@ pub(super) fn test_run(prog: BorrowedFd<'_>, packet: &[u8]) -> Result<u32, Errno
     // SAFETY: the packet is passed with its length and only read; there is no output buffer.
     unsafe { bpf(PROG_TEST_RUN, &mut attr)? };
     Ok(attr.retval)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::SignalsWait;
+
+    static HANDLED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn handle(_: libc::c_int) {
+        HANDLED.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_signal_comes_when_the_kernel_has_answered_and_no_sooner() {
+        // SAFETY: a handler that writes an atomic, which a handler may do, of a signal that nothing else here uses.
+        unsafe { libc::signal(libc::SIGURG, handle as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+        let signals = SignalsWait::begin();
+        // SAFETY: sends this thread a signal that has a handler.
+        unsafe { libc::raise(libc::SIGURG) };
+        assert!(!HANDLED.load(Ordering::Relaxed));
+        drop(signals);
+        assert!(HANDLED.load(Ordering::Relaxed), "and it is not lost");
+    }
 }
