@@ -37,9 +37,9 @@ clippy() {
   done
 }
 
-# The tests, with freed pages filled, checked and kept out of use.
+# What the feature debug_pages reports of faults that are planted. All other tests have the feature below, together with AddressSanitizer, which would be the one to report these.
 debug_pages() {
-  cargo test --workspace --locked --features debug_pages,waterwheel-cli/plants # and what the binary says when something is wrong with it
+  cargo test -p waterwheel-page-pool --locked --features debug_pages --test plants
 }
 
 # The tests of memory where there are huge pages, and where little of it may be locked: most machines have neither, and some both.
@@ -69,13 +69,14 @@ huge_pages() ( # COMMAND...
   "$@"
 )
 
-# The tests, with every page poisoned that nobody holds. The target is named so that build scripts and procedural macros are not instrumented. Leaks: every test counts its pages, and some put
-# memory away for ever on purpose. What the compiler refuses has no sanitizer to report it.
+# The tests, with every page poisoned that nobody holds, and with freed pages filled, checked and kept out of use: one finds who touches such a page here, the other also what the kernel and
+# other processes write there. `plants` is what the binary says when something is wrong with it. The target is named so that build scripts and procedural macros are not instrumented. Leaks:
+# every test counts its pages, and some put memory away for ever on purpose. What the compiler refuses has no sanitizer to report it.
 address_sanitizer() {
   nightly
   local sanitize="-Zsanitizer=address --cfg asan"
   RUSTFLAGS=$sanitize RUSTDOCFLAGS=$sanitize ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=$target/asan \
-    rustup run nightly cargo test --workspace --locked --target "$(rustup run nightly rustc -vV | sed -n 's/^host: //p')" \
+    rustup run nightly cargo test --workspace --locked --features debug_pages,waterwheel-cli/plants --target "$(rustup run nightly rustc -vV | sed -n 's/^host: //p')" \
     -- --skip the_compiler_refuses_what_the_types_forbid
 }
 

@@ -1,4 +1,5 @@
 //! Planted faults: each must be caught, by AddressSanitizer or by the feature `debug_pages`, whichever this is built with. See `mm::debug`.
+//! Where it is built with both, AddressSanitizer is the one to report: it sees an access at once, and the other sees later what it has done.
 //!
 //! Safe code cannot do what these do. They play C code and hardware: an address that is kept too long, a handle that is made twice.
 #![cfg(any(asan, feature = "debug_pages"))]
@@ -8,7 +9,7 @@
 mod asan;
 #[path = "../common/mod.rs"]
 mod common;
-#[cfg(feature = "debug_pages")]
+#[cfg(all(feature = "debug_pages", not(asan)))]
 mod debug_pages;
 
 use std::process::Command;
