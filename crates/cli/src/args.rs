@@ -437,13 +437,15 @@ pub(crate) enum BenchSub {
     },
 }
 
-/// Run everything at once, by dice, and look for every page and every byte
+/// Look for faults: do everything at once, at random, and check every page and every byte
 ///
-/// Packets are dropped, sent back, redirected within a thread and to others, held, shared, cut into fragments and let go anywhere; devices fail and
-/// are made anew; pools are destroyed while their pages are out, change their node, and find nothing. Every packet carries a pattern, which is
-/// verified wherever it is received, sent, held or let go, and many times a second everything stands still and every page must be found, once.
+/// Packets are dropped, sent back, redirected within a thread and to others, held, shared, cut into fragments and freed on any thread.
+/// Devices fail and are made anew. Pools are destroyed while their pages are out.
 ///
-/// What is found ends the run: exit code 6 for leaked pages, 8 for anything else. It needs no device and no privilege.
+/// Every packet carries a pattern, which is checked wherever the packet is received, sent, held or freed.
+/// Many times a second all threads stop, and every page must be found exactly once.
+///
+/// A fault ends the run: exit code 6 for leaked pages, 8 for anything else. It needs no device and no privilege.
 #[derive(Debug, Parser)]
 #[command(after_long_help = "\
 Examples:
@@ -453,7 +455,7 @@ pub(crate) struct Soak {
     /// How long: 5, 5s, 500ms, 2m
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, default_value = "10m")]
     pub(crate) duration: Duration,
-    /// What the dice begin with: each thread then does the same again, though not at the same moments [default: by the clock; it is printed]
+    /// Seed of the random numbers: with the same one each thread does the same again, though not at the same moments [default: from the clock; it is printed]
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub(crate) seed: Option<u64>,
     /// Threads that poll, up to 64; as many hold packets [default: one a CPU]

@@ -140,7 +140,7 @@ impl Device for Rig {
         batch.extend(pages.drain(..).map(|page| self.make(page)));
         self.pages = pages;
         match self.dice.below(600) {
-            0 if got > 0 => self.health = Health::Failed("by the dice".to_owned()),
+            0 if got > 0 => self.health = Health::Failed("on purpose".to_owned()),
             1 if got > 0 => self.health = Health::Finished,
             2..20 if self.full => self.health = Health::Failed("the disk is full".to_owned()),
             _ => {}

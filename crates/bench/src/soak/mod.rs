@@ -1,13 +1,13 @@
-//! A soak: everything at once, by dice, for as long as one likes, and every page and every byte looked at.
+//! A soak: everything at once, at random, for as long as you like, with every page and every byte checked.
 //!
 //! It does not measure; it asks whether what must hold holds. Polling threads (`crew`) drive real workers over devices in memory (`driver`), whose programs drop,
-//! send, redirect and pass on by the dice; devices fail and are made anew, workers with their pools are closed while pages are out and made anew (`fabric`). Other
+//! send, redirect and pass on at random; devices fail and are made anew, workers with their pools are closed while pages are out and made anew (`fabric`). Other
 //! threads (`hand`) hold, share, rewrite and pass on what they are given, drop it anywhere (`threads`), and have pools of their own that come and go.
 //!
 //! Every packet carries a pattern (`packet`) that is verified wherever it is received, sent, held or let go. And every now and then all threads stand still
 //! (`conductor`): each page must be free, in a cache, with a device or with a holder, and with one of them only.
 //!
-//! The dice of each thread follow from the seed; how the threads interleave does not.
+//! The random numbers of each thread follow from the seed; how the threads interleave does not.
 
 mod conductor;
 mod crew;
@@ -57,7 +57,7 @@ const INBOX: usize = 64;
 pub struct Options {
     /// For how long; `None`: until it is stopped.
     pub duration: Option<Duration>,
-    /// What the dice begin with.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// Polling threads, from 1 to [`MAX_THREADS`]; as many hold packets.
     pub threads: usize,

@@ -41,7 +41,7 @@ pub(super) fn pool(actor: &Arc<Actor>, dice: &mut SplitMix64) -> Result<PagePool
     .inspect(|_| tally.pools_made.add(1))
 }
 
-/// Gives the pool the zone of a node by the dice; what it had from the other one is not recycled any more.
+/// Gives the pool the zone of a random node; what it had from the other one is not recycled any more.
 pub(super) fn change_node(pool: &mut PagePool, actor: &Actor, dice: &mut SplitMix64) {
     let zone = &actor.stage.zones[dice.below(2)];
     let other = zone.id() != pool.zone().id();

@@ -15,7 +15,7 @@ pub struct Report {
     pub event: &'static str,
     /// Since the start.
     pub seconds: f64,
-    /// What the dice began with.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// Polling threads; as many hold packets.
     pub threads: usize,

@@ -168,7 +168,7 @@ fn in_cycles(goal: &Goal, reading: Option<Reading>, processes: &[&[Event]]) -> O
     let locked: Vec<f64> = processes.iter().filter_map(ratio).collect();
     let cycles = reading?.value * Reading::merged(&locked.into_iter().map(Reading::exact).collect::<Vec<_>>())?.value;
     let limit = goal.reach * KERNEL_LOCKED_CYCLES;
-    Some(format!("{} core cycles, the limit where it is from {}", figure(cycles), figure(limit)))
+    Some(format!("{} core cycles, limit on the kernel's CPU {}", figure(cycles), figure(limit)))
 }
 
 /// What has to be read with a figure; of several processes the greatest count, the median time.

@@ -1,4 +1,4 @@
-//! `soak`: everything at once, by dice, and every page and byte looked at.
+//! `soak`: everything at once, at random, and every page and byte checked.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::Ordering;

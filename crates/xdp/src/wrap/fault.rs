@@ -16,7 +16,7 @@ pub struct FaultParams {
     pub corrupt: u32,
     /// Received packets that come twice.
     pub duplicate: u32,
-    /// Where the dice begin: the same seed and packets give the same faults.
+    /// Seed of the random numbers: the same seed and packets give the same faults.
     pub seed: u64,
 }
 
