@@ -90,19 +90,21 @@ fn pages_are_quarantined_while_somebody_has_a_copy_of_the_socket() {
         device.shutdown(&mut Homes::new(pools));
         copy
     };
-    let copy = copied(&mut pools);
-    assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (256, 256), "they count against the pool's limit");
-    let error = AfXdp::open(&zone, &params("near")).expect_err("the queue is taken").to_string();
-    assert!(error.contains("queue 0 is taken"), "{error}");
-    drop(copy);
-
-    // The next socket on the queue proves that the former one is gone.
-    let device = AfXdp::open(&zone, &params("near")).unwrap();
-    assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (0, 0), "all are home");
-    let mut released = 0;
-    device.counters(&mut |name, n| released += if name == "released_pages" { n } else { 0 });
-    assert_eq!(released, 256);
-    drop(device);
+    // The next socket on the queue proves that the former one is gone. A test beside this one, which opens a queue at the same moment, may be the one to find that out: then once more.
+    let found = (0..20).any(|_| {
+        let copy = copied(&mut pools);
+        assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (256, 256), "they count against the pool's limit");
+        let error = AfXdp::open(&zone, &params("near")).expect_err("the queue is taken").to_string();
+        assert!(error.contains("queue 0 is taken"), "{error}");
+        drop(copy);
+        let device = AfXdp::open(&zone, &params("near")).unwrap();
+        assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (0, 0), "all are home");
+        let mut released = 0;
+        device.counters(&mut |name, n| released += if name == "released_pages" { n } else { 0 });
+        assert!(released == 0 || released == 256, "{released}");
+        released == 256
+    });
+    assert!(found, "released_pages are counted");
 
     // So does an interface that is gone, when any other queue is opened; the pool went first.
     let copy = copied(&mut pools);
