@@ -41,6 +41,7 @@ export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1 RUST_BACKTRACE=0
 mkdir -p "$base/found" "$base/logs"
 # A mutant that asks for memory without end shall not get that of the machine.
 ulimit -d $((8 << 20))
+echo 1000 >/proc/self/oom_score_adj # nor shall anything else pay for it
 
 # Which files, and the tests that ought to notice: arguments of `cargo nextest`, in steps. A mutant that the tests of a step see does not come to the next one, whose tests are farther away or
 # slower. Tests of other parts are left out, as are those that only take time.
@@ -158,6 +159,7 @@ survey() { # FOLDER
       0) result=survives ;;
       100) if grep -qE '^ +TIMEOUT ' "$log"; then result=hangs; else result=caught; fi ;;
       101) result="does not compile" seen="" ;;
+      137) result=caught seen="killed: it took all memory there is" ;;
       *) cat "$log" >&2; die "$name: cargo nextest failed ($status)" ;;
     esac
     printf '%s\t%s\t%s\t%s\n' "$hash" "$result" "$seen" "$name" | tee -a "$found" | sed "s/^/$(date +%T) /"

@@ -202,6 +202,7 @@ pub trait Device: Send {
     }
 
     /// What `tx` reported as sent, but could not be written afterwards: the disk was full, the pipe closed, the connection broken.
+    /// A device that does not know the bytes says 0: they are then taken to be those of as many packets of mean length.
     /// It counts from the opening on, and never becomes smaller.
     ///
     /// Called when somebody looks at the statistics, and after `shutdown`, which writes what was still buffered.

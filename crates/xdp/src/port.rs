@@ -167,7 +167,7 @@ impl Port {
         let Past { counters, lost, unsent } = &mut self.past;
         self.device.counters(&mut |name, n| add_to(counters, name, n));
         self.device.lost(&mut |name, n| add_to(lost, name, n));
-        unsent.merge(self.device.unsent());
+        unsent.merge(unsent_of(&*self.device, self.tx));
         let Capabilities { max_frags, max_frame, .. } = device.capabilities();
         (self.max_frags, self.max_frame) = (max_frags.min(MAX_FRAGS), max_frame);
         self.device = device;
@@ -193,7 +193,7 @@ impl Port {
     /// What its devices took and could then write.
     pub(crate) fn sent(&self) -> Traffic {
         let mut unsent = self.past.unsent;
-        unsent.merge(self.device.unsent());
+        unsent.merge(unsent_of(&*self.device, self.tx));
         self.tx.without(unsent)
     }
 
@@ -247,6 +247,16 @@ impl Port {
 /// Shuts a device down. A panic of it is a failure of it: the others are to be shut down, too.
 fn shut_down(device: &mut dyn Device, homes: &mut Homes<'_>) -> Outcome<()> {
     catch(|| device.shutdown(homes)).map_err(|panic| format!("shutting it down panicked: {panic}"))
+}
+
+/// What a device took and could not write; the bytes, where it does not know them, after the mean of what was sent.
+fn unsent_of(device: &dyn Device, sent: Traffic) -> Traffic {
+    let mut unsent = device.unsent();
+    if unsent.bytes == 0 && sent.packets > 0 {
+        let bytes = u128::from(sent.bytes) * u128::from(unsent.packets) / u128::from(sent.packets);
+        unsent.bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+    unsent
 }
 
 /// In the place of a device that is being shut down elsewhere: says what the device said last.

@@ -27,6 +27,8 @@ struct Lossy {
     state: Arc<State>,
     buffered: Traffic,
     unsent: Traffic,
+    /// It knows the number of packets only.
+    forgets_bytes: bool,
     closed: bool,
 }
 
@@ -34,7 +36,7 @@ impl Lossy {
     fn new(lost: u64, state: &Arc<State>) -> Box<Self> {
         state.made.fetch_add(1, Ordering::Relaxed);
         let (buffered, unsent) = (Traffic::default(), Traffic::default());
-        Box::new(Self { lost, state: state.clone(), buffered, unsent, closed: false })
+        Box::new(Self { lost, state: state.clone(), buffered, unsent, forgets_bytes: false, closed: false })
     }
 }
 
@@ -87,6 +89,9 @@ impl Device for Lossy {
     }
     fn shutdown(&mut self, _: &mut Homes<'_>) {
         self.unsent = self.buffered;
+        if self.forgets_bytes {
+            self.unsent.bytes = 0;
+        }
         self.closed = true;
     }
 }
@@ -113,6 +118,20 @@ fn what_could_not_be_written_at_the_end_is_not_sent_and_the_port_says_why() {
     assert_eq!(port.health, Health::Failed("the disk is full".to_owned()));
     let last = control.snapshot();
     assert_eq!((last.tx().packets, last.drops().get(DropReason::Unsent)), (30, 70), "also in the last snapshot");
+    assert_whole(&zone);
+}
+
+#[test]
+fn bytes_that_the_device_does_not_know_are_those_of_the_mean_packet() {
+    let zone = zone(1024);
+    let mut fabric = Fabric::new(1);
+    fabric.add(0, Source::new(100), pool(&zone)).unwrap();
+    let state = Arc::new(State { writes: AtomicU64::new(30), ..State::default() });
+    let out = Box::new(Lossy { forgets_bytes: true, ..*Lossy::new(0, &state) });
+    let out = fabric.add(0, out, pool(&zone)).unwrap();
+    let mut worker = fabric.build().unwrap().remove(0);
+    while worker.poll(&mut to(out)) > 0 {}
+    assert_eq!(worker.close().ports[1].tx, Traffic { packets: 30, bytes: 30 * 60 }, "not 30 packets of 6000 bytes");
     assert_whole(&zone);
 }
 

@@ -23,7 +23,7 @@
 //! | `tx_invalid_descs` | packets to send that the kernel refused: 0 |
 //! | `tx_ring_empty_descs` | how often the kernel found nothing more to send |
 //! | `copied_frames` | packets to send that lay in memory of another region |
-//! | `tx_refused_by_driver` | packets that the driver dropped when it was given them (copy mode): not sent. How long they were nobody says |
+//! | `tx_refused_by_driver` | packets that the driver dropped when it was given them (copy mode): not sent. Their bytes are taken to be those of the mean packet |
 //! | `tx_calls`, `rx_calls` | rounds with a system call to send, to receive |
 //! | `rx_left_at_close` | received packets that nobody had looked at when the device closed |
 //! | `bad_rx_descs`, `bad_completions`, `ring_index_errors` | what the kernel said and cannot be: 0 |

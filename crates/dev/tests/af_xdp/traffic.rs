@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use waterwheel_dev::af_xdp::link::Link;
 use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams, AttachMode, BusyPoll};
 use waterwheel_xdp::{
-    Action, Context, Device, Direction, DropReason, Drops, Fabric, Homes, Idle, WorkerStats, XdpBuff, XdpFrame,
+    Action, Context, Device, Direction, DropReason, Drops, Fabric, Homes, Idle, Traffic, WorkerStats, XdpBuff, XdpFrame,
 };
 
 use crate::support::{account, counter, cross, params, poll_until, pool, reflect, second_pair, worker, zone};
@@ -214,6 +214,28 @@ fn what_is_longer_than_the_mtu_is_called_so() {
     poll_until(&mut worker, cross, |stats| stats.ports[0].rx.packets == 1);
     poll_until(&mut worker, cross, |stats| stats.drops.total() == 1);
     assert_eq!(worker.stats().drops.get(DropReason::FrameTooLong), 1, "{:?}", worker.stats().drops);
+    drop(worker.close());
+    assert!(account(&zone).is_whole(), "{:?}", account(&zone));
+}
+
+/// The cable is pulled at the other end: the driver takes packets, and drops them.
+#[test]
+fn what_the_driver_refuses_is_not_sent_nor_are_its_bytes() {
+    if !root("what_the_driver_refuses_is_not_sent_nor_are_its_bytes") {
+        return;
+    }
+    let _net = Net::new();
+    second_pair();
+    let zone = zone();
+    let mut worker = worker(&zone, &[params("near"), params("near2")]);
+    worker.poll(&mut cross);
+    let far = stranger("far");
+    run("ip link set dev far2 down");
+    for number in 0..20 {
+        far.send(&frame(60, number));
+    }
+    poll_until(&mut worker, cross, |stats| stats.drops.get(DropReason::Unsent) == 20);
+    assert_eq!(worker.stats().ports[1].tx, Traffic::default());
     drop(worker.close());
     assert!(account(&zone).is_whole(), "{:?}", account(&zone));
 }

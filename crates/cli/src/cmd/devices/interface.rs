@@ -75,7 +75,7 @@ impl Interface {
             queues: link.rx_queues,
             xdp,
             program: link.xdp.map(|program| program.describe()),
-            removal: link.xdp.map(|program| program.removal(&link.name)).unwrap_or_default(),
+            removal: link.removal().unwrap_or_default(),
             default_route,
             loopback: link.loopback,
             ethernet: link.ethernet,

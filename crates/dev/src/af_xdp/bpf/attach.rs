@@ -210,7 +210,7 @@ fn attach_program(link: &Link, prog: BorrowedFd<'_>, attach: AttachMode) -> Resu
                 "{}: {} is attached already{hint}: stop its owner, or remove it: {}",
                 link.name,
                 describe_program(&attached),
-                removal(&attached, &link.name)
+                removal(&attached, link)
             )));
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -237,16 +237,16 @@ fn attach_error(link: &Link, attach: AttachMode, errno: Errno) -> DevError {
     }
 }
 
-/// The command that removes a program.
-pub(in crate::af_xdp) fn removal(attached: &Attached, interface: &str) -> String {
+/// The command that takes a program off an interface.
+pub(in crate::af_xdp) fn removal(attached: &Attached, link: &Link) -> String {
     // `ip` means the driver's where it says nothing.
     let mode = match attached.mode {
         XdpMode::Native => "xdpdrv",
         XdpMode::Generic => "xdpgeneric",
         XdpMode::Offloaded => "xdpoffload",
     };
-    let ip = format!("`ip link set dev {interface} {mode} off`");
-    match sys::xdp_link_of(attached.prog_id) {
+    let ip = format!("`ip link set dev {} {mode} off`", link.name);
+    match sys::xdp_link_of(attached.prog_id, link.index) {
         Ok(Some(id)) => format!("`bpftool link detach id {id}`"),
         Ok(None) => ip,
         // Who may not see links cannot know.

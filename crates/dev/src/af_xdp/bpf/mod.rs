@@ -29,6 +29,12 @@ pub(super) fn program_of_nobody() -> std::os::fd::OwnedFd {
     attach::load(&steer::assemble(None, map.as_fd()).unwrap()).unwrap()
 }
 
+/// The program on an interface, by a link of its own.
+#[cfg(test)]
+pub(super) fn link_to(prog: std::os::fd::BorrowedFd<'_>, ifindex: u32) -> std::os::fd::OwnedFd {
+    sys::link_xdp(prog, ifindex, sys::DRV_MODE).unwrap()
+}
+
 /// The number of the link that holds a program of ours, as the link itself tells it.
 #[cfg(test)]
 pub(super) fn link_id(steer: &Steer) -> u32 {

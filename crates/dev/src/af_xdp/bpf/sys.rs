@@ -296,8 +296,8 @@ fn info<const WORDS: usize>(object: &impl AsRawFd) -> Result<[u32; WORDS], Errno
     Ok(info)
 }
 
-/// The link that holds a program on an interface, if one does; needs CAP_SYS_ADMIN.
-pub(super) fn xdp_link_of(prog_id: u32) -> Result<Option<u32>, Errno> {
+/// The link that holds a program on an interface, if one does; needs CAP_SYS_ADMIN. The same program may be on other interfaces, by links of their own.
+pub(super) fn xdp_link_of(prog_id: u32, ifindex: u32) -> Result<Option<u32>, Errno> {
     let mut ids = IdAttr { id: 0, next_id: 0, open_flags: 0 };
     loop {
         // SAFETY: the attribute of this command, without pointers.
@@ -313,9 +313,9 @@ pub(super) fn xdp_link_of(prog_id: u32) -> Result<Option<u32>, Errno> {
             Err(Errno::NOENT) => continue, // it has gone meanwhile
             Err(errno) => return Err(errno),
         };
-        // `struct bpf_link_info` begins with type, id of the link, id of its program; other kinds of links follow pointers in what comes then, which is zero here.
-        if let Ok([LINK_TYPE_XDP, id, prog, ..]) = info::<16>(&link)
-            && prog == prog_id
+        // `struct bpf_link_info` begins with type, id of the link, id of its program, and behind a gap, for this kind, the interface; other kinds of links follow pointers in what comes then, which is zero here.
+        if let Ok([LINK_TYPE_XDP, id, prog, _, index, ..]) = info::<16>(&link)
+            && (prog, index) == (prog_id, ifindex)
         {
             return Ok(Some(id));
         }

@@ -74,17 +74,17 @@ pub(super) fn features(ifindex: u32) -> Result<Features, Errno> {
     Ok(Features { bits: bits.ok_or(Errno::NOENT)? })
 }
 
-/// Receive queues in use.
+/// Receive queues in use. A tap that nobody has open says 0: it has one all the same, on which nothing comes.
 pub(super) fn rx_channels(ifindex: u32) -> Result<u32, Errno> {
-    let (mut header, mut attrs, mut count) = (Vec::new(), Vec::new(), 0);
+    let (mut header, mut attrs, mut count) = (Vec::new(), Vec::new(), None);
     put(&mut header, ETHTOOL_A_HEADER_DEV_INDEX, &ifindex.to_ne_bytes());
     put(&mut attrs, ETHTOOL_A_CHANNELS_HEADER | NESTED, &header);
     ask("ethtool", ETHTOOL_MSG_CHANNELS_GET, &attrs, |kind, value| {
         if matches!(kind, ETHTOOL_A_CHANNELS_RX_COUNT | ETHTOOL_A_CHANNELS_COMBINED_COUNT) {
-            count += u32_at(value, 0);
+            count = Some(count.unwrap_or(0) + u32_at(value, 0));
         }
     })?;
-    if count == 0 { Err(Errno::NOENT) } else { Ok(count) }
+    count.map(|count| count.max(1)).ok_or(Errno::NOENT)
 }
 
 /// One command to one family; `each` sees the attributes of the answer.

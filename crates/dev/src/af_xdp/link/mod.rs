@@ -86,12 +86,6 @@ impl Attached {
     pub fn describe(&self) -> String {
         describe_program(self)
     }
-
-    /// The command that takes it off `interface`: another one for each mode, and for a program that a link holds, which `ip` cannot remove.
-    #[must_use]
-    pub fn removal(&self, interface: &str) -> String {
-        removal(self, interface)
-    }
 }
 
 impl Link {
@@ -148,6 +142,12 @@ impl Link {
     pub fn driver(&self) -> String {
         let driver = sys::ethtool_driver(&self.name).ok().filter(|name| !name.is_empty());
         driver.or_else(|| self.kind.clone()).unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// The command that takes its XDP program off: another one for each mode, and for a program that a link holds, which `ip` cannot remove. Nothing when it has none.
+    #[must_use]
+    pub fn removal(&self) -> Option<String> {
+        self.xdp.map(|attached| removal(&attached, self))
     }
 
     /// What the driver can do with XDP. Nothing when the kernel (before 6.3) does not tell.

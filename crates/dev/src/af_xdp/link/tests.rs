@@ -44,6 +44,8 @@ fn queues_are_counted_as_they_are_used() {
     run("ip link add wide numrxqueues 4 numtxqueues 4 type veth peer name edge numrxqueues 4 numtxqueues 4");
     run("ethtool -L wide rx 3");
     assert_eq!(Link::by_name("wide").unwrap().rx_queues, 3);
+    run("ip tuntap add idle mode tap multi_queue");
+    assert_eq!(Link::by_name("idle").unwrap().rx_queues, 1, "nobody has it open: it may have 256, and uses one");
 }
 
 #[test]
@@ -101,19 +103,27 @@ fn programs_of_others_are_removed_by_the_command_that_is_named() {
     let prog = crate::af_xdp::bpf::program_of_nobody();
     for (flags, mode) in [(sys_flags::DRV, XdpMode::Native), (sys_flags::SKB, XdpMode::Generic)] {
         attach(&link, std::os::fd::AsFd::as_fd(&prog), flags);
-        let attached = Link::by_name("near").unwrap().xdp.unwrap();
-        assert_eq!(attached.mode, mode);
+        let link = Link::by_name("near").unwrap();
+        assert_eq!(link.xdp.unwrap().mode, mode);
         let refused = super::super::bpf::attach_anew(&link, AttachMode::Auto).unwrap_err().to_string();
-        let command = attached.removal("near");
+        let command = link.removal().unwrap();
         assert!(refused.ends_with(&format!("or remove it: {command}")), "{refused}");
         run(command.trim_matches('`'));
         assert_eq!(Link::by_name("near").unwrap().xdp, None, "{command}");
     }
+    // A link that holds the same program elsewhere is not the one to be detached.
+    let far = Link::by_name("far").unwrap();
+    let elsewhere = crate::af_xdp::bpf::link_to(std::os::fd::AsFd::as_fd(&prog), far.index);
+    attach(&link, std::os::fd::AsFd::as_fd(&prog), sys_flags::DRV);
+    let command = Link::by_name("near").unwrap().removal().unwrap();
+    run(command.trim_matches('`'));
+    assert_eq!(Link::by_name("near").unwrap().xdp, None, "{command}");
+    assert!(Link::by_name("far").unwrap().removal().unwrap().starts_with("`bpftool link detach id "));
+    drop(elsewhere);
     // One that a link holds can be removed by no command of `ip`.
     let steer = attach_steering(&link, &Steering::All, AttachMode::Auto).unwrap().unwrap();
-    let attached = Link::by_name("near").unwrap().xdp.unwrap();
     let id = crate::af_xdp::bpf::link_id(&steer);
-    assert_eq!(attached.removal("near"), format!("`bpftool link detach id {id}`"));
+    assert_eq!(Link::by_name("near").unwrap().removal(), Some(format!("`bpftool link detach id {id}`")));
     let refused = super::super::bpf::attach_anew(&link, AttachMode::Auto).unwrap_err().to_string();
     assert!(refused.contains("one process has all queues of an interface that are used"), "{refused}");
 }
