@@ -22,28 +22,31 @@ field() { sed -n "s/^$2 *//p;/^-/q" "mutants/$1"; } # MUTANT FIELD
 lines() { sed -n "s/^$2//p" "mutants/$1"; } # MUTANT SIGN
 die() { echo "mutants: $*" >&2; exit 1; }
 
-# One check in the copy: builds it, which has to work, then runs it. 0: it passed; 1: it failed, by its name.
-check() { # KIND [PACKAGE TARGET] NAME
-  local flags="" folder=$target/plain package=waterwheel-mm test=lib features=() name=${!#}
-  case $1 in
+# A check in the copy, or several of one kind: builds them, which has to work, then runs them. 0: they passed; 1: one failed, by its name.
+check() { # KIND [PACKAGE TARGET] NAME...
+  local flags="" folder=$target/plain package=waterwheel-mm test=lib features=() kind=$1 name
+  shift
+  case $kind in
     loom) flags="--cfg loom" folder=$target/loom ;;
     loom-ring) flags="--cfg loom" folder=$target/loom test=loom ;;
     loom-xdp) flags="--cfg loom" folder=$target/loom package=waterwheel-xdp ;;
     shuttle) flags="--cfg shuttle" folder=$target/shuttle package=waterwheel-xdp test=shuttle ;;
     debug) package=waterwheel-page-pool test=plants features=(--features debug_pages) ;;
     plants) package=waterwheel-cli test=plants features=(--features plants) ;;
-    test) package=$2 test=$3 ;;
-    fuzz) fuzz "$name"; return ;;
-    *) die "there is no kind of check named '$1'" ;;
+    test) package=$1 test=$2; shift 2 ;;
+    fuzz) fuzz "$1"; return ;;
+    *) die "there is no kind of check named '$kind'" ;;
   esac
   case $test in lib) test=(--lib) ;; bin) test=(--bins) ;; *) test=(--test "$test") ;; esac
   local cargo=(env RUSTFLAGS="$flags" cargo test --quiet --locked --manifest-path "$tree/Cargo.toml" --target-dir "$folder" -p "$package" "${test[@]}" "${features[@]}")
-  "${cargo[@]}" --no-run >"$log" 2>&1 || { cat "$log" >&2; die "$name does not compile"; }
+  "${cargo[@]}" --no-run >"$log" 2>&1 || { cat "$log" >&2; die "$* does not compile"; }
   local passed=0
   # One thread: the name is said before the test runs, and so also if it kills its process.
-  timeout 120 "${cargo[@]}" -- --exact --test-threads=1 --format=pretty "$name" >"$log" 2>&1 || passed=$?
-  grep -q "^test $name " "$log" || { cat "$log" >&2; die "there is no test named $name (or it said nothing in two minutes)"; }
-  [ $passed != 124 ] || die "$name hangs"
+  timeout $((100 + 20 * $#)) "${cargo[@]}" -- --exact --test-threads=1 --format=pretty "$@" >"$log" 2>&1 || passed=$?
+  [ $passed != 124 ] || { cat "$log" >&2; die "$* hangs"; }
+  for name; do
+    [ $passed != 0 ] && [ $# != 1 ] || grep -q "^test $name " "$log" || { cat "$log" >&2; die "there is no test named $name"; }
+  done
   if [ $passed = 0 ]; then return 0; else return 1; fi
 }
 
@@ -102,10 +105,14 @@ cp -r fuzz/Cargo.* fuzz/.cargo fuzz/src fuzz/fuzz_targets fuzz/seeds "$tree/fuzz
 grep -rlZ 'Duration::from_secs(60)' "$tree"/crates/*/tests | xargs -0 sed -i 's/Duration::from_secs(60)/Duration::from_secs(10)/'
 
 for mutant in "${mutants[@]}"; do break_it "$mutant" && mend "$mutant"; done # all of them apply
+# The checks of one kind run together, those of the fuzzer one by one.
 mapfile -t checks < <(for mutant in "${mutants[@]}"; do field "$mutant" check; done | sort -u)
-for line in "${checks[@]}"; do
+mapfile -t together < <(printf '%s\n' "${checks[@]}" | awk '{
+  name = $NF; kind = $0; sub(/ [^ ]*$/, "", kind); if (kind == "fuzz") kind = kind " " name; else names[kind] = names[kind] " " name; kinds[kind] }
+  END { for (kind in kinds) print kind names[kind] }' | sort)
+for line in "${together[@]}"; do
   read -ra words <<<"$line"
-  WATERWHEEL_SHUTTLE_SECONDS=2 check "${words[@]}" || { cat "$log" >&2; die "$line fails on the code as it is"; }
+  WATERWHEEL_SHUTTLE_SECONDS=2 check "${words[@]}" || { cat "$log" >&2; die "fails on the code as it is: $line"; }
 done
 echo "the ${#checks[@]} checks pass on the code as it is"
 
