@@ -4,7 +4,7 @@
 mod common;
 
 use common::{assert_whole, bound, owner, zone};
-use waterwheel_mm::{Account, FragPage, Posted, Users, Zone};
+use waterwheel_mm::{Account, Event, FragPage, Holder, Posted, Sampling, Users, Zone};
 
 fn account(zone: &Zone, users: Users) -> waterwheel_mm::PageAccount {
     Account::open(zone).close(users)
@@ -37,6 +37,23 @@ fn a_posted_page_comes_back_or_is_quarantined() {
     drop(rest);
     assert_eq!(zone.stats().blocks[4], 0);
     assert_eq!(account(&zone, Users::Gone), found);
+}
+
+#[test]
+fn a_posted_page_is_with_whom_its_device_names() {
+    let zone = zone(16);
+    zone.trace(Sampling::ALL).unwrap();
+    // SAFETY: no device is told of it.
+    let posted = unsafe { Posted::new(zone.alloc(0).unwrap().into_page()) };
+    assert!(zone.holders(None).is_empty());
+    posted.note_holder(Holder::named("a connection"));
+    let held = zone.holders(None);
+    assert_eq!((held.len(), held[0].event, held[0].pages), (1, Event::Held, 1));
+    assert_eq!(held[0].holder.to_string(), "a connection");
+    // SAFETY: no device had it.
+    drop(unsafe { posted.reclaim() });
+    assert!(zone.holders(None).is_empty());
+    assert_whole(&zone);
 }
 
 #[test]

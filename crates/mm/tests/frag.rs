@@ -11,7 +11,9 @@ fn ranges_are_aligned_inside_and_apart() {
     let mut rng = Rng(5);
     for order in [0, 3] {
         for _ in 0..200 {
-            let mut page = FragPage::new(zone.alloc(order).unwrap().into_page());
+            let block = zone.alloc(order).unwrap().into_page();
+            let number = block.number();
+            let mut page = FragPage::new(block);
             let size = PAGE_SIZE << order;
             let mut frags: Vec<PageFrag> = Vec::new();
             let mut end = 0usize;
@@ -23,6 +25,7 @@ fn ranges_are_aligned_inside_and_apart() {
                     break;
                 };
                 assert_eq!((frag.offset(), frag.len(), frag.as_ptr().addr() % align), (start, len, 0));
+                assert_eq!((frag.number(), frag.order()), (number, order));
                 end = start + len;
                 assert_eq!(page.room(), size - end);
                 frags.push(frag);
