@@ -354,6 +354,8 @@ fn a_stalled_pool_keeps_no_memory() {
     let inode = format!(" {} ", inode.expect("the zone is mapped"));
     let mapped = || maps().lines().any(|line| line.contains(&inode));
     let mut pool = named(&zone, "untraced");
+    assert_eq!(pool.name(), "untraced");
+    assert_eq!(pool.holders().to_string(), "untraced: 0 pages out", "there is nobody to be unknown");
     let page = pool.alloc(RX).expect("a page");
     drop((pool, zone));
     let text = stalled_as("untraced").expect("a page is out").to_string();
