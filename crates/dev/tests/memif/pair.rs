@@ -306,7 +306,7 @@ fn a_refusal_is_told_once_and_by_whom_it_concerns() {
     // The next ones want what another has.
     let (mut servers, mut clients) = ([server], [secret("sesame", folder.client())]);
     connect(&mut servers, &mut clients);
-    heard.take();
+    drop(heard.take());
     let mut strangers = ["", "sesam"].map(|word| secret(word, folder.client()));
     come(&mut servers[0], &mut strangers, &["already connected"; 2]);
     let told = heard.take();
