@@ -401,6 +401,39 @@ fn statistics_that_nobody_reads_keep_no_run() {
     }
 }
 
+/// Neither what is shown nor what is said of it has a reader, as in `2>&1 | sleep 1000`.
+#[test]
+fn a_pipe_that_takes_no_last_word_keeps_no_run() {
+    for line in [
+        "relay 127.0.0.1:0 127.0.0.1:9 --plain",
+        "relay 127.0.0.1:0 127.0.0.1:9 --json",
+        "drop gen:",
+        "forward gen: null: --json",
+    ] {
+        let pipe = pipe("mute");
+        let mut full = both(&pipe);
+        rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::NONBLOCK).expect("set");
+        while full.write(&[0; 4096]).is_ok() {}
+        let theirs = || File::options().write(true).open(&pipe.0).expect("somebody could read it");
+        let mut command = waterwheel(line);
+        let mut running = Running(command.stdout(theirs()).stderr(theirs()).spawn().expect("the binary runs"));
+        // From the moment on that it handles them.
+        let handles =
+            |bits: &str| u64::from_str_radix(bits.trim(), 16).expect("a mask") >> (Signal::TERM.as_raw() - 1) & 1 == 1;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).expect("it runs");
+            if status.lines().find_map(|line| line.strip_prefix("SigCgt:")).is_some_and(handles) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "it handles no signal");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        running.signal(Signal::TERM);
+        assert_eq!(running.wait().code(), Some(1), "{line}");
+    }
+}
+
 #[test]
 fn a_terminal_at_which_nobody_types_keeps_no_run() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

@@ -329,6 +329,26 @@ fn who_cannot_be_connected_is_reset() {
     rig.end();
 }
 
+/// A list may name an address twice, and change while it is tried.
+#[test]
+fn each_address_is_tried_as_often_as_it_is_named() {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&held, &local()).unwrap();
+    let dead = SocketAddr::try_from(getsockname(&held).unwrap()).unwrap(); // nobody listens, and nobody else can
+    let rig = Rig::new(|_| ());
+    rig.relay.connect_to(vec![dead, dead]);
+    let client = rig.client();
+    assert_reset(&client);
+    let stats = rig.until("it is counted", |stats| stats.connect_failed == 1);
+    assert_eq!((stats.accepted, stats.connect_refused), (1, 1));
+    rig.relay.connect_to(vec![dead, dead, rig.server.local_addr().unwrap()]);
+    let (mut client, mut server) = rig.pair();
+    client.write_all(b"x").unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    assert_eq!(rig.end().connect_failed, 1);
+}
+
 #[test]
 fn connections_beyond_the_limit_wait() {
     let rig = Rig::new(|params| params.max_connections = 2);

@@ -101,6 +101,26 @@ fn receive(bench: &mut Bench, tap: &mut Tap, want: impl Fn(&[u8]) -> bool) {
     panic!("no such packet in a minute");
 }
 
+/// Takes what is there.
+fn receive_all(bench: &mut Bench, tap: &mut Tap) -> u64 {
+    let mut received = 0;
+    loop {
+        let packets = bench.receive(tap, 64);
+        if packets.is_empty() {
+            return received;
+        }
+        received += packets.len() as u64;
+        bench.recycle(packets);
+    }
+}
+
+/// Sockets of the host 10.9.0.1 behind `interface`.
+fn many_flows(interface: &str) -> Vec<UdpSocket> {
+    run(&["addr", "add", "10.9.0.1/24", "dev", interface]);
+    run(&["neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", interface]);
+    (0..64).map(|_| UdpSocket::bind("10.9.0.1:0").unwrap()).collect()
+}
+
 #[test]
 fn packets_go_both_ways() {
     let Some(_namespace) = Namespace::enter("packets_go_both_ways") else { return };
@@ -274,15 +294,7 @@ fn what_a_slow_reader_misses_is_known() {
         for _ in 0..5000 {
             socket.send_to(b"flood", "10.9.0.2:9").unwrap();
         }
-        let mut received = 0;
-        loop {
-            let packets = bench.receive(&mut tap, 64);
-            if packets.is_empty() {
-                break;
-            }
-            received += packets.len() as u64;
-            bench.recycle(packets);
-        }
+        let received = receive_all(&mut bench, &mut tap);
         let now = lost(&tap, "tap_queue_full");
         assert!(now > before, "the queue of a tap is shorter than that");
         assert_eq!(received + now - before, 5000, "round {round}");
@@ -386,8 +398,11 @@ fn a_tap_for_several_queues_is_opened_as_one() {
     let message = refused(Tap::open("wwone"));
     assert!(message.contains(&format!("{holder} holds that tap")), "{message}");
     let message = Tap::open_queues("wwone", 2).unwrap_err().to_string();
-    assert!(message.contains("takes one queue"), "{message}");
+    assert!(message.contains(&format!("open in {holder}")), "{message}");
     drop(single);
+    run(&["tuntap", "add", "dev", "wwsingle", "mode", "tap"]);
+    let message = Tap::open_queues("wwsingle", 2).unwrap_err().to_string();
+    assert!(message.contains("takes one queue"), "{message}");
 }
 
 #[test]
@@ -398,9 +413,7 @@ fn the_queues_of_a_tap_are_devices() {
     let mut taps = Tap::open_queues("wwq%d", 3).unwrap();
     assert_eq!(taps.iter().map(Device::name).collect::<Vec<_>>(), ["tap:wwq0:0", "tap:wwq0:1", "tap:wwq0:2"]);
     assert!(Tap::open_queues("wwq%d", 0).is_err() && Tap::open_queues("wwq%d", 257).is_err());
-    run(&["addr", "add", "10.9.0.1/24", "dev", "wwq0"]);
-    run(&["neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "wwq0"]);
-    let sockets = (0..64).map(|_| UdpSocket::bind("10.9.0.1:0").unwrap()).collect::<Vec<_>>();
+    let sockets = many_flows("wwq0");
     for socket in &sockets {
         socket.send_to(b"one of many flows", "10.9.0.2:9").unwrap();
     }
@@ -420,4 +433,76 @@ fn the_queues_of_a_tap_are_devices() {
     assert_eq!(bench.send(&mut taps[2], vec![frame]).packets, 1);
     bench.complete(&mut taps[2]);
     taps.into_iter().zip(&mut benches).for_each(|(tap, bench)| bench.finish(tap));
+}
+
+#[test]
+fn what_is_in_a_queue_at_the_end_is_counted() {
+    let Some(namespace) = Namespace::enter("what_is_in_a_queue_at_the_end_is_counted") else { return };
+    silence(&namespace);
+    let mut bench = Bench::new();
+    let (mut tap, socket) = tap_and_socket();
+    for number in 0..100u8 {
+        socket.send_to(&[number; 30], "10.9.0.2:9").unwrap();
+    }
+    let packets = bench.receive(&mut tap, 20);
+    assert_eq!(packets.len(), 20);
+    bench.recycle(packets);
+    assert_eq!(lost(&tap, "rx_left_at_close"), 0);
+    bench.finish_with(tap, |tap| assert_eq!(lost(tap, "rx_left_at_close"), 80));
+}
+
+#[test]
+fn what_is_in_several_queues_at_the_end_is_counted() {
+    let Some(namespace) = Namespace::enter("what_is_in_several_queues_at_the_end_is_counted") else { return };
+    silence(&namespace);
+    let (mut one, mut two) = (Bench::new(), Bench::new());
+    let mut taps = Tap::open_queues("wwleft", 2).unwrap();
+    let sockets = many_flows("wwleft");
+    let send = || sockets.iter().for_each(|socket| assert!(socket.send_to(b"one of many", "10.9.0.2:9").is_ok()));
+    send();
+    let (first, mut second) = (taps.remove(0), taps.remove(0));
+    one.finish_with(first, |first| {
+        let left = lost(first, "rx_left_at_close");
+        assert!(0 < left && left < 64, "{left} of 64 flows were in the first queue");
+        // The device is there still, and takes none of them any more: all flows go to the other queue.
+        send();
+        assert_eq!(receive_all(&mut two, &mut second) + left, 128);
+    });
+    send();
+    two.finish_with(second, |second| assert_eq!(lost(second, "rx_left_at_close"), 64));
+}
+
+/// Whoever is refused has not had a packet of those who hold the tap: it is looked who they are before a queue is attached.
+#[test]
+fn who_may_not_open_a_tap_takes_nothing_of_it() {
+    let Some(namespace) = Namespace::enter("who_may_not_open_a_tap_takes_nothing_of_it") else { return };
+    silence(&namespace);
+    let mut bench = Bench::new();
+    let mut tap = Tap::open_queues("wwtheirs", 1).unwrap().remove(0);
+    let sockets = many_flows("wwtheirs");
+    let file = std::fs::File::open(format!("/run/netns/{}", namespace.0)).unwrap();
+    let (mut sent, mut received) = (0, 0);
+    std::thread::scope(|scope| {
+        let strangers = scope.spawn(|| {
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
+            for _ in 0..5 {
+                let refused = [Tap::open("wwtheirs").map(|_| ()), Tap::open_queues("wwtheirs", 2).map(|_| ())];
+                for refused in refused {
+                    let message = refused.unwrap_err().to_string();
+                    assert!(message.contains("queues of it are open in"), "{message}");
+                }
+            }
+        });
+        let mut last = false;
+        while !last {
+            last = strangers.is_finished();
+            for socket in &sockets {
+                socket.send_to(b"of many", "10.9.0.2:9").unwrap();
+                sent += 1;
+            }
+            received += receive_all(&mut bench, &mut tap);
+        }
+    });
+    assert_eq!(received + lost(&tap, "tap_queue_full"), sent);
+    bench.finish(tap);
 }

@@ -17,7 +17,7 @@ use crate::engine;
 use crate::failure::{Class, Failure};
 use crate::report::snapshot::Holders;
 use crate::report::text::{account, who_has_pages};
-use crate::report::{Display, Output, Style, notice};
+use crate::report::{Display, Output, Style, notice, wait_for_reader};
 use crate::signals::{Signals, Waker};
 use crate::units::Target;
 use show::Report;
@@ -32,6 +32,8 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     params.check().map_err(engine::failure)?;
     let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
     let mut signals = Signals::take_over_for_relay().map_err(no_signals)?;
+    let patience = signals.patience(args.duration);
+    wait_for_reader(&patience);
     let lookups = match &args.connect {
         Target::Address(_) => None,
         Target::Name(name) => Some(Lookups::start(name, signals.waker(), addresses.clone()).map_err(no_signals)?),
@@ -45,17 +47,19 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
         notice(&format!("this kernel has {features}: connections are received from one request at a time"));
     }
     let style = Style::choose(args.json, args.plain, Output::Stdout);
-    let display = Display::new(style, Output::Stdout.open(signals.patience(args.duration)), &signals);
+    let display = Display::new(style, Output::Stdout.open(patience), &signals);
     let mut report = Report::new(display, relay.listen_address(), &args.connect, ended);
     let running = Running { args, zone: &zone, relay: &relay, lookups };
     let shown = report.start(&relay).and_then(|()| running.watch(&mut report, &mut signals));
     let seconds = report.started.elapsed().as_secs_f64();
     let holders = Holders::of(&zone); // before the connections end
     relay.stop();
-    let mut shown = shown;
+    let mut shown = shown.map(|()| false);
     while !relay.is_finished() {
-        shown = shown.and_then(|()| report.connections());
-        signals.sleep_until(Instant::now() + LOOK_AT_LOG);
+        shown = shown.and_then(|_| report.connections());
+        if !matches!(shown, Ok(true)) {
+            signals.sleep_until(Instant::now() + LOOK_AT_LOG);
+        }
     }
     let (stats, quarantined) = relay.finish().map_err(engine::failure)?;
     let pages = Account::open(&zone).close(Users::Gone);
@@ -70,7 +74,7 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
             .notice(&format!("{quarantined} pages were still with the network at the end, and were not used again"));
     }
     let shown = shown
-        .and_then(|()| report.connections())
+        .and_then(|_| report.all_connections())
         .and_then(|()| report.total(&stats, &pages, holders.as_ref(), seconds))
         .map_err(|error| Failure::output(&error));
     if pages.leaked > 0 {
@@ -124,14 +128,17 @@ impl Running<'_> {
         let deadline = self.args.duration.map_or(never, |duration| after(report.started, duration));
         let mut next = after(report.started, self.args.interval);
         let look = if self.args.log_connections { LOOK_AT_LOG } else { LOOK };
+        let mut more = false;
         loop {
-            signals.sleep_until(next.min(deadline).min(Instant::now() + look));
+            if !more {
+                signals.sleep_until(next.min(deadline).min(Instant::now() + look));
+            }
             report.display.attend(signals)?;
             if signals.who_asked() {
                 who_has_pages(Holders::of(self.zone).as_ref()).iter().for_each(|line| report.display.notice(line));
             }
             self.look_up(report, signals.hung_up());
-            report.connections()?;
+            more = report.connections()?;
             let now = Instant::now();
             if signals.asked() || self.relay.is_finished() || now >= deadline {
                 return Ok(());

@@ -9,7 +9,7 @@ use crate::engine::{Engine, Outcome, warnings};
 use crate::failure::{Class, Failure};
 use crate::preflight;
 use crate::report::text::{account, who_has_pages};
-use crate::report::{Display, Output, Reporter, Total, notice};
+use crate::report::{Display, Output, Reporter, Total, notice, wait_for_reader};
 use crate::signals::Signals;
 
 /// Runs until a signal, the duration, or the end of the packets; then drains and accounts.
@@ -21,6 +21,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     // Before any device is open, so that no signal can end the process without closing it.
     let mut signals = Signals::take_over().map_err(no_signals)?;
     let patience = signals.patience(plan.duration);
+    wait_for_reader(&patience);
     let mut engine = Engine::start(plan, signals.waker(), &patience)?;
     let out = plan.output.open(patience);
     let mut reporter = Reporter::new(Display::new(plan.style, out, &signals), &plan.title, engine.started());

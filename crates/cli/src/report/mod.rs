@@ -11,10 +11,8 @@ pub(crate) mod text;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 #[cfg(feature = "tui")]
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -24,10 +22,21 @@ use patient::Patient;
 pub(crate) use snapshot::{Snapshot, Total};
 pub(crate) use table::TableLine;
 
+/// Standard error, whose reader may be as slow as that of the output. Until signals are handled, any of them ends who waits for it.
+static NOTICES: Mutex<Option<Patient>> = Mutex::new(None);
+
+/// Whoever reads what is said on standard error is waited for as long as `patience` lasts. To be called before anything is said once signals end no process by
+/// themselves.
+pub(crate) fn wait_for_reader(patience: &Patience) {
+    *NOTICES.lock().unwrap_or_else(PoisonError::into_inner) = Some(Patient::new(io::stderr(), Arc::clone(patience)));
+}
+
 /// Says something to the operator on standard error, where it does not mix with the output.
 pub(crate) fn notice(message: &str) {
-    // Nobody can be told that standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "waterwheel: {message}");
+    let mut notices = NOTICES.lock().unwrap_or_else(PoisonError::into_inner);
+    let out = notices.get_or_insert_with(|| Patient::new(io::stderr(), Arc::new(|| true)));
+    // Nobody can be told that standard error is closed, or that nobody reads it.
+    let _ = out.write_all(format!("waterwheel: {message}\n").as_bytes());
 }
 
 /// How the statistics are shown.

@@ -18,15 +18,18 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often one who waits looks whether there is patience left.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// How long it is waited once there is none: whoever has much to say is not waited for again and again.
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 pub(crate) struct Patient {
-    out: Box<dyn AsFd>,
+    out: Box<dyn AsFd + Send>,
     patience: Patience,
     /// Until when there is any, once it is over.
     end: Option<Instant>,
 }
 
 impl Patient {
-    pub(super) fn new(out: impl AsFd + 'static, patience: Patience) -> Self {
+    pub(super) fn new(out: impl AsFd + Send + 'static, patience: Patience) -> Self {
         Self { out: Box::new(out), patience, end: None }
     }
 }
@@ -40,7 +43,8 @@ impl AsFd for Patient {
 impl Write for Patient {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match poll(&mut [PollFd::from_borrowed_fd(self.out.as_fd(), PollFlags::OUT)], Some(&LOOK)) {
+            let time = if self.end.is_some_and(|end| Instant::now() >= end) { NO_TIME } else { LOOK };
+            match poll(&mut [PollFd::from_borrowed_fd(self.out.as_fd(), PollFlags::OUT)], Some(&time)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => match rustix::io::write(self.out.as_fd(), &bytes[..bytes.len().min(PIECE)]) {
                     Err(Errno::AGAIN | Errno::INTR) => {}

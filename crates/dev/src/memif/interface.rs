@@ -227,20 +227,20 @@ impl Interface {
         self.lent.as_ref().map(Zone::id)
     }
 
-    /// A client that wants this interface.
+    /// A client that wants this interface. That it was turned away is told.
     pub(super) fn adopt(&self, channel: Channel, init: &Init) -> Result<(), Fault> {
         let mut control = lock(&self.control);
         self.step(&mut control); // the one before may be gone, and nobody has looked yet
         if !matches!(control.state, State::Down) {
-            self.tell(format!("another client ({}) was turned away: there is one", init.name));
+            self.tell_refusal(format!("another client ({}) was turned away: there is one", init.name));
             return Err(Fault::protocol("already connected"));
         }
         if control.closed {
             return Err(Fault::Shutdown);
         }
-        let (server, answer) = Server::new(init, self.params.queues, &self.params.secret_bytes())
-            .inspect_err(|fault| self.refuse(&mut control, format!("a client was turned away: {fault}")))?;
-        channel.send(&answer, None)?;
+        let server = Server::new(init, self.params.queues, &self.params.secret_bytes())
+            .and_then(|(server, answer)| channel.send(&answer, None).map(|()| server))
+            .inspect_err(|fault| self.refuse(&mut control, never_connected(fault)))?;
         control.peer = init.name.to_string();
         control.state = State::Hearing(channel, Instant::now(), server);
         self.announce();
@@ -250,9 +250,9 @@ impl Interface {
     /// A client of the socket was turned away before it had an interface.
     pub(super) fn turned_away(&self, fault: &Fault, aloud: bool) {
         let mut control = lock(&self.control);
-        let why = format!("a client was turned away: {fault}");
+        let why = never_connected(fault);
         if aloud {
-            self.tell(why.clone());
+            self.tell_refusal(why.clone());
         }
         if matches!(control.state, State::Down) && !control.closed {
             control.why = why;
@@ -261,12 +261,16 @@ impl Interface {
 
     /// Nobody is there, as one who would be was turned away.
     fn refuse(&self, control: &mut Control, why: String) {
-        self.tell(why.clone());
+        self.tell_refusal(why.clone());
         (control.refused, control.why) = (true, why);
     }
 
     fn tell(&self, what: String) {
-        lock(&self.news).tell(&self.name, what);
+        lock(&self.news).tell(&self.name, &what);
+    }
+
+    fn tell_refusal(&self, what: String) {
+        lock(&self.news).tell_refusal(&self.name, what);
     }
 
     /// Who is connected, or why nobody is, for people.
@@ -413,6 +417,7 @@ impl Interface {
         self.tell(format!("connected to {}{share}", control.peer));
         self.counts.connects.fetch_add(1, Ordering::Relaxed);
         control.state = State::Up(channel);
+        control.refused = false;
         control.links = links;
         control.generation += 1;
         control.retry_after = RETRY.0;
@@ -449,18 +454,17 @@ impl Interface {
             }
             State::Hearing(channel, ..) => {
                 part(&channel, why);
-                let what =
-                    if is_theirs(why) { "a client left before it was connected" } else { "a client was turned away" };
-                self.refuse(control, format!("{what}: {why}"));
+                self.refuse(control, never_connected(why));
             }
             State::Offering(channel, _, client, _) => {
                 part(&channel, why);
                 match client.offered_queue() {
-                    // It says what it can before it knows which of its interfaces is wanted; DPDK's says what any could.
-                    Some(fewer) if fewer > 0 && is_theirs(why) => {
+                    // It says what it can before it knows which of its interfaces is wanted; DPDK's says what any could. So this is a step on the way, and nobody was refused.
+                    Some(fewer) if fewer > 0 && is_answer(why) => {
                         control.queues = fewer;
                         pause = Duration::ZERO;
-                        self.refuse(control, format!("{why}; it has fewer queues: trying {fewer}"));
+                        control.why = format!("{why}; it has fewer queues: trying {fewer}");
+                        self.tell_refusal(control.why.clone());
                     }
                     _ => self.refuse(control, why.to_string()),
                 }
@@ -497,6 +501,17 @@ fn say(channel: &Channel, line: Option<super::handshake::Line>) -> Result<(), Fa
 /// Whether the peer has ended it.
 fn is_theirs(why: &Fault) -> bool {
     matches!(why, Fault::Closed | Fault::Said(_))
+}
+
+/// Whether it has ended it because of what it was told, and not because it has ended itself.
+fn is_answer(why: &Fault) -> bool {
+    matches!(why, Fault::Said(reason) if *reason != Fault::Shutdown.to_string())
+}
+
+/// What is told of a client that came to nothing.
+fn never_connected(why: &Fault) -> String {
+    let what = if is_theirs(why) { "a client left before it was connected" } else { "a client was turned away" };
+    format!("{what}: {why}")
 }
 
 /// Says good-bye, to who listens.

@@ -58,6 +58,19 @@ struct Inner {
     interfaces: Vec<(u32, Weak<Interface>)>,
 }
 
+/// A client that is turned away.
+struct Refusal {
+    fault: Fault,
+    /// By the interface that it wanted: it is no concern of the others.
+    told: bool,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self { fault, told: false }
+    }
+}
+
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -131,11 +144,11 @@ impl Listener {
             let (channel, since) = &inner.pending[i];
             let done = match channel.receive(false) {
                 Ok(None) if now.duration_since(*since) < PATIENCE => None,
-                Ok(None) => Some(Err(Fault::Silent)),
+                Ok(None) => Some(Err(Fault::Silent.into())),
                 Ok(Some((Message::Init(init), _))) => Some(inner.introduce(channel, &init)),
-                Ok(Some((Message::Disconnect { .. }, _))) => Some(Err(Fault::Closed)),
-                Ok(Some(_)) => Some(Err(Fault::protocol("unexpected message"))),
-                Err(fault) => Some(Err(fault)),
+                Ok(Some((Message::Disconnect { .. }, _))) => Some(Err(Fault::Closed.into())),
+                Ok(Some(_)) => Some(Err(Fault::protocol("unexpected message").into())),
+                Err(fault) => Some(Err(fault.into())),
             };
             match done {
                 None => i += 1,
@@ -143,9 +156,11 @@ impl Listener {
                     let (channel, _) = inner.pending.swap_remove(i);
                     let _ = epoll::delete(&self.watch, &channel);
                     match outcome {
-                        Ok(()) | Err(Fault::Closed) => {}
-                        Err(fault) => {
-                            inner.tell_of(&fault);
+                        Ok(()) | Err(Refusal { fault: Fault::Closed, .. }) => {}
+                        Err(Refusal { fault, told }) => {
+                            if !told {
+                                inner.tell_of(&fault);
+                            }
                             self.reject(&channel, &fault);
                         }
                     }
@@ -202,13 +217,14 @@ impl Listener {
 
 impl Inner {
     /// Hands a client to the interface that it wants.
-    fn introduce(&self, channel: &Channel, init: &Init) -> Result<(), Fault> {
+    fn introduce(&self, channel: &Channel, init: &Init) -> Result<(), Refusal> {
         let wanted = self.interfaces.iter().find(|(id, _)| *id == init.id);
         let Some(interface) = wanted.and_then(|(_, interface)| interface.upgrade()) else {
             let ids = self.open().map(|interface| interface.params.id.to_string()).collect::<Vec<_>>();
-            return Err(Fault::protocol(format!("id not found: {} is wanted, here is {}", init.id, ids.join(", "))));
+            let why = format!("id not found: {} is wanted, here is {}", init.id, ids.join(", "));
+            return Err(Fault::protocol(why).into());
         };
-        interface.adopt(channel.clone(), init)
+        interface.adopt(channel.clone(), init).map_err(|fault| Refusal { fault, told: true })
     }
 
     /// The interfaces behind the socket.

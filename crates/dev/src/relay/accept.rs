@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -30,6 +31,28 @@ pub(super) fn listen(address: &SocketAddr) -> rustix::io::Result<OwnedFd> {
 fn tcp(address: &SocketAddr, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | flags, Some(ipproto::TCP))
+}
+
+/// Where a connection may go, in the order in which it is tried. It keeps its list, and knows its place in it: the relay may have another one meanwhile, and an
+/// address may stand there twice.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    all: Arc<[SocketAddr]>,
+    tried: usize,
+}
+
+impl Targets {
+    /// The next one that there can be a socket for.
+    fn socket(&mut self) -> rustix::io::Result<(OwnedFd, SocketAddr)> {
+        let mut result = Err(Errno::ADDRNOTAVAIL);
+        while result.is_err()
+            && let Some(target) = self.all.get(self.tried)
+        {
+            self.tried += 1;
+            result = socket_to(target).map(|socket| (socket, *target));
+        }
+        result
+    }
 }
 
 fn socket_to(target: &SocketAddr) -> rustix::io::Result<OwnedFd> {
@@ -86,26 +109,24 @@ impl Worker {
             Ok(Some(peer)) => SocketAddr::try_from(peer)?,
             _ => return Ok(()), // gone already
         };
-        let target = self.shared.targets()[0];
-        let server = socket_to(&target)?;
+        let mut targets = Targets { all: self.shared.targets(), tried: 0 };
+        let (server, target) = targets.socket()?;
         sockopt::set_tcp_nodelay(&client, true)?; // what comes is passed on
         self.stats.accepted += 1;
         let key = self.conns.next_key();
         let op = self.ring.connect(server.as_fd(), key.bits(), &target);
         let peers = [canonical(peer), target];
-        self.conns.insert(key, Conn::new([client, server], peers, self.choices, State::Connecting(op), self.now));
+        let conn = Conn::new([client, server], peers, self.choices, State::Connecting(op), self.now);
+        self.conns.insert(key, Conn { targets, ..conn });
         Ok(())
     }
 
     /// Tries the address behind the one that could not be connected to. Tells whether there is one.
     fn try_next(&mut self, key: Key) -> bool {
-        let targets = self.shared.targets();
         let Some(conn) = self.conns.get(key).filter(|_| self.ending.is_none()) else { return false };
-        let mut rest = targets.iter().skip_while(|target| **target != conn.peers[1]).skip(1);
-        let Some(target) = rest.next() else { return false };
-        let Ok(server) = socket_to(target) else { return false };
-        let op = self.ring.connect(server.as_fd(), key.bits(), target);
-        (conn.sockets[1], conn.peers[1], conn.state) = (server, *target, State::Connecting(op));
+        let Ok((server, target)) = conn.targets.socket() else { return false };
+        let op = self.ring.connect(server.as_fd(), key.bits(), &target);
+        (conn.sockets[1], conn.peers[1], conn.state) = (server, target, State::Connecting(op));
         conn.requests += 1;
         true
     }

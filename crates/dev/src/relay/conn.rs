@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use waterwheel_xdp::mm::Holder;
 
+use super::accept::Targets;
 use super::end::Why;
 use super::sys::{Told, acknowledged};
 use crate::uring::{Choice, Op, Part, Ring};
@@ -169,6 +170,8 @@ pub(super) struct Conn {
     pub(super) sockets: [OwnedFd; 2],
     /// Who is at the other ends.
     pub(super) peers: [SocketAddr; 2],
+    /// Where else it may connect to.
+    pub(super) targets: Targets,
     pub(super) flows: [Flow; 2],
     pub(super) state: State,
     /// Requests whose last event has not come.
@@ -189,7 +192,8 @@ impl Conn {
         now: Instant,
     ) -> Self {
         let flows = choices.map(|choice| Flow::new(choice.inherited()));
-        Self { sockets, peers, flows, state, requests: 1, began: now, moved: now, looked_at: false }
+        let targets = Targets::default();
+        Self { sockets, peers, targets, flows, state, requests: 1, began: now, moved: now, looked_at: false }
     }
 
     /// Both sockets are connected: from now on their acknowledgements count.

@@ -7,6 +7,7 @@ mod tests;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -29,6 +30,9 @@ const USUAL_PARTS: usize = 3;
 /// The longest frame that is offered to the driver: that of an IP packet of the greatest length.
 const MAX_FRAME: usize = 65535;
 
+/// How long packets may be counted at the end, if the host goes on sending.
+const LET_GO: Duration = Duration::from_millis(200);
+
 /// The most queues of a tap (`MAX_TAP_QUEUES`, drivers/net/tun.c).
 pub const MAX_QUEUES: u16 = 256;
 
@@ -39,11 +43,16 @@ pub const MAX_QUEUES: u16 = 256;
 /// discovery, for instance). The interface goes away with the process.
 ///
 /// Every packet costs one system call, `read` or `write`, and a copy: a tap is for convenience, not for speed.
+///
+/// Packets that were in the queue when the device ended are lost, as `rx_left_at_close`. From then on the interface has no carrier,
+/// or one queue less if it has several.
 #[derive(Debug)]
 pub struct Tap {
     name: String,
     interface: String,
     fd: OwnedFd,
+    /// A queue of an interface that may have others.
+    one_of_many: bool,
     spare: Vec<Page>,
     /// Pages that the next packet may need.
     parts: usize,
@@ -66,6 +75,8 @@ struct Counters {
     tx_busy: u64,
     /// Calls that failed otherwise.
     errors: u64,
+    /// Packets that were in the queue at the end.
+    left_at_close: u64,
 }
 
 impl Tap {
@@ -76,18 +87,19 @@ impl Tap {
     /// Usage: no such name is possible. Permission: CAP_NET_ADMIN is missing. Device: the kernel has no tap driver, or the interface is taken.
     pub fn open(name: &str) -> Result<Self, DevError> {
         let fd = tun(name)?;
-        let interface = match sys::attach(fd.as_fd(), name, false) {
+        let (interface, one_of_many) = match sys::attach(fd.as_fd(), name, false) {
             // One that was made for several queues is opened as one of these, if it has no others.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                nobody_else(name, 0)?;
                 let interface =
                     sys::attach(fd.as_fd(), name, true).map_err(|_| refused(name, "open the interface", &error))?;
                 nobody_else(&interface, 1)?;
-                interface
+                (interface, true)
             }
-            attached => attached.map_err(|error| refused(name, "make the interface", &error))?,
+            attached => (attached.map_err(|error| refused(name, "make the interface", &error))?, false),
         };
         sys::set_up(&interface).map_err(|error| refused(&interface, "set the interface up", &error))?;
-        Ok(Self::of(fd, interface))
+        Ok(Self::of(fd, interface, one_of_many))
     }
 
     /// Several queues of one interface, which may go to different workers: the kernel keeps the packets of a flow in one of them. Their names are `tap:INTERFACE:QUEUE`.
@@ -101,6 +113,8 @@ impl Tap {
                 format!("tap:{name}: queues={queues}: want 1 to {MAX_QUEUES}"),
             ));
         }
+        check_name(name)?;
+        nobody_else(name, 0)?;
         let mut all = vec![Self::open_queue(name, 0)?];
         let interface = all[0].interface.clone();
         for queue in 1..queues {
@@ -125,18 +139,19 @@ impl Tap {
             _ => refused(name, "open a queue", &error),
         })?;
         sys::set_up(&interface).map_err(|error| refused(&interface, "set the interface up", &error))?;
-        let tap = Self::of(fd, interface);
+        let tap = Self::of(fd, interface, true);
         let name = format!("{}:{queue}", tap.name);
         let queue_full = tap.queue_full.filter(|_| queue == 0);
         Ok(Self { name, queue_full, ..tap })
     }
 
-    fn of(fd: OwnedFd, interface: String) -> Self {
+    fn of(fd: OwnedFd, interface: String, one_of_many: bool) -> Self {
         Self {
             name: format!("tap:{interface}"),
             queue_full: Some(QueueFull::new(&interface)),
             interface,
             fd,
+            one_of_many,
             spare: Vec::with_capacity(SPARE),
             parts: USUAL_PARTS,
             sent: Sent::new(),
@@ -207,6 +222,24 @@ impl Tap {
         let mut parts = [IoSlice::new(&[]); 1 + MAX_FRAGS];
         parts.iter_mut().zip(frame.parts()).for_each(|(to, part)| *to = IoSlice::new(part));
         retry_on_intr(|| rustix::io::writev(&self.fd, &parts[..=frame.frag_count()]))
+    }
+
+    /// Counts what the host has sent and nobody has read.
+    fn empty(&mut self) {
+        // The carrier is that of all queues: others may go on. An error means that the interface is gone.
+        if !self.one_of_many {
+            let _ = sys::drop_carrier(self.fd.as_fd());
+        }
+        let deadline = Instant::now() + LET_GO;
+        // What does not fit into the byte is cut.
+        let next = || retry_on_intr(|| rustix::io::read(&self.fd, &mut [0_u8]));
+        while Instant::now() < deadline && matches!(next(), Ok(1)) {
+            self.counters.left_at_close += 1;
+        }
+        // Flows go to the other queues from here on. The kernel forgets what came since that look.
+        if self.one_of_many {
+            let _ = sys::detach(self.fd.as_fd());
+        }
     }
 
     /// Counts a failed call.
@@ -298,6 +331,7 @@ impl Device for Tap {
         f("tap_queue_full", self.queue_full.as_ref().map_or(0, QueueFull::now));
         f("too_long", self.counters.too_long);
         f("no_pages", self.counters.no_pages);
+        f("rx_left_at_close", self.counters.left_at_close);
     }
 
     fn in_flight(&self) -> usize {
@@ -310,6 +344,7 @@ impl Device for Tap {
     }
 
     fn shutdown(&mut self, homes: &mut Homes<'_>) {
+        self.empty();
         self.queue_full.as_ref().map(QueueFull::now); // as long as the interface is there
         self.sent.complete(homes);
         homes.put_bulk(self.spare.drain(..));
@@ -336,7 +371,8 @@ fn tun(name: &str) -> Result<OwnedFd, DevError> {
         .map_err(|error| refused(name, "open /dev/net/tun", &error.into()))
 }
 
-/// A tap with several queues has no owner: others could have some of its packets.
+/// A tap with several queues has no owner: others could have some of its packets. It is looked before a queue is attached, as from then on flows go
+/// there, whose packets would be lost if it had to be given back; and afterwards, as others may have come at the same time.
 fn nobody_else(interface: &str, own: usize) -> Result<(), DevError> {
     match holders::of_tap(interface, own).as_slice() {
         [] => Ok(()),

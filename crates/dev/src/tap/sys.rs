@@ -1,4 +1,4 @@
-//! The system calls of a tap that rustix does not have: `TUNSETIFF` and the interface flags.
+//! The system calls of a tap that rustix does not have: `TUNSETIFF` and its kind, and the interface flags.
 
 #![expect(unsafe_code, reason = "ioctl takes a pointer to a C structure")]
 
@@ -19,8 +19,8 @@ fn request(name: &str, flags: libc::c_int) -> libc::ifreq {
 }
 
 fn ioctl(fd: BorrowedFd<'_>, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: the codes passed here (TUNSETIFF, SIOCGIFFLAGS, SIOCSIFFLAGS) read and write one ifreq, which `request` is, exclusively
-    // borrowed for the call; `fd` is open as long as it is borrowed.
+    // SAFETY: the codes passed here (TUNSETIFF, TUNSETQUEUE, SIOCGIFFLAGS, SIOCSIFFLAGS) read and write one ifreq, which `request` is, exclusively
+    // borrowed for the call, and TUNSETCARRIER reads an int, which is less; `fd` is open as long as it is borrowed.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), code as libc::Ioctl, std::ptr::from_mut(request)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -33,6 +33,17 @@ pub(super) fn attach(tun: BorrowedFd<'_>, name: &str, one_of_many: bool) -> io::
     ioctl(tun, libc::TUNSETIFF as libc::c_ulong, &mut request)?;
     let bytes = request.ifr_name.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
     String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Takes the queue from its interface: flows go to the others. What is in it is lost.
+pub(super) fn detach(tun: BorrowedFd<'_>) -> io::Result<()> {
+    ioctl(tun, libc::TUNSETQUEUE as libc::c_ulong, &mut request("", libc::IFF_DETACH_QUEUE))
+}
+
+/// From a moment on the host sends nothing to the interface, as after the end of who holds it. The next one to attach has a carrier again.
+pub(super) fn drop_carrier(tun: BorrowedFd<'_>) -> io::Result<()> {
+    // The int that is asked for is 0, as all bytes of this are.
+    ioctl(tun, libc::TUNSETCARRIER as libc::c_ulong, &mut request("", 0))
 }
 
 /// Sets the interface up (netdevice(7)).

@@ -19,7 +19,7 @@ fn an_interrupted_call_is_made_again() {
     let zone = Zone::new(&ZoneParams::pages(64)).unwrap();
     let mut pools = vec![PagePool::new(&zone, PoolParams::default()).unwrap()];
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    let mut tap = Tap::of(ours, "ww-no-such-tap".to_owned());
+    let mut tap = Tap::of(ours, "ww-no-such-tap".to_owned(), false);
     let signals = Signals::to_this_thread();
     let other = std::thread::spawn(move || {
         Signals::wait_for(20);

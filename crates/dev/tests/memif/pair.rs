@@ -1,7 +1,9 @@
 //! A client and a server in one process.
 
 use crate::common::{Bench, whole};
+use crate::script::{Peer, hello};
 use crate::support::{Folder, connect, counter, packet, receive, until};
+use waterwheel_dev::memif::message::{Message, Text};
 use waterwheel_dev::memif::{Memif, MemifParams, Wakeup};
 use waterwheel_xdp::mm::ZoneParams;
 use waterwheel_xdp::{Device, DropReason, Health, Wait, Zone};
@@ -215,6 +217,105 @@ fn who_wants_more_queues_than_the_other_side_has_takes_fewer() {
         clients.into_iter().for_each(|device| bench.finish(device));
     }
     servers.into_iter().for_each(|device| bench.finish(device));
+}
+
+/// A ring that was refused on the way to fewer is no failure of those that stay without one.
+#[test]
+fn who_has_settled_for_fewer_queues_has_not_failed() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let open = |params: &MemifParams| Memif::open(&zone(), params).expect("devices");
+    let mut servers = open(&MemifParams { queues: 2, ..folder.server() });
+    servers.extend(open(&MemifParams { id: 1, ..folder.server() }));
+    let mut clients = open(&MemifParams { id: 1, queues: 2, ..folder.client() });
+    let events = clients[0].events();
+    until("connecting", || {
+        servers.iter_mut().chain(&mut clients).for_each(|device| drop(device.health()));
+        clients[0].is_connected()
+    });
+    assert!(events.take()[0].contains("it has fewer queues: trying 1"));
+    for client in clients {
+        bench.finish_with(client, |client| assert_eq!(client.health(), Health::Up));
+    }
+    servers.into_iter().for_each(|device| bench.finish(device));
+}
+
+/// Who goes while a ring is offered to it has not said that it wants fewer.
+#[test]
+fn a_server_that_ends_in_the_midst_is_offered_all_queues_again() {
+    let said = |why: &str| Some(Message::Disconnect { code: 0, reason: Text::new(why) });
+    for (last, asked) in [(None, 2), (said("interface closed"), 2), (said("no such ring"), 1)] {
+        let (folder, mut bench) = (Folder::new(), Bench::new());
+        let listener = Peer::listen(&folder.socket());
+        let mut clients = Memif::open(&zone(), &MemifParams { queues: 2, ..folder.client() }).expect("devices");
+        // Acknowledges until the second ring is offered, or all that there is was.
+        let mut offered = || {
+            let (mut peer, mut rings) = (None, 0);
+            until("all rings", || {
+                drop(clients[0].health());
+                let Some(peer) = &peer else {
+                    peer = Peer::accept(&listener).inspect(|peer| peer.say(&Message::Hello(hello())));
+                    return false;
+                };
+                match peer.hear().expect("it stays") {
+                    None => return false,
+                    Some((Message::AddRing(ring), _)) => rings = ring.index + 1,
+                    Some((Message::Connect(_), _)) => return true,
+                    Some(_) => {}
+                }
+                if rings < 2 {
+                    peer.say(&Message::Ack);
+                }
+                rings == 2
+            });
+            (peer.expect("a client"), rings)
+        };
+        let (peer, rings) = offered();
+        assert_eq!(rings, 2);
+        last.iter().for_each(|last| peer.say(last));
+        drop(peer);
+        assert_eq!(offered().1, asked, "{last:?}");
+        clients.into_iter().for_each(|device| bench.finish(device));
+    }
+}
+
+/// Strangers who come again and again, in turn, are told of once each, and by the interface that they want.
+#[test]
+fn a_refusal_is_told_once_and_by_whom_it_concerns() {
+    let (folder, mut bench) = (Folder::new(), Bench::new());
+    let secret = |word: &str, params: MemifParams| open(&MemifParams { secret: word.into(), ..params });
+    let (mut server, mut other) = (secret("sesame", folder.server()), open(&MemifParams { id: 1, ..folder.server() }));
+    let (heard, beside) = (server.events(), other.events());
+    let mut come = |server: &mut Memif, strangers: &mut [Memif], why: &[&str]| {
+        let before = counter(server, "rejected_peers");
+        let mut refused = vec![false; why.len()];
+        until("being turned away", || {
+            for ((stranger, why), refused) in strangers.iter_mut().zip(why).zip(&mut refused) {
+                drop(stranger.health());
+                *refused |= stranger.mode().contains(why);
+            }
+            drop((server.health(), other.health()));
+            counter(server, "rejected_peers") >= before + 8 && !refused.contains(&false)
+        });
+        assert!(other.mode().contains("waiting for a client"), "{}", other.mode());
+    };
+    let mut strangers = ["", "sesam"].map(|word| secret(word, folder.client()));
+    come(&mut server, &mut strangers, &["secret required", "incorrect secret"]);
+    let told = heard.take();
+    assert_eq!(told.len(), 2, "{told:?}");
+    strangers.into_iter().for_each(|device| bench.finish(device));
+    // The next ones want what another has.
+    let (mut servers, mut clients) = ([server], [secret("sesame", folder.client())]);
+    connect(&mut servers, &mut clients);
+    drop(heard.take());
+    let mut strangers = ["", "sesam"].map(|word| secret(word, folder.client()));
+    come(&mut servers[0], &mut strangers, &["already connected"; 2]);
+    let told = heard.take();
+    assert!(told.len() == 1 && told[0].contains("another client"), "{told:?}");
+    assert!(beside.take().is_empty(), "it is no concern of the other interface");
+    for device in strangers.into_iter().chain(clients).chain(servers) {
+        bench.finish(device);
+    }
+    bench.finish(other);
 }
 
 /// What a user hears of either side.

@@ -15,6 +15,9 @@ use crate::report::text::{account, held, joined};
 use crate::report::{Display, Style, TableLine, table};
 use crate::units::{Target, si};
 
+/// Connections that are told of before the rest is looked at: the interval, signals, the end.
+const AT_ONCE: usize = 1024;
+
 /// How the run is shown.
 pub(super) struct Report {
     pub(super) display: Display,
@@ -99,11 +102,12 @@ impl Report {
         }
     }
 
-    /// Tells of the connections that have ended since.
-    pub(super) fn connections(&mut self) -> io::Result<()> {
-        let Some(ended) = &self.ended else { return Ok(()) };
-        let mut text = String::new();
-        for Ended { client, server, bytes_up, bytes_down, duration, end, .. } in ended.try_iter() {
+    /// Tells of connections that have ended since: of so many that whoever reads slowly keeps nobody from looking at the rest. Tells whether there may be more.
+    pub(super) fn connections(&mut self) -> io::Result<bool> {
+        let Some(ended) = &self.ended else { return Ok(false) };
+        let (mut text, mut count) = (String::new(), 0);
+        for Ended { client, server, bytes_up, bytes_down, duration, end, .. } in ended.try_iter().take(AT_ONCE) {
+            count += 1;
             let (seconds, reason) = (duration.as_secs_f64(), end.reason());
             if self.display.style == Style::Json {
                 let (client, server, end) = (client.to_string(), server.to_string(), end.as_str());
@@ -119,7 +123,16 @@ impl Report {
                 "connection {client} to {server}  up {bytes_up}  down {bytes_down}  {seconds:.3} s  {end}{reason}"
             );
         }
-        if text.is_empty() { Ok(()) } else { self.display.put(&text) }
+        if !text.is_empty() {
+            self.display.put(&text)?;
+        }
+        Ok(count == AT_ONCE)
+    }
+
+    /// Tells of the rest, when no more can end.
+    pub(super) fn all_connections(&mut self) -> io::Result<()> {
+        while self.connections()? {}
+        Ok(())
     }
 
     /// Says why connections fail, once for each reason.
