@@ -4,15 +4,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::blocks::{
-    DAMAGED, Interface, Order, Plain, Record, SECTION_HEADER, is_capture, order_of_section, understand,
+    DAMAGED, Interface, LONGEST_RECORD, Order, Record, SECTION_HEADER, is_capture, order_of_section, understand,
 };
 use super::input::{Fill, Input};
 use super::link::{ETHERNET, Link};
+use super::plain::Plain;
 use super::stream::Stream;
 use crate::error::{DevError, ErrorClass};
-
-/// The longest record that is believed. Longer ones are damage, not data: captures snap packets at 256 KiB.
-const LONGEST_RECORD: usize = 16 << 20;
 
 /// Steps up to the first packet that are made at once, when a file is opened.
 const FIRST_STEPS: usize = 1 << 16;
@@ -34,6 +32,8 @@ pub(super) enum Next {
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Unknown,
+    /// Its header is known; how its records are made, perhaps not yet.
+    Unsettled(Plain),
     Pcap(Plain),
     /// In the byte order of its present section.
     PcapNg(Order),
@@ -103,6 +103,7 @@ impl CaptureFile {
         }
         match self.format {
             Format::Unknown => self.header(),
+            Format::Unsettled(plain) => self.settle(plain),
             Format::Pcap(plain) => self.record(plain),
             Format::PcapNg(order) => self.block(order),
         }
@@ -131,8 +132,27 @@ impl CaptureFile {
         }
         let plain = Plain::new(data).map_err(|what| self.problem(&what))?;
         self.input.consume(Plain::LEN);
-        self.format = Format::Pcap(plain.settled(self.input.data()));
+        self.format = Format::Unsettled(plain);
         Ok(Next::Other)
+    }
+
+    /// Finds out how the records of a pcap file are made. No packet is given before: it might have a piece of a header in it.
+    fn settle(&mut self, plain: Plain) -> Result<Next, String> {
+        /// Bytes that are asked for beyond those that did not tell.
+        const MORE: usize = 1 << 16;
+        let data = self.input.data();
+        if let Some(settled) = plain.settled(data) {
+            self.format = Format::Pcap(settled);
+            return Ok(Next::Other);
+        }
+        match self.fill(data.len() + MORE)? {
+            Fill::More => Ok(Next::Other),
+            Fill::Starved => Ok(Next::Starved),
+            Fill::End => {
+                self.format = Format::Pcap(plain.settled_at_end(self.input.data()));
+                Ok(Next::Other)
+            }
+        }
     }
 
     /// A packet of a pcap file.
@@ -208,16 +228,17 @@ impl CaptureFile {
 
     /// Reads on, as there are less than `want` bytes.
     fn more(&mut self, want: usize) -> Result<Next, String> {
-        match self.input.fill(want) {
-            Ok(Fill::More) => Ok(Next::Other),
-            Ok(Fill::Starved) => Ok(Next::Starved),
-            Ok(Fill::End) if self.input.data().is_empty() => Ok(Next::End),
-            Ok(Fill::End) if self.input.consumed() == 0 => {
-                Err(self.problem("the file is cut: it ends within its header"))
-            }
-            Ok(Fill::End) => Err(self.problem("the file ends in the middle of a record")),
-            Err(error) => Err(self.problem(&format!("the file cannot be read: {error}"))),
+        match self.fill(want)? {
+            Fill::More => Ok(Next::Other),
+            Fill::Starved => Ok(Next::Starved),
+            Fill::End if self.input.data().is_empty() => Ok(Next::End),
+            Fill::End if self.input.consumed() == 0 => Err(self.problem("the file is cut: it ends within its header")),
+            Fill::End => Err(self.problem("the file ends in the middle of a record")),
         }
+    }
+
+    fn fill(&mut self, want: usize) -> Result<Fill, String> {
+        self.input.fill(want).map_err(|error| self.problem(&format!("the file cannot be read: {error}")))
     }
 
     fn believed(&self, len: usize) -> Result<usize, String> {

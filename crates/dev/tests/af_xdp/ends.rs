@@ -93,7 +93,11 @@ fn pages_are_quarantined_while_somebody_has_a_copy_of_the_socket() {
     // The next socket on the queue proves that the former one is gone. A test beside this one, which opens a queue at the same moment, may be the one to find that out: then once more.
     let found = (0..20).any(|_| {
         let copy = copied(&mut pools);
-        assert_eq!((zone.stats().quarantined, pools[0].outstanding()), (256, 256), "they count against the pool's limit");
+        assert_eq!(
+            (zone.stats().quarantined, pools[0].outstanding()),
+            (256, 256),
+            "they count against the pool's limit"
+        );
         let error = AfXdp::open(&zone, &params("near")).expect_err("the queue is taken").to_string();
         assert!(error.contains("queue 0 is taken"), "{error}");
         drop(copy);
