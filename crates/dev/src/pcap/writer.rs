@@ -118,6 +118,7 @@ impl PcapWriteParams {
     /// # Errors
     /// Config: the file cannot be made, or is a terminal. Permission: it may not be written. Device: there is no place for its header. Usage: parameters that do not fit together.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<PcapWriter, DevError> {
+        self.check()?;
         let template = path.as_ref();
         let mut files = Files::new(template, self)?;
         let path = files.next(self, now()).unwrap_or_else(|| template.into());
@@ -136,8 +137,9 @@ impl PcapWriteParams {
     /// Other processes may have the same pipe: nothing about it is changed.
     ///
     /// # Errors
-    /// Config: it is nothing that can be written to, a terminal, or there are to be several files.
+    /// Config: it is nothing that can be written to, a terminal, or there are to be several files. Usage: a number that is 0.
     pub fn given(&self, fd: OwnedFd, name: &str) -> Result<PcapWriter, DevError> {
+        self.check()?;
         if self.rotates() {
             return Err(DevError::new(
                 ErrorClass::Config,
