@@ -31,9 +31,10 @@ pub(super) struct Record {
 }
 
 /// An interface that packets were captured on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Interface {
-    clock: Clock,
+    /// Or why the times of its packets cannot be told, which matters when there are some.
+    clock: Result<Clock, String>,
     /// Length up to which its packets were captured; 0: no limit.
     snap: u32,
     link: Link,
@@ -75,6 +76,11 @@ pub(super) fn order_of_section(block: &[u8]) -> Result<Order, String> {
     }
 }
 
+/// Whether a block of this type is looked into by [`understand`].
+pub(super) fn is_understood(kind: u32) -> bool {
+    matches!(kind, SECTION_HEADER | INTERFACE | PACKET | SIMPLE_PACKET | ENHANCED_PACKET)
+}
+
 /// A whole block: a packet, or something to remember for the packets to come, or nothing about packets at all.
 pub(super) fn understand(
     kind: u32,
@@ -89,7 +95,8 @@ pub(super) fn understand(
         if len <= end.saturating_sub(at) { Ok(len) } else { Err(DAMAGED.to_owned()) }
     };
     let time = |interface: &Interface, at: usize| {
-        Ok::<_, String>(Some(interface.clock.nanoseconds(u64::from(word(at)?) << 32 | u64::from(word(at + 4)?))))
+        let clock = interface.clock.clone()?;
+        Ok::<_, String>(Some(clock.nanoseconds(u64::from(word(at)?) << 32 | u64::from(word(at + 4)?))))
     };
     match kind {
         SECTION_HEADER => {
@@ -103,7 +110,7 @@ pub(super) fn understand(
         }
         INTERFACE => {
             let (link, snap) = (Link::new(order.half(&block[..end], 8)?), word(12)?);
-            interfaces.push(Interface { clock: clock(&block[16..end], order)?, snap, link });
+            interfaces.push(Interface { clock: clock(&block[16..end], order), snap, link });
             Ok(None)
         }
         ENHANCED_PACKET => {
@@ -120,7 +127,7 @@ pub(super) fn understand(
         }
         SIMPLE_PACKET => {
             // The data is padded; how much of it was captured follows from the snap length (section 4.4).
-            let Interface { snap, link, .. } = *declared(interfaces, 0)?;
+            let &Interface { snap, link, .. } = declared(interfaces, 0)?;
             let (original, snap) = (word(8)?, if snap == 0 { u32::MAX } else { snap });
             let len = (end - 12).min(original.min(snap) as usize);
             Ok(Some(Record { time: None, original, at: 12, len, link }))
