@@ -23,7 +23,7 @@ impl Rate {
     /// The keys that [`Rate::parse`] takes, each with a line of help.
     pub(crate) const KEYS: [(&str, &str); 2] = [
         ("rate", "packets per second, e.g. 10k or 1.5M (default: as fast as it goes)"),
-        ("mbps", "megabits of packets per second, without FCS, e.g. 100 or 2.5k, instead of rate"),
+        ("mbps", "megabits of packets per second, without FCS, e.g. 100 or 0.5, instead of rate"),
     ];
 
     /// The value of one of these keys.
@@ -31,16 +31,10 @@ impl Rate {
         let none = || usage(format!("{key}={value}: want more than 0; leave {key} out for as fast as it goes"));
         let rate = match key {
             "rate" => Self::Packets(number(key, value)?),
-            _ => {
-                // With its unit, 2.5 is 2.5M.
-                let units = value.ends_with(|c: char| !c.is_ascii_digit());
-                let bits = if units {
-                    number(key, value)?.checked_mul(1_000_000)
-                } else {
-                    number(key, &format!("{value}M")).ok()
-                };
-                Self::Bits(bits.ok_or_else(|| usage(format!("{key}={value}: want a number such as 100, 0.5 or 10k")))?)
-            }
+            // Its unit is in its name. Whoever adds one means something else: 100M is not 100 million megabits.
+            _ => Self::Bits(number(key, &format!("{value}M")).map_err(|_| {
+                usage(format!("{key}={value}: want megabits per second, as a number without a unit: 100, 0.5 or 2500"))
+            })?),
         };
         if rate.per_second() == 0 { Err(none()) } else { Ok(rate) }
     }
@@ -114,6 +108,15 @@ impl Pace {
     #[cfg(feature = "pcap")]
     pub(crate) fn left(&self, len: usize) -> u64 {
         self.total.saturating_sub(self.past).div_ceil(self.rate.cost(len.max(1)))
+    }
+
+    /// From `since` to `now` there was nothing to send: what was due in that time is due later, and was not missed.
+    #[cfg(feature = "pcap")]
+    pub(crate) fn rest(&mut self, since: Instant, now: Instant) {
+        let next = self.next();
+        if let (Some(start), Some(next)) = (&mut self.start, next) {
+            *start += now.saturating_duration_since(next.max(since));
+        }
     }
 
     /// A packet was sent.
@@ -207,13 +210,14 @@ mod tests {
             ("rate", "10k", Rate::Packets(10_000)),
             ("mbps", "100", Rate::Bits(100_000_000)),
             ("mbps", "0.5", Rate::Bits(500_000)),
-            ("mbps", "2.5k", Rate::Bits(2_500_000_000)),
+            ("mbps", "2500", Rate::Bits(2_500_000_000)),
         ] {
             assert_eq!(Rate::parse(key, text), Ok(rate), "{key}={text}");
         }
-        for (key, text) in
-            [("rate", "0"), ("rate", "x"), ("mbps", "0"), ("mbps", "-1"), ("mbps", "x"), ("mbps", "99999999G")]
-        {
+        for (key, text) in [("rate", "0"), ("rate", "x")] {
+            assert!(Rate::parse(key, text).is_err(), "{key}={text}");
+        }
+        for (key, text) in ["0", "-1", "x", "", "100M", "2.5k", "1G", "99999999999999"].map(|text| ("mbps", text)) {
             assert!(Rate::parse(key, text).is_err(), "{key}={text}");
         }
     }

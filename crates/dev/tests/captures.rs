@@ -174,6 +174,62 @@ fn every_format_that_editcap_writes_is_read_as_it_does_or_refused_with_a_way_out
     assert!(read.iter().eq(&known) && refused > 10, "{read:?}, {refused}");
 }
 
+/// Puts bytes into a pipe, piece by piece, and reads what there is after each: how many packets there were by then, and in the end what they are.
+fn piecewise<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<usize>, Vec<Vec<u8>>) {
+    let mut bench = Bench::new();
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let mut reader = PcapReader::given(read, "-", &PcapParams::default()).unwrap();
+    let (mut came, mut counts) = (Vec::new(), Vec::new());
+    let mut receive = |reader: &mut PcapReader| {
+        let packets = bench.receive(reader, 64);
+        came.extend(packets.iter().map(whole));
+        bench.recycle(packets);
+        came.len()
+    };
+    for piece in pieces {
+        assert_eq!(rustix::io::write(&write, piece).unwrap(), piece.len());
+        counts.push(receive(&mut reader));
+    }
+    drop(write);
+    while reader.health() == Health::Up {
+        receive(&mut reader);
+    }
+    assert_eq!(reader.health(), Health::Finished);
+    bench.finish(reader);
+    (counts, came)
+}
+
+/// No magic number tells how long the headers of records are. Whatever comes together, and however little there is, no piece of one is taken for a packet.
+#[test]
+fn long_headers_are_known_in_whatever_pieces_they_come() {
+    // In the last of these there is no protocol that anybody knows.
+    let strange =
+        |(time, len, data): Packet| (time, len, [&data[..12], &[0x88, 0xB5], &vec![7; data.len() - 14]].concat());
+    let frames = frames();
+    for frames in [&frames[..1], &frames[..2], &frames, &frames.iter().cloned().map(strange).collect::<Vec<_>>()] {
+        let input = capture(frames);
+        let expected: Vec<_> = frames.iter().map(|(.., data)| data.clone()).collect();
+        for (format, header) in
+            [("pcap", 16), ("nokiapcap", 20), ("rh6_1pcap", 24), ("modpcap", 24), ("suse6_3pcap", 28)]
+        {
+            let file = Scratch::new();
+            run(&["editcap", "-F", format, input.text(), file.text()]);
+            assert_eq!(ours(&file.0).unwrap().len(), frames.len(), "{format}");
+            let bytes = std::fs::read(&file.0).unwrap();
+            let (head, records) = bytes.split_at(24);
+            assert_eq!(piecewise([head, records].into_iter()).1, expected, "{format}, its header first");
+            assert_eq!(piecewise(bytes.chunks(1)).1, expected, "{format}, byte by byte");
+            let mut rest = records;
+            let records = frames.iter().map(|(.., data)| rest.split_off(..header + data.len()).unwrap());
+            let (counts, came) = piecewise(std::iter::once(head).chain(records));
+            assert_eq!(came, expected, "{format}, record by record");
+            if matches!(format, "pcap" | "modpcap") && frames[0].2[12] == 8 {
+                assert!(counts.into_iter().eq(0..=frames.len()), "{format}: each is there when it has come");
+            }
+        }
+    }
+}
+
 /// The packets of old versions, whose lengths stood the other way round, and of headers that say less than the file has.
 #[test]
 fn headers_are_understood_as_others_do() {

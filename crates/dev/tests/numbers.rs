@@ -1,5 +1,12 @@
 //! Every number that can be given, at its ends: it is refused, or it works.
-#![cfg(all(feature = "uring", feature = "gen", feature = "null", feature = "memif", feature = "af_xdp"))]
+#![cfg(all(
+    feature = "uring",
+    feature = "gen",
+    feature = "null",
+    feature = "memif",
+    feature = "af_xdp",
+    feature = "pcap"
+))]
 
 mod common;
 
@@ -13,6 +20,7 @@ use waterwheel_dev::af_xdp::{AfXdp, AfXdpParams};
 use waterwheel_dev::generator::{Gen, GenParams, Size, SplitMix64};
 use waterwheel_dev::memif::{Memif, MemifParams};
 use waterwheel_dev::null::Null;
+use waterwheel_dev::pcap::{PcapParams, PcapReader, PcapSink, PcapWriteParams, Timing};
 use waterwheel_dev::relay::{Relay, RelayParams};
 use waterwheel_dev::socket::{MAX_RING, SocketParams, Tcp, Udp};
 use waterwheel_dev::uring::{Event, Receive, Ring, RingParams};
@@ -141,6 +149,78 @@ fn devices_refuse_what_they_cannot_be() {
             .into_iter()
             .all(|size| { Gen::new(&GenParams { size: Size::Fixed(size), ..GenParams::default() }).is_err() })
     );
+}
+
+#[test]
+fn a_capture_is_written_with_any_number() {
+    let folder = std::env::temp_dir().join(format!("waterwheel-numbers-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    for end in ENDS {
+        let (long, time) = (end as u64, Duration::from_secs(end as u64));
+        let usual = PcapWriteParams { file_size: Some(1 << 20), ..PcapWriteParams::default() };
+        for (n, params) in [
+            PcapWriteParams { snap: Some(u32::try_from(end).unwrap_or(u32::MAX)), ..usual.clone() },
+            PcapWriteParams { packets: Some(long), ..usual.clone() },
+            PcapWriteParams { bytes: Some(long), ..usual.clone() },
+            PcapWriteParams { file_size: Some(long), ..usual.clone() },
+            PcapWriteParams { file_time: Some(time), ..usual.clone() },
+            PcapWriteParams { files: Some(end), ..usual.clone() },
+            PcapWriteParams { files: Some(end), file_size: Some(long), ..usual.clone() },
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = |number: &str| folder.join(format!("{end}-{n}-{number}"));
+            let Ok(mut writer) = params.create(name("%n")) else {
+                assert!(end == 0 && !name("1").exists(), "{params:?}");
+                continue;
+            };
+            assert!(end > 0, "{params:?}");
+            let mut bench = Bench::new();
+            let frame = bench.frame(&[1; 60]);
+            assert_eq!(bench.send(&mut writer, vec![frame]).packets, 1);
+            bench.finish(writer);
+            let mut reader = PcapReader::open(name("1"), &PcapParams::default()).unwrap();
+            let came = bench.receive(&mut reader, 2);
+            assert_eq!(came.len(), 1, "{params:?}");
+            bench.recycle(came);
+            bench.finish(reader);
+        }
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_capture_is_played_with_any_number() {
+    let mut sink = PcapSink::new(Vec::new(), "eth0").unwrap();
+    [0, u64::MAX].into_iter().for_each(|time| sink.packet(0, time, &[1; 60]).unwrap());
+    let path = std::env::temp_dir().join(format!("waterwheel-numbers-{}.pcap", std::process::id()));
+    std::fs::write(&path, sink.into_inner()).unwrap();
+    for end in [0, 1, u64::MAX] {
+        for timing in [
+            Timing::Asap,
+            Timing::Original,
+            Timing::Speed(end),
+            Timing::Rate(Rate::Packets(end)),
+            Timing::Rate(Rate::Bits(end)),
+        ] {
+            for (burst, loops) in [(Duration::ZERO, end), (Duration::MAX, end)] {
+                let params = PcapParams { timing, burst, loops };
+                let nothing = end == 0 && matches!(timing, Timing::Speed(_) | Timing::Rate(_));
+                let Ok(mut reader) = PcapReader::open(&path, &params) else {
+                    assert!(nothing, "{params:?}");
+                    continue;
+                };
+                assert!(!nothing, "{params:?}");
+                let mut bench = Bench::new();
+                let came = bench.receive(&mut reader, 3);
+                assert!(!came.is_empty(), "{params:?}: the first comes at once");
+                bench.recycle(came);
+                bench.finish(reader);
+            }
+        }
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use common::Bench;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -421,6 +422,36 @@ fn counter(reader: &PcapReader, name: &str) -> u64 {
     let mut found = None;
     reader.counters(&mut |key, n| found = found.or((key == name).then_some(n)));
     found.unwrap()
+}
+
+/// What a rate, or the gaps of a capture, ask for while the pipe has nothing was not missed by this machine.
+#[test]
+fn no_packet_is_missed_while_a_pipe_has_none() {
+    for (key, value, counts) in
+        [("rate", "1k", "rate_missed"), ("mbps", "8", "rate_missed"), ("timing", "original", "late_us")]
+    {
+        let mut bench = Bench::new();
+        let (read, mut write) = rustix::pipe::pipe().map(|(read, write)| (read, File::from(write))).unwrap();
+        let mut params = PcapParams::default();
+        params.set(key, value).unwrap();
+        params.set("burst", "1ms").unwrap();
+        let mut reader = PcapReader::given(read, "-", &params).unwrap();
+        let mut sink = PcapSink::new(Vec::new(), "eth0").unwrap();
+        for round in 0..4 {
+            assert!(lengths(&mut bench, &mut reader).is_empty());
+            std::thread::sleep(Duration::from_millis(30));
+            if round % 2 == 0 {
+                assert!(lengths(&mut bench, &mut reader).is_empty(), "looked at in between, or not");
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            sink.packet(0, 1_700_000_000_000_000_000 + round * 1_000_000, &[1; 1000]).unwrap();
+            let bytes = std::mem::replace(&mut sink, PcapSink::new(Vec::new(), "eth0").unwrap()).into_inner();
+            write.write_all(&bytes).unwrap();
+            assert_eq!(lengths(&mut bench, &mut reader), [1000], "{key}, round {round}");
+            assert_eq!(counter(&reader, counts), 0, "{key}, round {round}");
+        }
+        bench.finish(reader);
+    }
 }
 
 #[test]

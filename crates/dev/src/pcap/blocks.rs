@@ -1,4 +1,4 @@
-//! What is in a record: pcap (draft-ietf-opsawg-pcap) and the blocks of pcapng (draft-ietf-opsawg-pcapng). No length is believed that goes beyond the record.
+//! What is in a block of pcapng (draft-ietf-opsawg-pcapng). No length is believed that goes beyond the block.
 
 use super::link::Link;
 use super::time::Clock;
@@ -11,6 +11,9 @@ pub(super) const SIMPLE_PACKET: u32 = 3;
 pub(super) const ENHANCED_PACKET: u32 = 6;
 
 const BYTE_ORDER: u32 = 0x1A2B_3C4D;
+
+/// The longest record that is believed. Longer ones are damage, not data: captures snap packets at 256 KiB.
+pub(super) const LONGEST_RECORD: usize = 16 << 20;
 
 pub(super) const DAMAGED: &str = "the record is damaged";
 
@@ -28,9 +31,10 @@ pub(super) struct Record {
 }
 
 /// An interface that packets were captured on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Interface {
-    clock: Clock,
+    /// Or why the times of its packets cannot be told, which matters when there are some.
+    clock: Result<Clock, String>,
     /// Length up to which its packets were captured; 0: no limit.
     snap: u32,
     link: Link,
@@ -48,92 +52,9 @@ impl Order {
         Ok(if self.big { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) })
     }
 
-    fn half(self, bytes: &[u8], at: usize) -> Result<u16, String> {
+    pub(super) fn half(self, bytes: &[u8], at: usize) -> Result<u16, String> {
         let half = bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or(DAMAGED)?;
         Ok(if self.big { u16::from_be_bytes(*half) } else { u16::from_le_bytes(*half) })
-    }
-}
-
-/// How the records of a pcap file are made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Plain {
-    order: Order,
-    clock: Clock,
-    /// Bytes in front of a packet.
-    header: usize,
-    /// Which version wrote it: until 2.2 the two lengths of a packet stood the other way round, in 2.3 either way.
-    minor: u16,
-    link: Link,
-}
-
-impl Plain {
-    /// Bytes of the file's header.
-    pub(super) const LEN: usize = 24;
-
-    /// What the file's header says: microseconds, nanoseconds, or Kuznetzov's variant, which tells more of each packet.
-    pub(super) fn new(bytes: &[u8]) -> Result<Self, String> {
-        let magic = Order { big: false }.word(bytes, 0)?;
-        let order = Order { big: magic & 0xff != 0xd4 && magic & 0xff != 0x4d && magic & 0xff != 0x34 };
-        let magic = order.word(bytes, 0)?;
-        let (major, minor) = (order.half(bytes, 4)?, order.half(bytes, 6)?);
-        if major != 2 || minor > 4 {
-            return Err(format!("it is of version {major}.{minor} of pcap, which is not known: want 2.4"));
-        }
-        // The upper bits tell about an FCS (section 4).
-        let link = Link::new(order.word(bytes, 20)? as u16);
-        let clock = Clock::decimal(if magic == 0xA1B2_3C4D { 9 } else { 6 });
-        Ok(Self { order, clock, header: if magic == 0xA1B2_CD34 { 24 } else { 16 }, minor, link })
-    }
-
-    /// The same for a file whose records begin with `bytes`. Some wrote longer headers under the same magic number (Nokia: 4 bytes more; RedHat 6.1: 8; SuSE 6.3: 4 more than Kuznetzov):
-    /// the first few records tell which it is, as no other reading of them makes sense.
-    pub(super) fn settled(self, bytes: &[u8]) -> Self {
-        let variants: &[usize] = match (self.header, self.clock.per_second()) {
-            (24, _) => &[24, 28],
-            (_, 1_000_000) => &[16, 20, 24],
-            _ => return self, // who wrote nanoseconds came later
-        };
-        let mut variants = variants.iter().map(|&header| Self { header, ..self });
-        variants.find(|variant| variant.makes_sense(bytes)).unwrap_or(self)
-    }
-
-    /// Whether there are some whole records, one right behind the other.
-    fn makes_sense(&self, mut bytes: &[u8]) -> bool {
-        const RECORDS: usize = 4;
-        for record in 0..RECORDS {
-            if bytes.is_empty() {
-                return record > 1;
-            }
-            let (Ok(fraction), Ok(packet)) = (self.order.word(bytes, 4), self.packet(bytes)) else { return false };
-            let plausible = u64::from(fraction) < self.clock.per_second() && packet.len <= packet.original as usize;
-            match bytes.get(packet.at + packet.len..) {
-                Some(next) if plausible => bytes = next,
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    /// Bytes in front of each packet.
-    pub(super) fn header(&self) -> usize {
-        self.header
-    }
-
-    /// The packet whose record begins with these bytes.
-    pub(super) fn packet(&self, bytes: &[u8]) -> Result<Record, String> {
-        let word = |at: usize| self.order.word(bytes, at);
-        let (mut len, mut original) = (word(8)?, word(12)?);
-        if self.minor < 3 || (self.minor == 3 && len > original) {
-            (len, original) = (original, len);
-        }
-        let ticks = u64::from(word(0)?) * self.clock.per_second() + u64::from(word(4)?);
-        Ok(Record {
-            time: Some(self.clock.nanoseconds(ticks)),
-            original,
-            at: self.header,
-            len: len as usize,
-            link: self.link,
-        })
     }
 }
 
@@ -155,6 +76,11 @@ pub(super) fn order_of_section(block: &[u8]) -> Result<Order, String> {
     }
 }
 
+/// Whether a block of this type is looked into by [`understand`].
+pub(super) fn is_understood(kind: u32) -> bool {
+    matches!(kind, SECTION_HEADER | INTERFACE | PACKET | SIMPLE_PACKET | ENHANCED_PACKET)
+}
+
 /// A whole block: a packet, or something to remember for the packets to come, or nothing about packets at all.
 pub(super) fn understand(
     kind: u32,
@@ -169,7 +95,8 @@ pub(super) fn understand(
         if len <= end.saturating_sub(at) { Ok(len) } else { Err(DAMAGED.to_owned()) }
     };
     let time = |interface: &Interface, at: usize| {
-        Ok::<_, String>(Some(interface.clock.nanoseconds(u64::from(word(at)?) << 32 | u64::from(word(at + 4)?))))
+        let clock = interface.clock.clone()?;
+        Ok::<_, String>(Some(clock.nanoseconds(u64::from(word(at)?) << 32 | u64::from(word(at + 4)?))))
     };
     match kind {
         SECTION_HEADER => {
@@ -183,7 +110,7 @@ pub(super) fn understand(
         }
         INTERFACE => {
             let (link, snap) = (Link::new(order.half(&block[..end], 8)?), word(12)?);
-            interfaces.push(Interface { clock: clock(&block[16..end], order)?, snap, link });
+            interfaces.push(Interface { clock: clock(&block[16..end], order), snap, link });
             Ok(None)
         }
         ENHANCED_PACKET => {
@@ -200,7 +127,7 @@ pub(super) fn understand(
         }
         SIMPLE_PACKET => {
             // The data is padded; how much of it was captured follows from the snap length (section 4.4).
-            let Interface { snap, link, .. } = *declared(interfaces, 0)?;
+            let &Interface { snap, link, .. } = declared(interfaces, 0)?;
             let (original, snap) = (word(8)?, if snap == 0 { u32::MAX } else { snap });
             let len = (end - 12).min(original.min(snap) as usize);
             Ok(Some(Record { time: None, original, at: 12, len, link }))

@@ -4,15 +4,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::blocks::{
-    DAMAGED, Interface, Order, Plain, Record, SECTION_HEADER, is_capture, order_of_section, understand,
+    DAMAGED, Interface, LONGEST_RECORD, Order, Record, SECTION_HEADER, is_capture, is_understood, order_of_section,
+    understand,
 };
 use super::input::{Fill, Input};
 use super::link::{ETHERNET, Link};
+use super::plain::Plain;
 use super::stream::Stream;
 use crate::error::{DevError, ErrorClass};
 
-/// The longest record that is believed. Longer ones are damage, not data: captures snap packets at 256 KiB.
-const LONGEST_RECORD: usize = 16 << 20;
+const CUT: &str = "the file ends in the middle of a record";
 
 /// Steps up to the first packet that are made at once, when a file is opened.
 const FIRST_STEPS: usize = 1 << 16;
@@ -34,9 +35,17 @@ pub(super) enum Next {
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Unknown,
+    /// Its header is known; how its records are made, perhaps not yet.
+    Unsettled(Plain),
     Pcap(Plain),
     /// In the byte order of its present section.
     PcapNg(Order),
+    /// The same within a block of `len` bytes that is not kept, of which `left` are to come.
+    Skipping {
+        order: Order,
+        len: usize,
+        left: usize,
+    },
 }
 
 /// An open capture file at one of its packets.
@@ -103,8 +112,10 @@ impl CaptureFile {
         }
         match self.format {
             Format::Unknown => self.header(),
+            Format::Unsettled(plain) => self.settle(plain),
             Format::Pcap(plain) => self.record(plain),
             Format::PcapNg(order) => self.block(order),
+            Format::Skipping { order, len, left } => self.skip(order, len, left),
         }
     }
 
@@ -131,8 +142,27 @@ impl CaptureFile {
         }
         let plain = Plain::new(data).map_err(|what| self.problem(&what))?;
         self.input.consume(Plain::LEN);
-        self.format = Format::Pcap(plain.settled(self.input.data()));
+        self.format = Format::Unsettled(plain);
         Ok(Next::Other)
+    }
+
+    /// Finds out how the records of a pcap file are made. No packet is given before: it might have a piece of a header in it.
+    fn settle(&mut self, plain: Plain) -> Result<Next, String> {
+        /// Bytes that are asked for beyond those that did not tell.
+        const MORE: usize = 1 << 16;
+        let data = self.input.data();
+        if let Some(settled) = plain.settled(data) {
+            self.format = Format::Pcap(settled);
+            return Ok(Next::Other);
+        }
+        match self.fill(data.len() + MORE)? {
+            Fill::More => Ok(Next::Other),
+            Fill::Starved => Ok(Next::Starved),
+            Fill::End => {
+                self.format = Format::Pcap(plain.settled_at_end(self.input.data()));
+                Ok(Next::Other)
+            }
+        }
     }
 
     /// A packet of a pcap file.
@@ -184,10 +214,14 @@ impl CaptureFile {
             Ok(SECTION_HEADER) => (SECTION_HEADER, order_of_section(data).map_err(|what| self.problem(&what))?),
             kind => (kind?, order),
         };
-        let len = self.believed(order.word(data, 4)? as usize)?;
+        let len = order.word(data, 4)? as usize;
         if len < LEAST || !len.is_multiple_of(4) {
             return Err(self.problem(DAMAGED));
         }
+        if len > LONGEST_RECORD && !is_understood(kind) {
+            return self.skip(order, len, len);
+        }
+        self.believed(len)?;
         let data = self.input.data();
         if data.len() < len {
             return self.more(len);
@@ -206,22 +240,52 @@ impl CaptureFile {
         }
     }
 
+    /// Goes over a block of `len` bytes that says nothing about packets, and may be of any length: `left` of them are to come.
+    fn skip(&mut self, order: Order, len: usize, left: usize) -> Result<Next, String> {
+        /// The length again, at the end.
+        const END: usize = 4;
+        let over = self.input.data().len().min(left - END);
+        self.input.consume(over);
+        let left = left - over;
+        self.format = Format::Skipping { order, len, left };
+        if self.input.data().len() < END {
+            return match self.more(END)? {
+                Next::End => Err(self.problem(CUT)),
+                next => Ok(next),
+            };
+        }
+        if left == END {
+            if order.word(self.input.data(), 0)? as usize != len {
+                return Err(self.problem(DAMAGED));
+            }
+            self.input.consume(END);
+            self.format = Format::PcapNg(order);
+        }
+        Ok(Next::Other)
+    }
+
     /// Reads on, as there are less than `want` bytes.
     fn more(&mut self, want: usize) -> Result<Next, String> {
-        match self.input.fill(want) {
-            Ok(Fill::More) => Ok(Next::Other),
-            Ok(Fill::Starved) => Ok(Next::Starved),
-            Ok(Fill::End) if self.input.data().is_empty() => Ok(Next::End),
-            Ok(Fill::End) if self.input.consumed() == 0 => {
-                Err(self.problem("the file is cut: it ends within its header"))
-            }
-            Ok(Fill::End) => Err(self.problem("the file ends in the middle of a record")),
-            Err(error) => Err(self.problem(&format!("the file cannot be read: {error}"))),
+        match self.fill(want)? {
+            Fill::More => Ok(Next::Other),
+            Fill::Starved => Ok(Next::Starved),
+            Fill::End if self.input.data().is_empty() => Ok(Next::End),
+            Fill::End if self.input.consumed() == 0 => Err(self.problem("the file is cut: it ends within its header")),
+            Fill::End => Err(self.problem(CUT)),
         }
     }
 
+    fn fill(&mut self, want: usize) -> Result<Fill, String> {
+        self.input.fill(want).map_err(|error| self.problem(&format!("the file cannot be read: {error}")))
+    }
+
     fn believed(&self, len: usize) -> Result<usize, String> {
-        if len > LONGEST_RECORD { Err(self.problem("the record is damaged: its length is absurd")) } else { Ok(len) }
+        if len <= LONGEST_RECORD {
+            return Ok(len);
+        }
+        Err(self.problem(&format!(
+            "the record is damaged: its length is absurd ({len} bytes; believed are {LONGEST_RECORD})"
+        )))
     }
 
     /// The bytes of the packet that [`CaptureFile::step`] gave.

@@ -24,6 +24,8 @@ pub(super) struct Input {
     start: usize,
     end: usize,
     consumed: u64,
+    /// The end was seen: what another writer puts into the pipe later is a capture of its own.
+    ended: bool,
     /// Where the capture begins in the stream.
     begin: u64,
 }
@@ -31,7 +33,7 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn new(stream: Stream) -> Self {
         let begin = if stream.is_file() { stream.place() } else { 0 };
-        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0, consumed: 0, begin }
+        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0, consumed: 0, ended: false, begin }
     }
 
     pub(super) fn is_file(&self) -> bool {
@@ -58,6 +60,9 @@ impl Input {
 
     /// Reads on, by one call, as there are less than `want` bytes. The buffer grows with what comes, not with what is announced.
     pub(super) fn fill(&mut self, want: usize) -> io::Result<Fill> {
+        if self.ended {
+            return Ok(Fill::End);
+        }
         if self.buffer.len() - self.start < want || self.start == self.end {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -67,7 +72,10 @@ impl Input {
         }
         Ok(match self.stream.read(&mut self.buffer[self.end..])? {
             None => Fill::Starved,
-            Some(0) => Fill::End,
+            Some(0) => {
+                self.ended = true;
+                Fill::End
+            }
             Some(n) => {
                 self.end += n;
                 Fill::More
@@ -78,7 +86,7 @@ impl Input {
     /// Begins again, at the beginning of a file.
     pub(super) fn rewind(&mut self) -> io::Result<()> {
         self.stream.go_to(self.begin)?;
-        (self.start, self.end, self.consumed) = (0, 0, 0);
+        (self.start, self.end, self.consumed, self.ended) = (0, 0, 0, false);
         Ok(())
     }
 }

@@ -8,6 +8,9 @@ const DESTINATION: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86DD;
+const ARP: u16 = 0x0806;
+const VLAN: u16 = 0x8100;
+const SERVICE_VLAN: u16 = 0x88A8;
 
 /// Bytes of an Ethernet header.
 pub(super) const ETHERNET: usize = 14;
@@ -83,6 +86,35 @@ impl Link {
         header[6..12].copy_from_slice(&source);
         header[12..].copy_from_slice(&protocol.to_be_bytes());
         Some((len, header))
+    }
+
+    /// Whether a packet that was `original` bytes long on the wire begins as those of the usual protocols do, so that it cannot well begin anywhere else.
+    pub(super) fn is_usual(self, packet: &[u8], original: u32) -> bool {
+        let half = |at: usize| packet.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
+        let (mut at, mut protocol) = match self {
+            Self::Ethernet => (ETHERNET, half(ETHERNET - 2)),
+            _ => match self.header(packet, original) {
+                Some((len, header)) => (len, Some(u16::from_be_bytes([header[12], header[13]]))),
+                None => return false,
+            },
+        };
+        while matches!(protocol, Some(VLAN | SERVICE_VLAN)) {
+            (at, protocol) = (at + 4, half(at + 2));
+        }
+        // What a packet says of its length may be less than there is, as short frames are padded.
+        let fits = |len: usize| at + len <= original as usize;
+        let Some(inside) = packet.get(at..) else { return false };
+        match (protocol, inside) {
+            (Some(IPV4), [0x45..=0x4F, _, high, low, ..]) => {
+                let len = usize::from(u16::from_be_bytes([*high, *low]));
+                len >= 20 && fits(len)
+            }
+            (Some(IPV6), [first, _, _, _, high, low, ..]) => {
+                first >> 4 == 6 && fits(40 + usize::from(u16::from_be_bytes([*high, *low])))
+            }
+            (Some(ARP), inside) => inside.starts_with(&[0, 1, 8, 0, 6, 4]),
+            _ => false,
+        }
     }
 
     /// Why packets of this link type are not read, and what converts them.

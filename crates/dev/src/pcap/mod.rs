@@ -21,6 +21,7 @@ mod memory;
 mod meta;
 mod outbox;
 mod params;
+mod plain;
 mod reader;
 mod rotation;
 mod sink;

@@ -13,9 +13,9 @@ pub enum Timing {
     Asap,
     /// With the gaps that they had when they were captured; the first one comes at once.
     Original,
-    /// The same, so many thousandths as fast.
+    /// The same, so many thousandths as fast, 1 at least.
     Speed(u64),
-    /// So many a second, whatever the gaps were.
+    /// So many a second, 1 at least, whatever the gaps were.
     Rate(Rate),
 }
 
@@ -70,6 +70,18 @@ impl PcapParams {
         Ok(())
     }
 
+    /// # Errors
+    /// Usage: a number that nothing would come of.
+    pub(super) fn check(&self) -> Result<(), DevError> {
+        match self.timing {
+            Timing::Speed(0) => Err(usage("speed: with 0 no packet would come; want more")),
+            Timing::Rate(Rate::Packets(0) | Rate::Bits(0)) => {
+                Err(usage("rate, mbps: with 0 no packet would come; want more"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn choose(&mut self, timing: Timing) -> Result<(), DevError> {
         match std::mem::replace(&mut self.timing, timing) {
             Timing::Asap => Ok(()),
@@ -89,7 +101,7 @@ pub enum Flush {
     Full,
 }
 
-/// How a capture file is written. [`create`](Self::create) and [`given`](Self::given) begin one.
+/// How a capture file is written. [`create`](Self::create) and [`given`](Self::given) begin one. All numbers are 1 at least.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PcapWriteParams {
     /// Name of the interface that the packets are said to come from.
@@ -179,6 +191,23 @@ impl PcapWriteParams {
             _ => return Err(unknown_key("pcap", key, Self::KEYS)),
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// Usage: a number that is 0.
+    pub(super) fn check(&self) -> Result<(), DevError> {
+        let numbers = [
+            ("snap", self.snap == Some(0)),
+            ("count", self.packets == Some(0)),
+            ("bytes", self.bytes == Some(0)),
+            ("file-size", self.file_size == Some(0)),
+            ("file-time", self.file_time == Some(Duration::ZERO)),
+            ("files", self.files == Some(0)),
+        ];
+        match numbers.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((name, _)) => Err(usage(format!("{name}: want more than 0"))),
+            None => Ok(()),
+        }
     }
 
     /// Whether there may be several files.

@@ -47,6 +47,10 @@ pub struct PcapReader {
     due: Option<Instant>,
     /// A pipe had nothing more.
     starved: bool,
+    /// When packets were given last. A pipe that is starved has had nothing since.
+    given: Option<Instant>,
+    /// Since when it had nothing until the present call, whose packets could not come before.
+    dry: Option<Instant>,
     packets_in_loop: u64,
     too_long: u64,
     /// Packets of which there is no Ethernet frame, in the rounds that were not read.
@@ -58,9 +62,10 @@ impl PcapReader {
     /// Opens `path` and reads up to the first packet. The device's name is `pcap:PATH`.
     ///
     /// # Errors
-    /// Config: no such file, no capture file, not Ethernet, cut or damaged before the first packet. Permission: the file may not be read.
+    /// Config: no such file, no capture file, not Ethernet, cut or damaged before the first packet. Permission: the file may not be read. Usage: a rate or speed of 0.
     pub fn open(path: impl AsRef<Path>, params: &PcapParams) -> Result<Self, DevError> {
         let path = path.as_ref();
+        params.check()?;
         Ok(Self::play(format!("pcap:{}", path.display()), CaptureFile::open(path)?, params))
     }
 
@@ -69,8 +74,9 @@ impl PcapReader {
     /// Other processes may have the same pipe: nothing about it is changed.
     ///
     /// # Errors
-    /// Config: as for [`PcapReader::open`]; or it is to be played several times, and is no file.
+    /// Config: as for [`PcapReader::open`]; or it is to be played several times, and is no file. Usage: a rate or speed of 0.
     pub fn given(fd: OwnedFd, name: &str, params: &PcapParams) -> Result<Self, DevError> {
+        params.check()?;
         let file = CaptureFile::given(fd, name)?;
         if params.loops != 1 && !file.is_file() {
             return Err(DevError::new(ErrorClass::Config, format!("{name} is no file: it can be played once")));
@@ -86,7 +92,7 @@ impl PcapReader {
             speed: match params.timing {
                 Timing::Asap | Timing::Rate(_) => None,
                 Timing::Original => Some(1000),
-                Timing::Speed(thousandths) => Some(thousandths.max(1)),
+                Timing::Speed(thousandths) => Some(thousandths),
             },
             burst: params.burst,
             pace: match params.timing {
@@ -98,6 +104,8 @@ impl PcapReader {
             base: None,
             due: None,
             starved: false,
+            given: None,
+            dry: None,
             packets_in_loop: 0,
             too_long: 0,
             strange: 0,
@@ -109,6 +117,18 @@ impl PcapReader {
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
+    }
+
+    /// The first packet of a call is there. What was due while a pipe had nothing (`starved`) was not missed.
+    fn arrived(&mut self, now: Option<Instant>, starved: bool) {
+        let Some(now) = now else { return };
+        self.dry = self.given.filter(|_| starved);
+        if let Some(pace) = &mut self.pace {
+            if let Some(since) = self.dry {
+                pace.rest(since, now);
+            }
+            pace.due(now, 1);
+        }
     }
 
     /// Whether the time of a packet has come.
@@ -127,7 +147,8 @@ impl PcapReader {
         // What was missed is caught up on, but for what is more than the burst: by so much everything comes later.
         let late = (now - due).saturating_sub(self.burst);
         if late > Duration::ZERO {
-            self.late += late;
+            let dry = self.dry.map_or(Duration::ZERO, |since| now.saturating_duration_since(due.max(since)));
+            self.late = self.late.saturating_add(late.saturating_sub(dry));
             self.base = start.checked_add(late).map(|start| (start, first));
         }
         true
@@ -250,21 +271,25 @@ impl Device for PcapReader {
         }
         let longest = XdpBuff::longest(pool);
         let now = (self.speed.is_some() || self.pace.is_some()).then(Instant::now);
-        if let (Some(pace), Some(now)) = (&mut self.pace, now) {
-            pace.due(now, 1);
-        }
         let before = batch.len();
-        self.starved = false;
+        let starved = std::mem::take(&mut self.starved);
         if self.is_in_memory() {
+            self.arrived(now, false);
             self.play_again(now, pool, batch, budget);
             return batch.len() - before;
         }
+        let mut arrived = false;
         for _ in 0..STEPS.max(2 * budget) {
             if batch.len() - before == budget {
                 break;
             }
             let goes_on = match self.file.step() {
-                Ok(Next::Packet(record)) => self.is_due(now, record.time) && self.give(&record, longest, pool, batch),
+                Ok(Next::Packet(record)) => {
+                    if !std::mem::replace(&mut arrived, true) {
+                        self.arrived(now, starved);
+                    }
+                    self.is_due(now, record.time) && self.give(&record, longest, pool, batch)
+                }
                 Ok(Next::Other) => true,
                 Ok(Next::Starved) => {
                     self.starved = true;
@@ -287,6 +312,9 @@ impl Device for PcapReader {
             if !goes_on {
                 break;
             }
+        }
+        if batch.len() > before || self.given.is_none() {
+            self.given = now;
         }
         batch.len() - before
     }

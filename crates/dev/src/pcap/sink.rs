@@ -19,6 +19,9 @@ const ISB_ENDTIME: u16 = 3;
 const ISB_IFRECV: u16 = 4;
 const ISB_IFDROP: u16 = 5;
 
+/// The longest block that [`PcapSink::statistics`] writes: its frame, interface and time, four options of eight bytes each, and their end.
+pub(super) const STATISTICS: u64 = 12 + 12 + 4 * 12 + 4;
+
 /// A pcapng file of Ethernet packets with time stamps in nanoseconds, in the byte order of this machine.
 ///
 /// Every packet belongs to an interface; [`PcapSink::new`] declares the first one (number 0), [`PcapSink::interface`] more. Buffer the

@@ -264,6 +264,51 @@ fn records_longer_than_the_buffer_are_read_and_absurd_ones_refused() {
     assert!(error.unwrap().contains("absurd"));
 }
 
+/// What says nothing about packets may be of any length; its two lengths agree.
+#[test]
+fn a_long_block_that_is_no_packet_is_gone_over() {
+    const LEN: usize = 17 << 20;
+    let first = section(false, &[(0, 6)], &[(6, vec![0, 0, 5, 60, 60], B)]);
+    let long = vec![7; LEN];
+    let mut block = Writer::new(false);
+    block.block(0x0BAD, |body| body.bytes.extend(&long));
+    let second = section(true, &[(0, 6)], &[(6, vec![0, 0, 6, 61, 61], A)]);
+    let whole = [&first[..], &block.bytes, &second].concat();
+    let expected = vec![(Some(5000), 60, B.to_vec()), (Some(6000), 61, A.to_vec())];
+    assert_eq!(read(&whole), (expected.clone(), None));
+    let end = first.len() + LEN + 12;
+    for cut in [first.len() + 13, end - LEN / 2, end - 4, end - 3] {
+        let (packets, error) = read(&whole[..cut]);
+        assert!(packets == expected[..1] && error.expect("it is cut").contains("in the middle of a record"), "{cut}");
+    }
+    let mut damaged = whole;
+    damaged[end - 4] ^= 4;
+    let (packets, error) = read(&damaged);
+    assert!(packets == expected[..1] && error.expect("its lengths differ").contains("damaged"));
+    // A packet that is so long is not believed, and the message says why.
+    let (packets, error) = read(&section(false, &[(0, 6)], &[(6, vec![0, 0, 5, LEN as u32, 60], &long)]));
+    assert!(packets.is_empty() && error.expect("it is too long").contains("believed are 16777216"));
+}
+
+#[test]
+fn an_interface_whose_options_are_damaged_matters_only_when_there_is_a_packet() {
+    let simple = (None, 5, b"hello".to_vec());
+    for (options, word) in [
+        (&[(9, &[20][..])], "if_tsresol 0x14"),
+        (&[(9, &[0xC0])], "if_tsresol 0xc0"),
+        (&[(14, &[0; 4])], "if_tsoffset"),
+    ] {
+        assert_eq!(read(&pcapng(false, options, &[])), (vec![simple.clone()], None), "{options:?}");
+        let (packets, error) = read(&pcapng(false, options, &[(5, 60, B)]));
+        assert!(packets.is_empty() && error.expect("its time is not known").contains(word), "{options:?}");
+    }
+    let both = [(0, 20), (0, 6)];
+    let file = |interface: u32| section(false, &both, &[(6, vec![interface, 0, 5, 60, 60], B)]);
+    assert_eq!(read(&file(1)), (vec![(Some(5000), 60, B.to_vec())], None));
+    let (packets, error) = read(&[file(1), file(0)].concat());
+    assert!(packets.len() == 1 && error.expect("its time is not known").contains("after 1 packets"));
+}
+
 #[test]
 fn what_the_sink_writes_is_read_back() {
     let mut sink = PcapSink::new(Vec::new(), "first").unwrap();

@@ -47,6 +47,8 @@ const CLOCK_ROUNDS: u32 = 64;
 /// were received and dropped. When it cannot be written any more, the device reports [`Health::Failed`] and drops what comes; what it had taken by then and not written is
 /// [`unsent`](Device::unsent).
 ///
+/// Of several files an old one that cannot be removed is counted as `files_not_removed`, and tried again with the next one.
+///
 /// Into a pipe it writes what there is room for, and takes no frames while much is left. The end waits for who reads it, two seconds at most, or for as long as it was [told](Self::patient).
 pub struct PcapWriter {
     name: String,
@@ -116,9 +118,10 @@ impl PcapWriteParams {
     /// # Errors
     /// Config: the file cannot be made, or is a terminal. Permission: it may not be written. Device: there is no place for its header. Usage: parameters that do not fit together.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<PcapWriter, DevError> {
+        self.check()?;
         let template = path.as_ref();
-        let files = Files::new(template, self)?;
-        let path = files.next(self, now());
+        let mut files = Files::new(template, self)?;
+        let path = files.next(self, now()).unwrap_or_else(|| template.into());
         let stream = Stream::to_write(&path, &self.spared).map_err(|error| DevError::file("write", &path, &error))?;
         if self.rotates() && stream.as_ref().is_none_or(|stream| !stream.is_file()) {
             return Err(DevError::new(
@@ -134,8 +137,9 @@ impl PcapWriteParams {
     /// Other processes may have the same pipe: nothing about it is changed.
     ///
     /// # Errors
-    /// Config: it is nothing that can be written to, a terminal, or there are to be several files.
+    /// Config: it is nothing that can be written to, a terminal, or there are to be several files. Usage: a number that is 0.
     pub fn given(&self, fd: OwnedFd, name: &str) -> Result<PcapWriter, DevError> {
+        self.check()?;
         if self.rotates() {
             return Err(DevError::new(
                 ErrorClass::Config,
@@ -223,7 +227,8 @@ impl PcapWriter {
     fn head(&mut self) -> io::Result<()> {
         let link = if self.params.payloads { LINKTYPE_USER0 } else { LINKTYPE_ETHERNET };
         self.sink.declare(&self.params.interface, link, self.params.snap.unwrap_or(0))?;
-        self.files.begin(&self.params, self.path.clone(), self.sink.writer().waiting())
+        self.files.begin(&self.params, self.path.clone(), self.sink.writer().waiting());
+        Ok(())
     }
 
     /// The same device with another name.
@@ -247,7 +252,7 @@ impl PcapWriter {
         self
     }
 
-    /// The same device, which asks this at the end for what the source has counted. Else, and as long as the answer is `None`, it tells what it was given itself.
+    /// The same device, which asks this at the end of each file for what the source has counted until then. Else, and as long as the answer is `None`, it tells what it was given itself.
     #[must_use]
     pub fn counted(mut self, counted: impl Fn() -> Option<Counted> + Send + 'static) -> Self {
         self.counted = Some(Box::new(counted));
@@ -292,9 +297,9 @@ impl PcapWriter {
         if self.over {
             return Fate::Down;
         }
-        self.came += 1;
         let first = parts.next().unwrap_or_default();
         if self.has_enough() || self.wanted.as_ref().is_some_and(|wanted| !wanted(first)) {
+            self.came += 1;
             self.unwanted += 1;
             return Fate::Unwanted;
         }
@@ -308,6 +313,7 @@ impl PcapWriter {
         let original = original.unwrap_or(u32::try_from(whole.len()).unwrap_or(u32::MAX));
         let result = self.write(time, kept, original);
         self.note(result);
+        self.came += 1; // not before: with it the next file may have begun, and the one before has told without it
         self.fresh = true;
         if self.is_full() && !self.blocked {
             self.drain();
@@ -326,18 +332,16 @@ impl PcapWriter {
 
     /// Ends a file, which is no pipe, and begins another.
     fn next_file(&mut self) -> io::Result<()> {
-        let now = now();
-        let path = self.files.next(&self.params, now);
-        if path == self.path {
+        let Some(path) = self.files.next(&self.params, now()) else {
             return Ok(()); // the same second: not yet
-        }
+        };
         self.end()?;
         self.try_drain()?;
-        let stream = Stream::to_write(&path, &self.params.spared)?;
+        self.path = path; // what fails from here on is the new one
+        let stream = Stream::to_write(&self.path, &self.params.spared)?;
         if stream.as_ref().is_none_or(|stream| !stream.is_file()) {
-            return Err(io::Error::other(format!("{} is no file", path.display())));
+            return Err(io::Error::other("it is no file"));
         }
-        self.path = path;
         self.connect(stream)?;
         self.sink = PcapSink::begin(std::mem::take(self.sink.writer_mut()))?;
         self.head()
@@ -535,6 +539,9 @@ impl Device for PcapWriter {
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         if self.wanted.is_some() || self.params.packets.is_some() || self.params.bytes.is_some() {
             count("unwanted", self.unwanted);
+        }
+        if self.params.files.is_some() {
+            count("files_not_removed", self.files.stuck());
         }
     }
 

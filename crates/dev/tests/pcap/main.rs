@@ -310,11 +310,16 @@ fn blocks_that_tell_nothing_about_packets_are_passed_over() {
     let from = TempPath::with(&[&file[..place], &block(PROCESS, &[0; 4], [1000; 2])].concat());
     let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
     assert!(error.message().contains("ends in the middle of a record"), "{error}");
-    let from = TempPath::with(
-        &[&file[..place], &block(PROCESS, &long, [u32::MAX; 2]), &long, &long, &long, &long, &long].concat(),
-    );
-    let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
-    assert!(error.message().contains("its length is absurd"), "{error}");
+    // They may be of any length; that of a packet is not believed.
+    for (kind, len, word) in [
+        (PROCESS, u32::MAX, "the record is damaged"),
+        (PROCESS, u32::MAX - 3, "ends in the middle of a record"),
+        (6, u32::MAX - 3, "its length is absurd"),
+    ] {
+        let from = TempPath::with(&[&file[..place], &block(kind, &long, [len; 2]), &long, &long].concat());
+        let error = PcapReader::open(&from.0, &PcapParams::default()).unwrap_err();
+        assert!(error.message().contains(word), "{kind:#x} {len}: {error}");
+    }
 }
 
 #[test]
@@ -372,9 +377,16 @@ fn a_full_disk_is_reported_and_no_page_is_lost() {
 
 #[test]
 fn bad_parameters_and_paths_are_named() {
-    for (key, value) in
-        [("timing", "slow"), ("loop", "often"), ("speed", "0"), ("rate", "0"), ("mbps", "x"), ("burst", "0")]
-    {
+    for (key, value) in [
+        ("timing", "slow"),
+        ("loop", "often"),
+        ("speed", "0"),
+        ("rate", "0"),
+        ("mbps", "x"),
+        ("mbps", "100M"),
+        ("mbps", "2.5k"),
+        ("burst", "0"),
+    ] {
         let error = PcapParams::default().set(key, value).unwrap_err();
         assert!(error.class() == ErrorClass::Usage && error.message().contains(key), "{error}");
     }

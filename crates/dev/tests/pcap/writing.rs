@@ -139,11 +139,11 @@ fn one_file_follows_the_other_and_the_newest_are_kept() {
     let mut params = PcapWriteParams { files: Some(2), ..PcapWriteParams::default() };
     let error = params.create(&template).unwrap_err();
     assert!(error.message().contains("only one file"), "{error}");
-    params.set("file-size", "300").unwrap();
+    params.set("file-size", "400").unwrap();
     let error = params.create(&to.0).unwrap_err();
     assert!(error.message().contains("put %n"), "{error}");
     let mut writer = params.create(&template).unwrap();
-    // Two fit into a file, beside its header; what is longer than a file has one of its own.
+    // Two fit into a file, beside its header and its end; what is longer than a file has one of its own.
     let lengths = [60_usize, 60, 60, 60, 60, 2000, 60];
     for (n, len) in lengths.into_iter().enumerate() {
         let frame = bench.frame(&vec![n as u8; len]);
@@ -158,7 +158,7 @@ fn one_file_follows_the_other_and_the_newest_are_kept() {
         let _goes = TempPath(file(n));
         let packets = parse(&file(n));
         assert_eq!(packets.iter().map(|(.., data)| data.len()).collect::<Vec<_>>(), [expected], "{n}");
-        assert_eq!(statistics(&file(n)).len(), 1);
+        assert_eq!(statistics(&file(n)), [(u64::from(n) + 2, None)], "what came until then");
     }
 
     // By time, with the first packet that comes then; one a second at most.
@@ -180,6 +180,103 @@ fn one_file_follows_the_other_and_the_newest_are_kept() {
     let files: Vec<_> = files.map(TempPath).collect();
     assert_eq!(files.len(), 2);
     assert_eq!(files.iter().map(|file| parse(&file.0).len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+/// A folder that goes away in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = TempPath::new().0.with_extension("d");
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, n: u32) -> PathBuf {
+        self.0.join(format!("{n}.pcapng"))
+    }
+
+    /// Puts something that is no file where file `n` is, or is to be.
+    fn block(&self, n: u32) {
+        _ = std::fs::remove_file(self.file(n));
+        std::fs::create_dir(self.file(n)).unwrap();
+    }
+
+    fn writer(&self, params: &PcapWriteParams) -> PcapWriter {
+        params.create(self.0.join("%n.pcapng")).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_was_said_and_each_tells_what_came_until_its_end() {
+    let counted = || Some(Counted { received: 50_000, dropped: 7 });
+    for (most, known) in [(300, false), (1000, true), (4096, false), (4096, true), (20_000, true)] {
+        let mut bench = Bench::new();
+        let folder = Folder::new();
+        let params = PcapWriteParams { file_size: Some(most), ..PcapWriteParams::default() };
+        let mut writer = folder.writer(&params);
+        if known {
+            writer = writer.counted(counted);
+        }
+        for len in 0..500 {
+            let frame = bench.frame(&vec![1; 14 + len % 60]);
+            bench.send(&mut writer, vec![frame]);
+            bench.complete(&mut writer);
+        }
+        bench.finish(writer);
+        let (mut came, mut n) = (0, 0);
+        while folder.file(n + 1).exists() {
+            n += 1;
+            let len = std::fs::metadata(folder.file(n)).unwrap().len();
+            assert!(len <= most, "{n}: {len} of {most}");
+            came += parse(&folder.file(n)).len() as u64;
+            assert_eq!(statistics(&folder.file(n)), [if known { (50_000, Some(7)) } else { (came, None) }], "{n}");
+        }
+        assert_eq!(came, 500);
+        assert!(n > 1);
+    }
+}
+
+#[test]
+fn what_fails_while_files_follow_each_other_is_told_of_the_right_one() {
+    let params = PcapWriteParams { file_size: Some(1), files: Some(2), ..PcapWriteParams::default() };
+    let not_removed = |writer: &PcapWriter| {
+        let mut found = None;
+        writer.counters(&mut |key, n| found = found.or((key == "files_not_removed").then_some(n)));
+        found.unwrap()
+    };
+    // What cannot be removed is left, and the capture goes on.
+    let mut bench = Bench::new();
+    let folder = Folder::new();
+    let mut writer = folder.writer(&params);
+    let one = |bench: &mut Bench, writer: &mut PcapWriter| {
+        let frame = bench.frame(&[1; 60]);
+        bench.send(writer, vec![frame]).packets
+    };
+    assert_eq!(one(&mut bench, &mut writer), 1);
+    folder.block(1);
+    for n in 2..5 {
+        assert_eq!((one(&mut bench, &mut writer), not_removed(&writer)), (1, u64::from(n > 2)));
+    }
+    std::fs::remove_dir(folder.file(1)).unwrap();
+    std::fs::write(folder.file(1), b"it can be removed").unwrap();
+    assert_eq!((one(&mut bench, &mut writer), not_removed(&writer)), (1, 0));
+    assert_eq!(writer.health(), Health::Up);
+    let there: Vec<_> = (1..7).filter(|n| folder.file(*n).exists()).collect();
+    assert_eq!(there, [4, 5]);
+
+    // What cannot be made ends it, and is named.
+    folder.block(6);
+    assert_eq!(one(&mut bench, &mut writer), 0);
+    let health = writer.health();
+    assert!(matches!(&health, Health::Failed(why) if why.contains("6.pcapng: cannot write")), "{health:?}");
+    bench.finish(writer);
 }
 
 #[test]
