@@ -27,6 +27,9 @@ const STEPS: usize = 512;
 ///
 /// It never waits for somebody else: of a pipe, named or not, it gives what has come, and sleeps until there is more; a pipe is played once for each writer. What is in a pipe is not
 /// known when it is opened, and that it is no capture file makes the device fail later.
+///
+/// A pcap file of microseconds does not say how long the headers of its records are: some kinds of it have longer ones. Out of a pipe the first packet comes at once if it is of IP or ARP,
+/// and else with the one behind it, which tells.
 #[derive(Debug)]
 pub struct PcapReader {
     name: String,
