@@ -236,7 +236,7 @@ pub(crate) struct Capture {
     pub(crate) file: String,
     #[command(flatten)]
     pub(crate) captured: Captured,
-    /// Let the packets go on to this device, and what comes from there go back: the capture gets copies, both ways
+    /// Let the packets go on to this device, and what comes from there go back: the capture gets copies, both ways. They go on also when the capture fails, or nobody reads it any more
     #[arg(long, value_name = "DEVICE")]
     pub(crate) to: Option<String>,
     #[command(flatten)]

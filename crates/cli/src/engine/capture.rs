@@ -1,18 +1,17 @@
-//! Captures that are written: their keys, and copies of what goes elsewhere.
+//! Captures that are written: their keys, and what they and the run tell each other.
 
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use rustix::fd::BorrowedFd;
 use waterwheel_dev::af_xdp::Rules;
 use waterwheel_dev::pcap::{Counted, PcapWriteParams, PcapWriter};
 use waterwheel_dev::spec::{Kind, Spec};
-use waterwheel_xdp::mm::Account;
-use waterwheel_xdp::{Capabilities, Control, Device, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame};
+use waterwheel_xdp::Control;
 
 use super::open::{failure, handle};
+use super::tee::Told;
 use crate::config::{Fate, Plan};
 use crate::failure::Failure;
 use crate::report::Snapshot;
@@ -24,6 +23,8 @@ pub(super) struct Writing {
     file: String,
     params: PcapWriteParams,
     rules: Option<Rules>,
+    /// It gets copies of what goes elsewhere.
+    copies: bool,
 }
 
 /// The keys of `pcap:` that choose packets, as those of `afxdp:` do.
@@ -67,7 +68,7 @@ impl Writing {
             .filter(|port| port.spec != *spec || port.fate.is_some())
             .filter_map(|port| identity(&port.spec))
             .collect();
-        Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules) })
+        Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules), copies: target.is_none() })
     }
 
     /// # Errors
@@ -78,8 +79,13 @@ impl Writing {
             "-" | "/dev/stdout" => self.params.given(handle(io::stdout().as_fd(), "standard output")?, "-"),
             file => self.params.create(file),
         };
-        let (patience, counted, control) = (patience.clone(), run.counted.clone(), run.control.clone());
-        let writer = writer.map_err(failure)?.patient(move || patience()).counted(move || counted.get().copied());
+        let (patience, control) = (patience.clone(), run.control.clone());
+        let (counted, told) = (run.counted.clone(), self.copies.then(|| run.told.clone()));
+        let counted = move || {
+            let missed = told.as_ref().map_or(0, |told| told.refused());
+            counted.get().map(|&Counted { received, dropped }| Counted { received, dropped: dropped + missed })
+        };
+        let writer = writer.map_err(failure)?.patient(move || patience()).counted(counted);
         let writer = writer.at_limit(move || {
             if let Some(control) = control.get() {
                 control.stop();
@@ -109,6 +115,8 @@ fn identity(spec: &Spec) -> Option<(u64, u64)> {
 pub(super) struct Run {
     control: Arc<OnceLock<Control>>,
     counted: Arc<OnceLock<Counted>>,
+    /// What is known of copies.
+    pub(super) told: Arc<Told>,
 }
 
 impl Run {
@@ -122,133 +130,5 @@ impl Run {
         let lost = snapshot.devices.iter().map(|device| device.lost.total()).sum::<u64>();
         let dropped = snapshot.drops.total() - snapshot.drops.get("program");
         let _ = self.counted.set(Counted { received: snapshot.rx_packets + lost, dropped });
-    }
-}
-
-/// A device whose packets, both ways, are copied into a capture.
-pub(super) struct Tee {
-    device: Box<dyn Device>,
-    /// Shared by the queues of the device. The last one closes it.
-    capture: Option<Arc<Mutex<PcapWriter>>>,
-    /// Copies that there was no place for.
-    missed: u64,
-    /// Why nothing is captured any more.
-    failure: Option<String>,
-}
-
-impl Tee {
-    pub(super) fn new(device: Box<dyn Device>, capture: Arc<Mutex<PcapWriter>>) -> Self {
-        Self { device, capture: Some(capture), missed: 0, failure: None }
-    }
-
-    /// Copies packets; how many there was no place for, is counted.
-    fn copy(&mut self, copy: impl FnOnce(&mut PcapWriter) -> usize) {
-        let missed = self.capture().map_or(0, |mut capture| copy(&mut capture));
-        self.missed += missed as u64;
-    }
-
-    fn capture(&self) -> Option<MutexGuard<'_, PcapWriter>> {
-        self.capture.as_ref().map(|capture| capture.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Device for Tee {
-    fn name(&self) -> &str {
-        self.device.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.device.capabilities()
-    }
-
-    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
-        self.device.complete(homes)
-    }
-
-    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
-        let before = batch.len();
-        let received = self.device.rx(pool, batch, budget);
-        self.copy(|capture| {
-            batch[before..].iter().filter(|packet| !capture.copy(packet.parts(), packet.meta())).count()
-        });
-        received
-    }
-
-    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
-        self.copy(|capture| frames.iter().filter(|frame| !capture.copy(frame.parts(), frame.meta())).count());
-        self.device.tx(pool, frames, drops)
-    }
-
-    fn tx_room(&mut self) -> usize {
-        self.device.tx_room()
-    }
-
-    fn wait_tx(&self) -> Wait {
-        self.device.wait_tx()
-    }
-
-    fn flush(&mut self) {
-        self.device.flush();
-        if let Some(mut capture) = self.capture() {
-            capture.flush();
-        }
-    }
-
-    fn wait(&self) -> Wait {
-        let capture = self.capture().map_or(Wait::Never, |capture| match capture.wait() {
-            Wait::Readable => Wait::soon(), // its descriptor is not among those of the device
-            wait => wait,
-        });
-        self.device.wait().or(capture)
-    }
-
-    fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
-        self.device.fds(add);
-    }
-
-    fn health(&mut self) -> Health {
-        if let Some(Health::Failed(why)) = self.capture().map(|mut capture| capture.health()) {
-            self.failure.get_or_insert(why);
-        }
-        match self.device.health() {
-            failed @ Health::Failed(_) => failed,
-            health => self.failure.clone().map_or(health, Health::Failed),
-        }
-    }
-
-    fn mode(&self) -> String {
-        self.device.mode()
-    }
-
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        self.device.counters(count);
-        count("capture_missed", self.missed);
-    }
-
-    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        self.device.lost(count);
-    }
-
-    fn unsent(&self) -> Traffic {
-        self.device.unsent()
-    }
-
-    fn in_flight(&self) -> usize {
-        self.device.in_flight()
-    }
-
-    fn account(&self, account: &mut Account) {
-        self.device.account(account);
-    }
-
-    fn shutdown(&mut self, homes: &mut Homes<'_>) {
-        self.device.shutdown(homes);
-        if let Some(capture) = self.capture.take().and_then(Arc::into_inner) {
-            let mut capture = capture.into_inner().unwrap_or_else(PoisonError::into_inner);
-            capture.shutdown(homes);
-            if let Health::Failed(why) = capture.health() {
-                self.failure = Some(why);
-            }
-        }
     }
 }

@@ -249,6 +249,7 @@ pub(crate) mod tests {
                     ..Device::default()
                 },
             ],
+            capture: None,
         }
     }
 
