@@ -6,6 +6,7 @@ use waterwheel_dev::spec::{Kind, Spec};
 use waterwheel_xdp::mm::Sampling;
 
 use crate::args::{Capture, Drop, Forward, Generate, HugePages, Idle, OnDeviceLoss, RunArgs, Tx};
+use crate::engine::given;
 use crate::failure::{Class, Failure};
 use crate::report::{Output, Style};
 
@@ -223,9 +224,9 @@ enum Side {
     Right,
 }
 
-/// Whether it is standard output.
+/// Whether it is what this process was given as standard output, under whatever name.
 fn is_stdout(file: &Spec) -> bool {
-    matches!(file.arg.as_str(), "-" | "/dev/stdout")
+    given::number(&file.arg, 1) == Some(1)
 }
 
 /// That nothing can be sent to a device, and what to do.

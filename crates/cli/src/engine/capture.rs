@@ -1,20 +1,21 @@
-//! Captures that are written: their keys, and what they and the run tell each other.
+//! Captures that are written: their keys, and where they may be written to.
 
+use std::cell::RefCell;
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, OnceLock};
 
+use rustix::fs::{FileType, Stat, fstat, stat};
 use waterwheel_dev::af_xdp::Rules;
 use waterwheel_dev::pcap::{Counted, PcapWriteParams, PcapWriter};
 use waterwheel_dev::spec::{Kind, Spec};
 use waterwheel_xdp::Control;
 
-use super::open::{failure, handle};
+use super::given;
+use super::open::failure;
 use super::tee::Told;
 use crate::config::{Fate, Plan};
-use crate::failure::Failure;
-use crate::report::Snapshot;
+use crate::failure::{Class, Failure};
+use crate::report::{Output, Snapshot};
 use crate::signals::Patience;
 
 /// What a capture file is written with: the keys of `pcap:`, and rules that choose packets.
@@ -62,31 +63,36 @@ impl Writing {
                 _ => source.spec.to_string(),
             };
         }
-        params.spared = plan
-            .ports
-            .iter()
-            .filter(|port| port.spec != *spec || port.fate.is_some())
-            .filter_map(|port| identity(&port.spec))
-            .collect();
         Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules), copies: target.is_none() })
     }
 
+    /// Whether it turns out only later which files there are.
+    pub(super) fn rotates(&self) -> bool {
+        self.params.file_size.is_some() || self.params.file_time.is_some()
+    }
+
     /// # Errors
-    /// It cannot be written.
-    pub(super) fn open(self, patience: &Patience, run: &Run) -> Result<PcapWriter, Failure> {
-        let writer = match self.file.as_str() {
-            // Not opened again by its name: it may be anything, and others may have it.
-            "-" | "/dev/stdout" => self.params.given(handle(io::stdout().as_fd(), "standard output")?, "-"),
-            file => self.params.create(file),
+    /// It cannot be written, or something else that is written would be overwritten.
+    pub(super) fn open(mut self, patience: &Patience, run: &Run) -> Result<PcapWriter, Failure> {
+        let descriptor = given::number(&self.file, 1);
+        run.alone(&self.file, descriptor)?;
+        self.params.spared = run.files.borrow().clone();
+        let writer = match descriptor {
+            Some(number) => {
+                let name = if number == 1 { "-" } else { &self.file };
+                self.params.given(given::take(number)?, name)
+            }
+            None => self.params.create(&self.file),
         };
+        let writer = writer.map_err(failure)?;
+        run.files.borrow_mut().extend(writer.identity());
         let (patience, control) = (patience.clone(), run.control.clone());
         let (counted, told) = (run.counted.clone(), self.copies.then(|| run.told.clone()));
         let counted = move || {
             let missed = told.as_ref().map_or(0, |told| told.refused());
             counted.get().map(|&Counted { received, dropped }| Counted { received, dropped: dropped + missed })
         };
-        let writer = writer.map_err(failure)?.patient(move || patience()).counted(counted);
-        let writer = writer.at_limit(move || {
+        let writer = writer.patient(move || patience()).counted(counted).at_limit(move || {
             if let Some(control) = control.get() {
                 control.stop();
             }
@@ -98,16 +104,19 @@ impl Writing {
     }
 }
 
-/// Device and inode of a capture file that is there.
-fn identity(spec: &Spec) -> Option<(u64, u64)> {
-    if spec.kind != Kind::Pcap {
-        return None;
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// What a capture is written to or read from, as far as it is there.
+fn place(file: &str, descriptor: Option<i32>) -> Option<Stat> {
+    match descriptor {
+        Some(number) => given::take(number).ok().and_then(|fd| fstat(fd).ok()),
+        None => stat(file).ok(),
     }
-    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-    match spec.arg.as_str() {
-        "-" | "/dev/stdin" => rustix::fs::fstat(io::stdin()).ok().map(identity),
-        file => std::fs::metadata(file).ok().map(|file| (file.dev(), file.ino())),
-    }
+}
+
+fn identity(stat: &Stat) -> Identity {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// What captures and the run tell each other.
@@ -117,9 +126,37 @@ pub(super) struct Run {
     counted: Arc<OnceLock<Counted>>,
     /// What is known of copies.
     pub(super) told: Arc<Told>,
+    /// Files that are read, written, or take what is said: no capture may overwrite them.
+    files: RefCell<Vec<Identity>>,
+    /// Pipes that captures are written to: no two may be mixed.
+    pipes: RefCell<Vec<Identity>>,
 }
 
 impl Run {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let sources = plan.ports.iter().filter(|port| port.spec.kind == Kind::Pcap && port.fate.is_some());
+        let sources = sources.filter_map(|port| place(&port.spec.arg, given::number(&port.spec.arg, 0)));
+        // Notices go to standard error, wherever the statistics go.
+        let report = (plan.output == Output::Stdout).then(|| fstat(io::stdout()));
+        let said = [Some(fstat(io::stderr())), report].into_iter().flatten().filter_map(Result::ok);
+        Self { files: RefCell::new(sources.chain(said).map(|stat| identity(&stat)).collect()), ..Self::default() }
+    }
+
+    /// # Errors
+    /// Another capture is written to the same pipe or socket.
+    fn alone(&self, file: &str, descriptor: Option<i32>) -> Result<(), Failure> {
+        let Some(stat) = place(file, descriptor) else { return Ok(()) };
+        if matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket) {
+            let mut pipes = self.pipes.borrow_mut();
+            if pipes.contains(&identity(&stat)) {
+                let message = format!("{file}: two captures in one pipe cannot be told apart");
+                return Err(Failure::new(Class::Config, message));
+            }
+            pipes.push(identity(&stat));
+        }
+        Ok(())
+    }
+
     /// What ends the run.
     pub(super) fn begins(&self, control: &Control) {
         let _ = self.control.set(control.clone());

@@ -1,6 +1,7 @@
 //! Runs a plan: opens its devices over one zone, gives them to workers, watches them, and accounts for every page at the end.
 
 pub(crate) mod capture;
+pub(crate) mod given;
 mod layout;
 mod losses;
 mod open;
@@ -104,11 +105,15 @@ impl Engine {
         let mut fabric = Fabric::new(layout.workers);
         fabric.idle(plan.idle.into());
         let (mut ports, mut lost, mut events) = (Vec::new(), Vec::new(), Vec::new());
-        let run = capture::Run::default();
+        let run = capture::Run::new(plan);
         let mut copy = plan.copy.as_ref().map(|spec| capture::Writing::new(plan, spec)).transpose()?;
         let mut copies = None;
         for (queue, wanted) in wanted.into_iter().enumerate() {
             let (order, port) = (wanted.order, wanted.port);
+            // Of two that write files, the one whose files turn up later knows those of the other.
+            if let Some(copy) = copy.take_if(|copy| port == COPIED && !copy.rotates()) {
+                copies = Some(Arc::new(Mutex::new(copy.open(patience, &run)?)));
+            }
             let mut device = open::device(&zone, wanted, patience, &run)?;
             if let Some(copy) = copy.take_if(|_| port == COPIED) {
                 copies = Some(Arc::new(Mutex::new(copy.open(patience, &run)?)));
