@@ -1,6 +1,7 @@
 //! Captures that are written: their keys, and where they may be written to.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,8 @@ pub(super) struct Writing {
     file: String,
     params: PcapWriteParams,
     rules: Option<Rules>,
+    /// The device that the packets come from: its index in [`Plan::ports`].
+    source: Option<usize>,
     /// It gets copies of what goes elsewhere.
     copies: bool,
 }
@@ -51,19 +54,15 @@ impl Writing {
         })?;
         // The first whose packets are written, in the order of the command.
         let target = plan.ports.iter().position(|port| port.spec == *spec);
-        let source = plan.ports.iter().find(|port| match (port.fate, target) {
+        let source = plan.ports.iter().position(|port| match (port.fate, target) {
             (Some(Fate::Forward(to)), Some(target)) => to == target,
             (fate, _) => fate.is_some(),
         });
-        if let Some(source) = source {
-            params.payloads = matches!(source.spec.kind, Kind::Udp | Kind::Tcp);
-            params.interface = match source.spec.kind {
-                Kind::AfXdp => source.spec.interface_and_queues()?.0.to_owned(),
-                Kind::Tap => source.spec.arg.clone(),
-                _ => source.spec.to_string(),
-            };
+        if let Some(source) = source.map(|source| &plan.ports[source].spec) {
+            params.payloads = matches!(source.kind, Kind::Udp | Kind::Tcp);
+            params.interface = source.to_string();
         }
-        Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules), copies: target.is_none() })
+        Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules), source, copies: target.is_none() })
     }
 
     /// Whether it turns out only later which files there are.
@@ -74,6 +73,9 @@ impl Writing {
     /// # Errors
     /// It cannot be written, or something else that is written would be overwritten.
     pub(super) fn open(mut self, patience: &Patience, run: &Run) -> Result<PcapWriter, Failure> {
+        if let Some(interface) = self.source.and_then(|source| run.interfaces.borrow().get(&source).cloned()) {
+            self.params.interface = interface;
+        }
         let descriptor = given::number(&self.file, 1);
         run.alone(&self.file, descriptor)?;
         self.params.spared = run.files.borrow().clone();
@@ -130,6 +132,8 @@ pub(super) struct Run {
     files: RefCell<Vec<Identity>>,
     /// Pipes that captures are written to: no two may be mixed.
     pipes: RefCell<Vec<Identity>>,
+    /// The interfaces' own names, of devices by their index in [`Plan::ports`].
+    interfaces: RefCell<HashMap<usize, String>>,
 }
 
 impl Run {
@@ -155,6 +159,11 @@ impl Run {
             pipes.push(identity(&stat));
         }
         Ok(())
+    }
+
+    /// The name of the interface of a device that is open.
+    pub(super) fn interface(&self, port: usize, name: &str) {
+        self.interfaces.borrow_mut().insert(port, name.to_owned());
     }
 
     /// What ends the run.

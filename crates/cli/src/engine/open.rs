@@ -328,6 +328,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run
         Recipe::Write(writing) => plain(Box::new(writing.open(patience, run)?)),
         Recipe::Tap(taps) => {
             let (tap, reopen) = taps.next_queue(wanted.queue)?;
+            run.interface(wanted.port, tap.interface());
             plain(Box::new(tap)).again(reopen)
         }
         Recipe::SendToTap(taps) => {
@@ -336,6 +337,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run
         }
         Recipe::AfXdp(params) => {
             let device = AfXdp::open(zone, &params).map_err(failure)?;
+            run.interface(wanted.port, &device.link().name);
             let (mode, zone) = (device.mode(), zone.clone());
             Opened { mode, dma: Some(Box::new(Umem)), ..plain(Box::new(device)) }
                 .again(move || AfXdp::open(&zone, &params))
