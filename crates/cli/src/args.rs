@@ -192,7 +192,7 @@ pub(crate) struct Traffic {
     #[arg(long, value_name = "MAC")]
     pub(crate) dmac: Option<String>,
     /// More keys of gen:, e.g. vary=random,seed=7 (see 'waterwheel help devices')
-    #[arg(long, value_name = "KEY=VALUE,...", action = ArgAction::Append)]
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = units::keys, action = ArgAction::Append)]
     pub(crate) r#gen: Vec<String>,
 }
 
@@ -236,7 +236,7 @@ pub(crate) struct Capture {
     pub(crate) file: String,
     #[command(flatten)]
     pub(crate) captured: Captured,
-    /// Let the packets go on to this device, and what comes from there go back: the capture gets copies, both ways
+    /// Let the packets go on to this device, and what comes from there go back: the capture gets copies, both ways. They go on also when the capture fails, or nobody reads it any more
     #[arg(long, value_name = "DEVICE")]
     pub(crate) to: Option<String>,
     #[command(flatten)]
@@ -248,7 +248,7 @@ pub(crate) struct Capture {
 #[command(next_help_heading = "Capture")]
 pub(crate) struct Captured {
     /// Capture only what matches these rules, e.g. dst=10.0.0.0/8,proto=udp,port=53
-    #[arg(long, value_name = "RULES")]
+    #[arg(long, value_name = "RULES", value_parser = units::keys)]
     pub(crate) filter: Option<String>,
     /// Keep so many bytes of each packet
     #[arg(long, value_name = "BYTES")]

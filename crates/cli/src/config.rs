@@ -6,6 +6,7 @@ use waterwheel_dev::spec::{Kind, Spec};
 use waterwheel_xdp::mm::Sampling;
 
 use crate::args::{Capture, Drop, Forward, Generate, HugePages, Idle, OnDeviceLoss, RunArgs, Tx};
+use crate::engine::given;
 use crate::failure::{Class, Failure};
 use crate::report::{Output, Style};
 
@@ -68,10 +69,10 @@ impl Plan {
         let there = flows(&a, Side::Left, &b, Side::Right);
         let back = !args.one_way && flows(&b, Side::Right, &a, Side::Left);
         if !there && !back {
-            let reason = if receives(&a, Side::Left) {
-                format!("{}: nothing can be sent there", args.b)
-            } else {
-                format!("{}: nothing comes from there", args.a)
+            let reason = match receives(&a, Side::Left) {
+                true if b.kind == Kind::Udp => return Err(Failure::new(Class::Config, dead_end(&b))),
+                true => format!("{}: nothing can be sent there", args.b),
+                false => format!("{}: nothing comes from there", args.a),
             };
             let hint = if flows(&b, Side::Left, &a, Side::Right) {
                 format!(", did you mean 'forward {} {}'?", args.b, args.a)
@@ -101,9 +102,12 @@ impl Plan {
     pub(crate) fn tx(args: &Tx) -> Result<Self, Failure> {
         let spec = source(&args.a)?;
         if !sends(&spec, Side::Left) {
-            let message = format!(
-                "{spec}: nothing can be sent back there: tx needs a device that receives and sends, e.g. afxdp:IFACE"
-            );
+            let message = match spec.kind {
+                Kind::Udp => dead_end(&spec),
+                _ => format!(
+                    "{spec}: nothing can be sent back there: tx needs a device that receives and sends, e.g. afxdp:IFACE"
+                ),
+            };
             return Err(Failure::new(Class::Config, message));
         }
         Ok(Self::new(format!("tx {spec}"), vec![Port { spec, fate: Some(Fate::Tx), sends: true }], &args.run))
@@ -113,10 +117,8 @@ impl Plan {
     /// A device that cannot be understood, or that does not send; a key of the generator given twice.
     pub(crate) fn generate(args: &Generate) -> Result<Self, Failure> {
         let target = Spec::parse(&args.a)?;
-        if target.kind == Kind::Gen {
-            let message =
-                format!("{target}: nothing can be sent there: use e.g. afxdp:IFACE, tap:NAME, pcap:FILE or null:");
-            return Err(Failure::new(Class::Config, message));
+        if target.kind == Kind::Gen || !sends(&target, Side::Right) {
+            return Err(Failure::new(Class::Config, dead_end(&target)));
         }
         let mut source = Spec::new(Kind::Gen, "");
         for text in &args.traffic.r#gen {
@@ -168,7 +170,7 @@ impl Plan {
             Some(to) => {
                 let to = Spec::parse(to)?;
                 if !sends(&to, Side::Right) || to.kind == Kind::Gen {
-                    return Err(Failure::new(Class::Config, format!("{to}: nothing can be sent there")));
+                    return Err(Failure::new(Class::Config, dead_end(&to)));
                 }
                 let back = flows(&to, Side::Right, &spec, Side::Left);
                 let title = format!("{title} --to {to}");
@@ -177,7 +179,7 @@ impl Plan {
                     Port { spec: to, fate: back.then_some(Fate::Forward(0)), sends: true },
                 ];
                 let mut plan = Self::new(title, ports, &args.run);
-                if matches!(file.arg.as_str(), "-" | "/dev/stdout") {
+                if is_stdout(&file) {
                     plan.output = Output::Stderr;
                     plan.style = Style::choose(args.run.json, args.run.plain, plan.output);
                 }
@@ -190,9 +192,7 @@ impl Plan {
     }
 
     fn new(title: String, ports: Vec<Port>, run: &RunArgs) -> Self {
-        let to_stdout = |port: &Port| {
-            port.sends && port.spec.kind == Kind::Pcap && matches!(port.spec.arg.as_str(), "-" | "/dev/stdout")
-        };
+        let to_stdout = |port: &Port| port.sends && port.spec.kind == Kind::Pcap && is_stdout(&port.spec);
         let output = if ports.iter().any(to_stdout) { Output::Stderr } else { Output::Stdout };
         Self {
             title,
@@ -222,6 +222,20 @@ impl Plan {
 enum Side {
     Left,
     Right,
+}
+
+/// Whether it is what this process was given as standard output, under whatever name.
+fn is_stdout(file: &Spec) -> bool {
+    given::number(&file.arg, 1) == Some(1)
+}
+
+/// That nothing can be sent to a device, and what to do.
+fn dead_end(spec: &Spec) -> String {
+    let way_out = match spec.kind {
+        Kind::Udp => "say to whom, with peer=ADDR:PORT",
+        _ => "use e.g. afxdp:IFACE, tap:NAME, pcap:FILE or null:",
+    };
+    format!("{spec}: nothing can be sent there: {way_out}")
 }
 
 fn receives(spec: &Spec, side: Side) -> bool {
@@ -306,6 +320,16 @@ pub(crate) mod tests {
         ] {
             let failure = plan(line).expect_err(line);
             assert_eq!((failure.class, failure.message.as_str()), (Class::Config, message));
+        }
+        let nobody = "udp:127.0.0.1:9: nothing can be sent there: say to whom, with peer=ADDR:PORT";
+        for line in [
+            "forward gen: udp:127.0.0.1:9",
+            "generate udp:127.0.0.1:9",
+            "tx udp:127.0.0.1:9",
+            "capture gen: f --to udp:127.0.0.1:9",
+        ] {
+            let failure = plan(line).expect_err(line);
+            assert_eq!((failure.class, failure.message.as_str()), (Class::Config, nobody), "{line}");
         }
         assert_eq!(plan("tx pcap:x").expect_err("tx to a file").class, Class::Config);
         assert_eq!(plan("generate gen:").expect_err("gen to gen").class, Class::Config);

@@ -106,6 +106,14 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Keys with values; what they are is told later.
+pub(crate) fn keys(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("want KEY=VALUE,...: nothing is no key, leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// A share of the pages: `1/64`.
 pub(crate) fn sampling(text: &str) -> Result<Sampling, String> {
     let n = text.strip_prefix("1/").and_then(|n| n.parse().ok());

@@ -8,31 +8,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Running, Scratch, events, next, parsed, until, waterwheel, whole};
+use common::{Running, Scratch, events, next, on_a_small_disk, outcome, parsed, pipe, until, waterwheel, whole};
 use rustix::process::Signal;
 use serde_json::Value;
-
-fn pipe(name: &str) -> Scratch {
-    let pipe = Scratch::new(name);
-    let made = std::process::Command::new("mkfifo").arg(&pipe.0).status().expect("mkfifo runs");
-    assert!(made.success());
-    pipe
-}
 
 /// Both ends at once, which waits for nobody.
 fn both(pipe: &Scratch) -> File {
     File::options().read(true).write(true).open(&pipe.0).expect("the pipe opens")
-}
-
-/// Its code, its total, and its last word.
-fn outcome(mut running: Running) -> (Option<i32>, Value, String) {
-    let stdout = running.0.stdout.take().expect("piped");
-    let text = common::Lines::of(stdout).rest();
-    let mut errors = String::new();
-    running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
-    let code = running.wait().code();
-    let total = parsed(text.as_bytes()).pop().expect("a total");
-    (code, total, errors.lines().last().unwrap_or_default().to_owned())
 }
 
 fn count(total: &Value, key: &str) -> u64 {
@@ -53,21 +35,6 @@ fn packets(file: &Scratch) -> u64 {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let total = serde_json::from_str::<Value>(text.lines().last().expect("a total")).expect("JSON");
     count(&total, "rx_packets")
-}
-
-/// A command on a disk of its own, `{disk}`, of this size.
-fn on_a_small_disk(size: &str, line: &str) -> (std::process::Command, Scratch) {
-    let disk = Scratch::new("disk");
-    std::fs::create_dir(&disk.0).expect("a place for it");
-    let script = format!(
-        "mount -t tmpfs -o size={size} tmpfs {0} && exec {1} {2}",
-        disk.display(),
-        env!("CARGO_BIN_EXE_waterwheel"),
-        line.replace("{disk}", disk.0.to_str().expect("UTF-8"))
-    );
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
-    (command, disk)
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn keys_are_those_of_the_documentation() {
     }
     let file = common::Scratch::new("keys.pcapng");
     seen.run(PACKETS, &format!("capture gen: {} --json --interval 20ms --duration 300ms", file.display()));
+    seen.run(PACKETS, &format!("capture gen: {} --to null: --json --interval 20ms --duration 300ms", file.display()));
     // A device that knows what it lost.
     let port = UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     seen.run(PACKETS, &format!("drop udp:127.0.0.1:{port} --json --interval 20ms --duration 300ms --trace-pages"));

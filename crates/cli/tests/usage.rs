@@ -134,6 +134,10 @@ fn what_cannot_be_is_config() {
         ("forward null: gen: --one-way", "did you mean 'forward gen: null:'?"),
         ("soak --threads 65", "1 to 64"),
         ("drop afxdp:lo:99", "lo has only queue 0"),
+        ("capture gen: /dev/null --filter=", "leave the option out"),
+        ("generate null: --gen=", "leave the option out"),
+        ("capture gen: /dev/null --to udp:127.0.0.1:9", "with peer=ADDR:PORT"),
+        ("generate udp:127.0.0.1:9", "with peer=ADDR:PORT"),
     ] {
         let (code, message) = refused(line);
         assert_eq!(code, 3, "{line}: {message}");

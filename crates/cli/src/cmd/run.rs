@@ -8,8 +8,9 @@ use crate::config::Plan;
 use crate::engine::{Engine, Outcome, warnings};
 use crate::failure::{Class, Failure};
 use crate::preflight;
+use crate::report::snapshot::Capture;
 use crate::report::text::{account, who_has_pages};
-use crate::report::{Display, Output, Reporter, Total, notice, wait_for_reader};
+use crate::report::{Display, Reporter, Total, notice, wait_for_reader};
 use crate::signals::Signals;
 
 /// Runs until a signal, the duration, or the end of the packets; then drains and accounts.
@@ -38,8 +39,8 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     // The devices are closed and the pages counted, whatever became of the output.
     let total = Total { seconds, snapshot, pages, holders };
     let shown = shown.and_then(|()| reporter.total(&total)).map_err(|error| Failure::output(&error));
-    for (device, warning) in warnings(&total.snapshot) {
-        notice(&format!("{device}: {warning}"));
+    for (_, warning) in warnings(&total.snapshot) {
+        notice(&warning);
     }
     for pool in &stalled {
         let way_out = if pool.sampling.is_none() { " (--trace-pages)" } else { "" };
@@ -59,15 +60,26 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         return Err(Failure::new(Class::Leak, message));
     }
     shown?;
-    // Whoever asked for the end got it, with what was left; but what was taken is to be written. Whoever reads the packets and has enough goes away.
-    let had_enough = |failed: &String| plan.output == Output::Stderr && failed.contains("Broken pipe");
+    // Whoever asked for the end got it, with what was left; but what was taken is to be written.
     match failed.iter().find(|failed| !had_enough(failed)) {
         Some(failed) if unsent > 0 => {
-            Err(Failure::new(Class::Device, format!("{unsent} packets could not be written: {failed}")))
+            return Err(Failure::new(Class::Device, format!("{unsent} packets could not be written: {failed}")));
         }
-        Some(failed) if !asked => Err(Failure::new(Class::Device, format!("a device failed while it ran: {failed}"))),
-        _ => Ok(()),
+        Some(failed) if !asked => {
+            return Err(Failure::new(Class::Device, format!("a device failed while it ran: {failed}")));
+        }
+        _ => {}
     }
+    let Some(Capture { reason: Some(reason), missed, .. }) = &total.snapshot.capture else { return Ok(()) };
+    if had_enough(reason) || (asked && *missed == 0) {
+        return Ok(());
+    }
+    Err(Failure::new(Class::Device, format!("{missed} packets were not captured: {reason}")))
+}
+
+/// Whether the packets went to standard output, and whoever read them has had enough and left. That ends well.
+fn had_enough(failed: &str) -> bool {
+    failed.strip_prefix("pcap:-: ").unwrap_or(failed).starts_with("-: cannot write: Broken pipe")
 }
 
 /// How often devices are looked at, however long the interval of the reports is.

@@ -1,21 +1,22 @@
-//! Captures that are written: their keys, and copies of what goes elsewhere.
+//! Captures that are written: their keys, and where they may be written to.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use rustix::fd::BorrowedFd;
+use rustix::fs::{FileType, Stat, fstat, stat};
 use waterwheel_dev::af_xdp::Rules;
 use waterwheel_dev::pcap::{Counted, PcapWriteParams, PcapWriter};
 use waterwheel_dev::spec::{Kind, Spec};
-use waterwheel_xdp::mm::Account;
-use waterwheel_xdp::{Capabilities, Control, Device, Drops, Health, Homes, PagePool, Traffic, Wait, XdpBuff, XdpFrame};
+use waterwheel_xdp::Control;
 
-use super::open::{failure, handle};
+use super::given;
+use super::open::failure;
+use super::tee::Told;
 use crate::config::{Fate, Plan};
-use crate::failure::Failure;
-use crate::report::Snapshot;
+use crate::failure::{Class, Failure};
+use crate::report::{Output, Snapshot};
 use crate::signals::Patience;
 
 /// What a capture file is written with: the keys of `pcap:`, and rules that choose packets.
@@ -24,6 +25,10 @@ pub(super) struct Writing {
     file: String,
     params: PcapWriteParams,
     rules: Option<Rules>,
+    /// The device that the packets come from: its index in [`Plan::ports`].
+    source: Option<usize>,
+    /// It gets copies of what goes elsewhere.
+    copies: bool,
 }
 
 /// The keys of `pcap:` that choose packets, as those of `afxdp:` do.
@@ -49,38 +54,47 @@ impl Writing {
         })?;
         // The first whose packets are written, in the order of the command.
         let target = plan.ports.iter().position(|port| port.spec == *spec);
-        let source = plan.ports.iter().find(|port| match (port.fate, target) {
+        let source = plan.ports.iter().position(|port| match (port.fate, target) {
             (Some(Fate::Forward(to)), Some(target)) => to == target,
             (fate, _) => fate.is_some(),
         });
-        if let Some(source) = source {
-            params.payloads = matches!(source.spec.kind, Kind::Udp | Kind::Tcp);
-            params.interface = match source.spec.kind {
-                Kind::AfXdp => source.spec.interface_and_queues()?.0.to_owned(),
-                Kind::Tap => source.spec.arg.clone(),
-                _ => source.spec.to_string(),
-            };
+        if let Some(source) = source.map(|source| &plan.ports[source].spec) {
+            params.payloads = matches!(source.kind, Kind::Udp | Kind::Tcp);
+            params.interface = source.to_string();
         }
-        params.spared = plan
-            .ports
-            .iter()
-            .filter(|port| port.spec != *spec || port.fate.is_some())
-            .filter_map(|port| identity(&port.spec))
-            .collect();
-        Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules) })
+        Ok(Self { file: spec.arg.clone(), params, rules: filtered.then_some(rules), source, copies: target.is_none() })
+    }
+
+    /// Whether it turns out only later which files there are.
+    pub(super) fn rotates(&self) -> bool {
+        self.params.file_size.is_some() || self.params.file_time.is_some()
     }
 
     /// # Errors
-    /// It cannot be written.
-    pub(super) fn open(self, patience: &Patience, run: &Run) -> Result<PcapWriter, Failure> {
-        let writer = match self.file.as_str() {
-            // Not opened again by its name: it may be anything, and others may have it.
-            "-" | "/dev/stdout" => self.params.given(handle(io::stdout().as_fd(), "standard output")?, "-"),
-            file => self.params.create(file),
+    /// It cannot be written, or something else that is written would be overwritten.
+    pub(super) fn open(mut self, patience: &Patience, run: &Run) -> Result<PcapWriter, Failure> {
+        if let Some(interface) = self.source.and_then(|source| run.interfaces.borrow().get(&source).cloned()) {
+            self.params.interface = interface;
+        }
+        let descriptor = given::number(&self.file, 1);
+        run.alone(&self.file, descriptor)?;
+        self.params.spared = run.files.borrow().clone();
+        let writer = match descriptor {
+            Some(number) => {
+                let name = if number == 1 { "-" } else { &self.file };
+                self.params.given(given::take(number)?, name)
+            }
+            None => self.params.create(&self.file),
         };
-        let (patience, counted, control) = (patience.clone(), run.counted.clone(), run.control.clone());
-        let writer = writer.map_err(failure)?.patient(move || patience()).counted(move || counted.get().copied());
-        let writer = writer.at_limit(move || {
+        let writer = writer.map_err(failure)?;
+        run.files.borrow_mut().extend(writer.identity());
+        let (patience, control) = (patience.clone(), run.control.clone());
+        let (counted, told) = (run.counted.clone(), self.copies.then(|| run.told.clone()));
+        let counted = move || {
+            let missed = told.as_ref().map_or(0, |told| told.refused());
+            counted.get().map(|&Counted { received, dropped }| Counted { received, dropped: dropped + missed })
+        };
+        let writer = writer.patient(move || patience()).counted(counted).at_limit(move || {
             if let Some(control) = control.get() {
                 control.stop();
             }
@@ -92,16 +106,19 @@ impl Writing {
     }
 }
 
-/// Device and inode of a capture file that is there.
-fn identity(spec: &Spec) -> Option<(u64, u64)> {
-    if spec.kind != Kind::Pcap {
-        return None;
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// What a capture is written to or read from, as far as it is there.
+fn place(file: &str, descriptor: Option<i32>) -> Option<Stat> {
+    match descriptor {
+        Some(number) => given::take(number).ok().and_then(|fd| fstat(fd).ok()),
+        None => stat(file).ok(),
     }
-    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-    match spec.arg.as_str() {
-        "-" | "/dev/stdin" => rustix::fs::fstat(io::stdin()).ok().map(identity),
-        file => std::fs::metadata(file).ok().map(|file| (file.dev(), file.ino())),
-    }
+}
+
+fn identity(stat: &Stat) -> Identity {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// What captures and the run tell each other.
@@ -109,9 +126,46 @@ fn identity(spec: &Spec) -> Option<(u64, u64)> {
 pub(super) struct Run {
     control: Arc<OnceLock<Control>>,
     counted: Arc<OnceLock<Counted>>,
+    /// What is known of copies.
+    pub(super) told: Arc<Told>,
+    /// Files that are read, written, or take what is said: no capture may overwrite them.
+    files: RefCell<Vec<Identity>>,
+    /// Pipes that captures are written to: no two may be mixed.
+    pipes: RefCell<Vec<Identity>>,
+    /// The interfaces' own names, of devices by their index in [`Plan::ports`].
+    interfaces: RefCell<HashMap<usize, String>>,
 }
 
 impl Run {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let sources = plan.ports.iter().filter(|port| port.spec.kind == Kind::Pcap && port.fate.is_some());
+        let sources = sources.filter_map(|port| place(&port.spec.arg, given::number(&port.spec.arg, 0)));
+        // Notices go to standard error, wherever the statistics go.
+        let report = (plan.output == Output::Stdout).then(|| fstat(io::stdout()));
+        let said = [Some(fstat(io::stderr())), report].into_iter().flatten().filter_map(Result::ok);
+        Self { files: RefCell::new(sources.chain(said).map(|stat| identity(&stat)).collect()), ..Self::default() }
+    }
+
+    /// # Errors
+    /// Another capture is written to the same pipe or socket.
+    fn alone(&self, file: &str, descriptor: Option<i32>) -> Result<(), Failure> {
+        let Some(stat) = place(file, descriptor) else { return Ok(()) };
+        if matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket) {
+            let mut pipes = self.pipes.borrow_mut();
+            if pipes.contains(&identity(&stat)) {
+                let message = format!("{file}: two captures in one pipe cannot be told apart");
+                return Err(Failure::new(Class::Config, message));
+            }
+            pipes.push(identity(&stat));
+        }
+        Ok(())
+    }
+
+    /// The name of the interface of a device that is open.
+    pub(super) fn interface(&self, port: usize, name: &str) {
+        self.interfaces.borrow_mut().insert(port, name.to_owned());
+    }
+
     /// What ends the run.
     pub(super) fn begins(&self, control: &Control) {
         let _ = self.control.set(control.clone());
@@ -122,133 +176,5 @@ impl Run {
         let lost = snapshot.devices.iter().map(|device| device.lost.total()).sum::<u64>();
         let dropped = snapshot.drops.total() - snapshot.drops.get("program");
         let _ = self.counted.set(Counted { received: snapshot.rx_packets + lost, dropped });
-    }
-}
-
-/// A device whose packets, both ways, are copied into a capture.
-pub(super) struct Tee {
-    device: Box<dyn Device>,
-    /// Shared by the queues of the device. The last one closes it.
-    capture: Option<Arc<Mutex<PcapWriter>>>,
-    /// Copies that there was no place for.
-    missed: u64,
-    /// Why nothing is captured any more.
-    failure: Option<String>,
-}
-
-impl Tee {
-    pub(super) fn new(device: Box<dyn Device>, capture: Arc<Mutex<PcapWriter>>) -> Self {
-        Self { device, capture: Some(capture), missed: 0, failure: None }
-    }
-
-    /// Copies packets; how many there was no place for, is counted.
-    fn copy(&mut self, copy: impl FnOnce(&mut PcapWriter) -> usize) {
-        let missed = self.capture().map_or(0, |mut capture| copy(&mut capture));
-        self.missed += missed as u64;
-    }
-
-    fn capture(&self) -> Option<MutexGuard<'_, PcapWriter>> {
-        self.capture.as_ref().map(|capture| capture.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Device for Tee {
-    fn name(&self) -> &str {
-        self.device.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.device.capabilities()
-    }
-
-    fn complete(&mut self, homes: &mut Homes<'_>) -> usize {
-        self.device.complete(homes)
-    }
-
-    fn rx(&mut self, pool: &mut PagePool, batch: &mut Vec<XdpBuff>, budget: usize) -> usize {
-        let before = batch.len();
-        let received = self.device.rx(pool, batch, budget);
-        self.copy(|capture| {
-            batch[before..].iter().filter(|packet| !capture.copy(packet.parts(), packet.meta())).count()
-        });
-        received
-    }
-
-    fn tx(&mut self, pool: &mut PagePool, frames: &mut Vec<XdpFrame>, drops: &mut Drops) -> Traffic {
-        self.copy(|capture| frames.iter().filter(|frame| !capture.copy(frame.parts(), frame.meta())).count());
-        self.device.tx(pool, frames, drops)
-    }
-
-    fn tx_room(&mut self) -> usize {
-        self.device.tx_room()
-    }
-
-    fn wait_tx(&self) -> Wait {
-        self.device.wait_tx()
-    }
-
-    fn flush(&mut self) {
-        self.device.flush();
-        if let Some(mut capture) = self.capture() {
-            capture.flush();
-        }
-    }
-
-    fn wait(&self) -> Wait {
-        let capture = self.capture().map_or(Wait::Never, |capture| match capture.wait() {
-            Wait::Readable => Wait::soon(), // its descriptor is not among those of the device
-            wait => wait,
-        });
-        self.device.wait().or(capture)
-    }
-
-    fn fds<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>)) {
-        self.device.fds(add);
-    }
-
-    fn health(&mut self) -> Health {
-        if let Some(Health::Failed(why)) = self.capture().map(|mut capture| capture.health()) {
-            self.failure.get_or_insert(why);
-        }
-        match self.device.health() {
-            failed @ Health::Failed(_) => failed,
-            health => self.failure.clone().map_or(health, Health::Failed),
-        }
-    }
-
-    fn mode(&self) -> String {
-        self.device.mode()
-    }
-
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        self.device.counters(count);
-        count("capture_missed", self.missed);
-    }
-
-    fn lost(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        self.device.lost(count);
-    }
-
-    fn unsent(&self) -> Traffic {
-        self.device.unsent()
-    }
-
-    fn in_flight(&self) -> usize {
-        self.device.in_flight()
-    }
-
-    fn account(&self, account: &mut Account) {
-        self.device.account(account);
-    }
-
-    fn shutdown(&mut self, homes: &mut Homes<'_>) {
-        self.device.shutdown(homes);
-        if let Some(capture) = self.capture.take().and_then(Arc::into_inner) {
-            let mut capture = capture.into_inner().unwrap_or_else(PoisonError::into_inner);
-            capture.shutdown(homes);
-            if let Health::Failed(why) = capture.health() {
-                self.failure = Some(why);
-            }
-        }
     }
 }

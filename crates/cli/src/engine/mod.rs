@@ -1,6 +1,7 @@
 //! Runs a plan: opens its devices over one zone, gives them to workers, watches them, and accounts for every page at the end.
 
 pub(crate) mod capture;
+pub(crate) mod given;
 mod layout;
 mod losses;
 mod open;
@@ -8,6 +9,7 @@ mod open;
 mod plant;
 mod sink;
 mod stats;
+mod tee;
 mod trust;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,10 +28,11 @@ use crate::args::OnDeviceLoss;
 use crate::config::{Fate, Plan};
 use crate::failure::{Class, Failure};
 use crate::report::Snapshot;
-use crate::report::snapshot::{Holders, Pages};
+use crate::report::snapshot::{Capture, Holders, Pages};
 use crate::signals::{Patience, Waker};
 use layout::Layout;
 use losses::Losses;
+use tee::Tee;
 
 pub(crate) use open::{failure, zone};
 pub(crate) use stats::{pages, warnings};
@@ -49,7 +52,7 @@ pub(crate) struct Engine {
     events: Vec<Events>,
     /// What was said of the devices.
     losses: Losses,
-    /// Devices that were warned of.
+    /// Devices that were warned of, and the capture if it was.
     warned: Vec<String>,
     /// Names of what the devices may lose.
     lost: Vec<&'static str>,
@@ -102,17 +105,21 @@ impl Engine {
         let mut fabric = Fabric::new(layout.workers);
         fabric.idle(plan.idle.into());
         let (mut ports, mut lost, mut events) = (Vec::new(), Vec::new(), Vec::new());
-        let run = capture::Run::default();
+        let run = capture::Run::new(plan);
         let mut copy = plan.copy.as_ref().map(|spec| capture::Writing::new(plan, spec)).transpose()?;
         let mut copies = None;
         for (queue, wanted) in wanted.into_iter().enumerate() {
             let (order, port) = (wanted.order, wanted.port);
+            // Of two that write files, the one whose files turn up later knows those of the other.
+            if let Some(copy) = copy.take_if(|copy| port == COPIED && !copy.rotates()) {
+                copies = Some(Arc::new(Mutex::new(copy.open(patience, &run)?)));
+            }
             let mut device = open::device(&zone, wanted, patience, &run)?;
             if let Some(copy) = copy.take_if(|_| port == COPIED) {
                 copies = Some(Arc::new(Mutex::new(copy.open(patience, &run)?)));
             }
             if let Some(copies) = copies.as_ref().filter(|_| port == COPIED) {
-                device.device = Box::new(capture::Tee::new(device.device, copies.clone()));
+                device.device = Box::new(Tee::new(device.device, copies.clone(), run.told.clone()));
                 device.reviver = None; // another device would not be copied
             }
             if !device.mode.is_empty() {
@@ -146,6 +153,9 @@ impl Engine {
         let control = workers[0].control();
         if let Some(count) = plan.count {
             control.limit(count);
+        }
+        if let Some(copies) = &plan.copy {
+            run.told.begins(&copies.arg);
         }
         run.begins(&control);
         drop(copies); // the devices have it
@@ -190,15 +200,26 @@ impl Engine {
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         let workers = self.control.snapshot().workers;
         self.note_losses(&workers);
-        let snapshot = stats::snapshot(&workers, &self.lost);
+        let snapshot = self.of(&workers);
+        if let Some(Capture { name, reason: Some(reason), .. }) = &snapshot.capture
+            && !self.warned.contains(name)
+        {
+            // How many are missed is said in the end.
+            self.warned.push(name.clone());
+            self.notices.push(format!("capture {reason}; packets go on, and are not captured any more"));
+        }
         // The first time at once; how much it was in the end is said then.
-        for (device, warning) in warnings(&snapshot) {
-            if !self.warned.iter().any(|warned| warned == device) {
-                self.warned.push(device.to_owned());
-                self.notices.push(format!("{device}: {warning}"));
+        for (who, warning) in warnings(&snapshot) {
+            if !self.warned.iter().any(|warned| warned == who) {
+                self.warned.push(who.to_owned());
+                self.notices.push(warning);
             }
         }
         snapshot
+    }
+
+    fn of(&self, workers: &[WorkerStats]) -> Snapshot {
+        Snapshot { capture: self.run.told.shown(), ..stats::snapshot(workers, &self.lost) }
     }
 
     /// Who has pages now, where they are followed.
@@ -236,7 +257,7 @@ impl Engine {
         self.note_losses(&stats);
         let account = self.account().close(Users::Gone);
         Outcome {
-            snapshot: stats::snapshot(&stats, &self.lost),
+            snapshot: self.of(&stats),
             pages: stats::pages(&account),
             conflicts: account.conflicts,
             panicked,

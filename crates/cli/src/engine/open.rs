@@ -1,8 +1,6 @@
 //! Specs become devices.
 
 use std::cell::RefCell;
-use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use waterwheel_dev::DevError;
@@ -20,6 +18,7 @@ use waterwheel_xdp::page_pool::{DmaAddr, DmaError, DmaMap};
 use waterwheel_xdp::{Device, Revive, Veth, Zone, veth};
 
 use super::capture::{Run, Writing};
+use super::given;
 use super::sink::{Plugged, SendOnly};
 use super::trust;
 use crate::args;
@@ -317,15 +316,19 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run
         Recipe::Null => plain(Box::new(Null::new())),
         Recipe::Source(null) => plain(Box::new(null)),
         Recipe::Read(file, params) => {
-            let reader = match file.as_str() {
-                "-" | "/dev/stdin" => PcapReader::given(handle(io::stdin().as_fd(), "standard input")?, "-", &params),
-                file => PcapReader::open(file, &params),
+            let reader = match given::number(&file, 0) {
+                Some(number) => {
+                    let name = if number == 0 { "-" } else { &file };
+                    PcapReader::given(given::take(number)?, name, &params)
+                }
+                None => PcapReader::open(&file, &params),
             };
             plain(Box::new(reader.map_err(failure)?))
         }
         Recipe::Write(writing) => plain(Box::new(writing.open(patience, run)?)),
         Recipe::Tap(taps) => {
             let (tap, reopen) = taps.next_queue(wanted.queue)?;
+            run.interface(wanted.port, tap.interface());
             plain(Box::new(tap)).again(reopen)
         }
         Recipe::SendToTap(taps) => {
@@ -334,6 +337,7 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run
         }
         Recipe::AfXdp(params) => {
             let device = AfXdp::open(zone, &params).map_err(failure)?;
+            run.interface(wanted.port, &device.link().name);
             let (mode, zone) = (device.mode(), zone.clone());
             Opened { mode, dma: Some(Box::new(Umem)), ..plain(Box::new(device)) }
                 .again(move || AfXdp::open(&zone, &params))
@@ -373,11 +377,6 @@ pub(super) fn device(zone: &Zone, wanted: Wanted, patience: &Patience, run: &Run
             plain(Box::new(Plugged::new(near, far)))
         }
     })
-}
-
-/// Another descriptor of one that this process was given.
-pub(super) fn handle(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd, Failure> {
-    fd.try_clone_to_owned().map_err(|error| Failure::new(Class::Config, format!("cannot use {what}: {error}")))
 }
 
 /// A socket, which may be lost and opened again.

@@ -3,7 +3,7 @@
 use waterwheel_xdp::mm::PageAccount;
 use waterwheel_xdp::{Drops, Health, PortStats, WorkerStats};
 
-use crate::report::snapshot::{Actions, Counters, Device, Pages, Pool, Snapshot};
+use crate::report::snapshot::{Actions, Capture, Counters, Device, Pages, Pool, Snapshot};
 
 /// All workers together, the devices in the order of the command. `losses` are the names of what devices may lose: they stand among the drops from the start.
 pub(super) fn snapshot(workers: &[WorkerStats], losses: &[&'static str]) -> Snapshot {
@@ -38,7 +38,7 @@ pub(super) fn snapshot(workers: &[WorkerStats], losses: &[&'static str]) -> Snap
     snapshot
 }
 
-/// What devices could not keep up with, and what to do: device, and what there is to say.
+/// What devices and the capture could not keep up with, and what to do: who, and what there is to say.
 pub(crate) fn warnings(snapshot: &Snapshot) -> Vec<(&str, String)> {
     let of = |device: &Device, counter: &str, text: &str| {
         let n = device.counters.get(counter);
@@ -61,14 +61,18 @@ pub(crate) fn warnings(snapshot: &Snapshot) -> Vec<(&str, String)> {
                 "files_not_removed",
                 "{} files of the capture more than were asked for are there, as they could not be removed",
             ),
-            of(device, "capture_missed", "{} packets were not captured: whoever reads the capture is too slow"),
         ]
     };
-    snapshot
-        .devices
-        .iter()
-        .flat_map(|device| told(device).into_iter().flatten().map(|text| (device.name.as_str(), text)))
-        .collect()
+    let devices = snapshot.devices.iter().flat_map(|device| {
+        told(device).into_iter().flatten().map(|text| (device.name.as_str(), format!("{}: {text}", device.name)))
+    });
+    // Why one that failed misses packets is said by itself.
+    let missing = snapshot.capture.iter().filter(|capture| capture.missed > 0 && capture.reason.is_none());
+    let captures = missing.map(|Capture { name, missed, .. }| {
+        let text = "packets were not captured: whoever reads the capture is too slow";
+        (name.as_str(), format!("capture {name}: {missed} {text}"))
+    });
+    devices.chain(captures).collect()
 }
 
 fn add(pool: &mut Pool, port: &PortStats) {

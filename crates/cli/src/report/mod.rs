@@ -258,6 +258,7 @@ pub(crate) mod tests {
                     ..Device::default()
                 },
             ],
+            capture: None,
         }
     }
 

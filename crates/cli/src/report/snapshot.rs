@@ -17,6 +17,25 @@ pub(crate) struct Snapshot {
     /// Mappings made for devices, ever: constant once a run is steady.
     pub(crate) dma_maps: u64,
     pub(crate) devices: Vec<Device>,
+    /// The copies of packets that go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) capture: Option<Capture>,
+}
+
+/// What became of the packets of which copies were to be captured: each of them is in one of three counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Capture {
+    /// The file, as it was named in the command.
+    pub(crate) name: String,
+    /// `up` or `failed`.
+    pub(crate) state: &'static str,
+    /// Why it failed, where it has.
+    pub(crate) reason: Option<String>,
+    pub(crate) captured: u64,
+    /// There was no place for them, or they could not be written in the end.
+    pub(crate) missed: u64,
+    /// No rule chose them, or there were enough.
+    pub(crate) unwanted: u64,
 }
 
 /// Packets by what the program said.

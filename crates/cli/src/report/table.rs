@@ -1,7 +1,7 @@
 //! The live table, as lines.
 
 use super::snapshot::{Device, Snapshot, per_second};
-use super::text::{joined, listed};
+use super::text::{captured, joined, listed};
 use crate::units::si;
 
 /// A line of the live table.
@@ -65,6 +65,10 @@ pub(super) fn table(title: &str, before: &Snapshot, now: &Snapshot, dt: f64, sec
     }
     for device in now.devices.iter().filter(|device| !device.counters.nonzero().is_empty()) {
         lines.push(format!("  {}  {}", device.name, listed(&device.counters)).into());
+    }
+    if let Some(capture) = &now.capture {
+        let alarming = capture.missed > 0 || capture.reason.is_some();
+        lines.push(TableLine { text: format!("  capture    {}", captured(capture)), alarming });
     }
     let shares = now.pool.shares(&before.pool).map_or_else(
         || "no pages handed out".to_owned(),

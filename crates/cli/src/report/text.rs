@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::snapshot::{Counters, Device, Holders, Pages, Rates, Snapshot, Total, per_second};
+use super::snapshot::{Capture, Counters, Device, Holders, Pages, Rates, Snapshot, Total, per_second};
 use crate::units::si;
 
 /// One line for what happened since `before`.
@@ -22,6 +22,10 @@ pub(crate) fn interval(before: &Snapshot, now: &Snapshot, dt: f64, seconds: f64)
     }
     for (reason, n) in now.drops.grown(&before.drops) {
         let _ = write!(line, "  {reason} {n}");
+    }
+    let missed = |snapshot: &Snapshot| snapshot.capture.as_ref().map_or(0, |capture| capture.missed);
+    if missed(now) > missed(before) {
+        let _ = write!(line, "  not captured {}", missed(now) - missed(before));
     }
     line.push('\n');
     line
@@ -62,6 +66,9 @@ pub(crate) fn total(title: &str, total: &Total) -> String {
         }
         text.push('\n');
     }
+    for line in snapshot.capture.iter().map(captured) {
+        let _ = writeln!(text, "  capture    {line}");
+    }
     let pool = &snapshot.pool;
     let _ = writeln!(
         text,
@@ -90,6 +97,13 @@ pub(crate) fn held(holders: &Holders) -> Vec<String> {
 /// The same, as the answer to SIGUSR1.
 pub(crate) fn who_has_pages(holders: Option<&Holders>) -> Vec<String> {
     holders.map_or_else(|| vec!["who has pages is not known: start it with --trace-pages".to_owned()], held)
+}
+
+/// What became of copies.
+pub(super) fn captured(capture: &Capture) -> String {
+    let Capture { name, state, reason, captured, missed, unwanted } = capture;
+    let reason = reason.iter().map(|reason| format!("; {state}: {reason}")).collect::<String>();
+    format!("{name}  captured {captured}, missed {missed}, unwanted {unwanted}{reason}")
 }
 
 /// The page account in one line: what is not free is named.

@@ -155,3 +155,65 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// Original length and bytes of a packet.
+pub(crate) type Packet = (u32, Vec<u8>);
+
+/// Each packet of a capture in this machine's byte order, and at its end: received, dropped.
+pub(crate) fn read(file: &Scratch) -> (Vec<Packet>, Option<(u64, u64)>) {
+    packets(&std::fs::read(&file.0).expect("a capture"))
+}
+
+/// The same, of its bytes.
+pub(crate) fn packets(bytes: &[u8]) -> (Vec<Packet>, Option<(u64, u64)>) {
+    let word = |at: usize| u32::from_ne_bytes(*bytes[at..].first_chunk().expect("a word"));
+    let (mut packets, mut counts, mut at) = (Vec::new(), None, 0);
+    while at + 12 <= bytes.len() {
+        let len = word(at + 4) as usize;
+        match word(at) {
+            6 => packets.push((word(at + 24), bytes[at + 28..at + 28 + word(at + 20) as usize].to_vec())),
+            5 => {
+                let long = |at: usize| u64::from_ne_bytes(*bytes[at..].first_chunk().expect("a number"));
+                // Behind interface, time, and two options of times: two counts, each behind its four bytes.
+                counts = (len >= 20 + 24 + 24 + 8).then(|| (long(at + 20 + 24 + 4), long(at + 20 + 24 + 16)));
+            }
+            _ => {}
+        }
+        at += len;
+    }
+    (packets, counts)
+}
+
+/// A pipe with a name.
+pub(crate) fn pipe(name: &str) -> Scratch {
+    let pipe = Scratch::new(name);
+    let made = Command::new("mkfifo").arg(&pipe.0).status().expect("mkfifo runs");
+    assert!(made.success());
+    pipe
+}
+
+/// A command on a disk of its own, `{disk}`, of this size.
+pub(crate) fn on_a_small_disk(size: &str, line: &str) -> (Command, Scratch) {
+    let disk = Scratch::new("disk");
+    std::fs::create_dir(&disk.0).expect("a place for it");
+    let script = format!(
+        "mount -t tmpfs -o size={size} tmpfs {0} && exec {1} {2}",
+        disk.display(),
+        env!("CARGO_BIN_EXE_waterwheel"),
+        line.replace("{disk}", disk.0.to_str().expect("UTF-8"))
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    (command, disk)
+}
+
+/// Its code, its total, and its last word.
+pub(crate) fn outcome(mut running: Running) -> (Option<i32>, Value, String) {
+    let stdout = running.0.stdout.take().expect("piped");
+    let text = Lines::of(stdout).rest();
+    let mut errors = String::new();
+    running.0.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+    let code = running.wait().code();
+    let total = parsed(text.as_bytes()).pop().expect("a total");
+    (code, total, errors.lines().last().unwrap_or_default().to_owned())
+}

@@ -58,11 +58,16 @@ impl Stream {
 
     /// Fails if this is one of these files.
     pub(super) fn spare(&self, spared: &[(u64, u64)]) -> io::Result<()> {
-        let stat = fstat(&self.fd)?;
-        if self.is_file() && spared.contains(&(stat.st_dev, stat.st_ino)) {
+        if self.is_file() && spared.contains(&self.identity()?) {
             return Err(io::Error::other("this command uses the file already, and it would be overwritten"));
         }
         Ok(())
+    }
+
+    /// Device and inode.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = fstat(&self.fd)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// One that this process was given, such as standard input.

@@ -266,6 +266,12 @@ impl PcapWriter {
         self
     }
 
+    /// Device and inode of the file that is written now, as [`PcapWriteParams::spared`] of another writer wants them. `None`: it is no file.
+    #[must_use]
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        self.stream.as_ref().filter(|stream| stream.is_file()).and_then(|stream| stream.identity().ok())
+    }
+
     /// Writes a copy of a packet that goes elsewhere: its parts, and its metadata. False: a full pipe, or one that has failed, does not take it.
     pub fn copy<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, meta: &[u8]) -> bool {
         if self.is_full() {

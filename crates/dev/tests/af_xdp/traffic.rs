@@ -149,11 +149,26 @@ fn a_sleeping_worker_wakes_up_for_every_packet() {
         worker.run(&mut cross);
         worker.close()
     });
+    let arrives = || {
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            if let Some(packet) = far2.recv_now() {
+                return Some(packet);
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        None
+    };
     for seed in 0..50 {
         // Mostly it sleeps by now, and would do so for ever.
         std::thread::sleep(Duration::from_millis(2));
-        far.send(&frame(100, seed));
-        assert_eq!(far2.recv().unwrap(), frame(100, seed));
+        // The kernel drops a packet now and then, where the floods of others fill its backlog: then once more. A worker that slept over the first one would have both then, and the next round
+        // would meet the second.
+        let got = (0..6).find_map(|_| {
+            far.send(&frame(100, seed));
+            arrives()
+        });
+        assert_eq!(got, Some(frame(100, seed)));
     }
     control.stop();
     let stats = thread.join().unwrap();
