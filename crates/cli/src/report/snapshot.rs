@@ -1,7 +1,11 @@
 //! What the packet loop has done so far: the numbers that every way of reporting shows.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use waterwheel_xdp::mm::{Held, Sampling, Zone};
+
+use super::printable::printable;
 
 /// All counters at one moment, counted from the start of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -17,6 +21,19 @@ pub(crate) struct Snapshot {
     /// Mappings made for devices, ever: constant once a run is steady.
     pub(crate) dma_maps: u64,
     pub(crate) devices: Vec<Device>,
+}
+
+impl Snapshot {
+    /// What stands in it comes from outside, and is to be shown to people.
+    pub(super) fn make_printable(&mut self) {
+        for device in &mut self.devices {
+            for text in [&mut device.name, &mut device.mode].into_iter().chain(&mut device.reason) {
+                if let Cow::Owned(escaped) = printable(text) {
+                    *text = escaped;
+                }
+            }
+        }
+    }
 }
 
 /// Packets by what the program said.
