@@ -141,6 +141,27 @@ fn what_cannot_be_is_config() {
     }
 }
 
+/// Who asks for a thing twice hears that this very command has it.
+#[test]
+fn what_stands_twice_is_said() {
+    for (line, what) in [
+        ("forward tcp:127.0.0.1:9,listen tcp:127.0.0.1:9,listen", "tcp:127.0.0.1:9"),
+        ("forward tcp:0.0.0.0:9,listen tcp:127.0.0.1:9,listen", "tcp:127.0.0.1:9"),
+        ("forward udp:127.0.0.1:9,peer=127.0.0.1:10 udp:127.0.0.1:9,peer=127.0.0.1:11", "udp:127.0.0.1:9"),
+        ("forward memif:@waterwheel-twice,role=server memif:@waterwheel-twice,role=server", "memif:@waterwheel-twice"),
+        ("forward memif:@waterwheel-twice memif:@waterwheel-twice,queues=2", "memif:@waterwheel-twice"),
+        ("forward memif:/tmp/x.sock memif:/tmp/./x.sock", "memif:/tmp/./x.sock"),
+    ] {
+        let (code, message) = refused(line);
+        assert_eq!(code, 3, "{line}: {message}");
+        assert!(message.contains(&format!("{what} stands twice in this command")), "{line}: {message}");
+        assert!(message.contains("'waterwheel tx "), "{line}: {message}");
+    }
+    let (code, message) = refused("capture tap:wwtwice - --to tap:wwtwice");
+    assert!(code == 3 && message.contains("stands twice") && message.contains("--to"), "{message}");
+    assert!(!message.contains("waterwheel tx"), "{message}");
+}
+
 #[test]
 fn an_unknown_interface_names_those_that_are_there() {
     let (code, message) = refused("drop afxdp:loo");
