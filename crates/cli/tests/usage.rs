@@ -162,6 +162,23 @@ fn what_stands_twice_is_said() {
     assert!(!message.contains("waterwheel tx"), "{message}");
 }
 
+/// A relay that connects to itself would connect again for each connection that it accepts.
+#[test]
+fn a_relay_does_not_connect_to_itself() {
+    for line in [
+        "relay 127.0.0.1:9 127.0.0.1:9",
+        "relay 0.0.0.0:9 127.0.0.1:9",
+        "relay 0.0.0.0:9 127.3.2.1:9",
+        "relay 127.0.0.1:9 0.0.0.0:9",
+        "relay [::]:9 [::1]:9",
+        "relay 127.0.0.1:9 [::ffff:127.0.0.1]:9",
+        "relay 0.0.0.0:9 localhost:9",
+    ] {
+        let (code, message) = refused(line);
+        assert!(code == 3 && message.contains("this relay itself listens"), "{line}: {code} {message}");
+    }
+}
+
 #[test]
 fn an_unknown_interface_names_those_that_are_there() {
     let (code, message) = refused("drop afxdp:loo");
