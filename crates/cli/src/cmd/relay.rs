@@ -29,10 +29,10 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
         Target::Address(address) => vec![*address],
         Target::Name(name) => look_up(name).map_err(|why| Failure::new(Class::Device, why))?,
     };
-    if let Some(address) = addresses.iter().find(|address| itself::leads_back(args.listen, **address)) {
+    if addresses.iter().any(|address| itself::leads_back(args.listen, *address)) {
+        let connect = &args.connect;
         let message = format!(
-            "{} is {address}, where this relay itself listens: each connection would make another one; name the server",
-            args.connect
+            "{connect} leads to where this relay itself listens: each connection would make another one; name the server"
         );
         return Err(Failure::new(Class::Config, message));
     }
