@@ -21,7 +21,7 @@ mkdir -p /run/netns
 mount -t tmpfs none /run/netns
 ip link set lo up
 hosts=$(mktemp)
-echo "127.0.0.1 localhost db.example.net" >"$hosts"
+printf "127.0.0.1 localhost\n127.0.0.2 db.example.net\n" >"$hosts" # not where the relay of the help listens
 mount --bind "$hosts" /etc/hosts
 
 work=$(mktemp -d)

@@ -59,13 +59,20 @@ pub(crate) fn rows<'e>(events: &'e [Event], bench: &str, case: &str) -> impl Ite
     })
 }
 
-/// What a reader must know before any figure: that this machine is noisy.
+/// What a reader must know before any figure: that this machine is noisy, or that the figures are of a debug build.
 pub(crate) fn warnings(events: &[Event]) -> impl Iterator<Item = &str> {
     events.iter().filter_map(|event| match event {
-        Event::Note(note) if note.text.starts_with(NOISY) => Some(note.text.as_str()),
+        Event::Note(note) if is_warning(&note.text) => Some(note.text.as_str()),
         _ => None,
     })
 }
 
+/// Whether a note is one of these.
+pub(crate) fn is_warning(note: &str) -> bool {
+    note.starts_with(NOISY) || note.starts_with(DEBUG)
+}
+
 /// How a note begins that warns of noise.
 pub(crate) const NOISY: &str = "this machine is noisy";
+/// The same of a debug build.
+pub(crate) const DEBUG: &str = "a debug build";

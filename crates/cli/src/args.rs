@@ -10,7 +10,6 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use waterwheel_dev::spec::{Spec, SpecError};
 use waterwheel_xdp::mm::Sampling;
 
 use crate::failure::{Class, EXIT_CODES};
@@ -50,7 +49,7 @@ Examples:
 While it runs: a live table at a terminal, else one line for each --interval; with --json one object for each. Last come the \
 totals and the account of every page. Notices and errors go to standard error.
 
-A table is not drawn while the process is in the background, nor with --plain.
+In the background, or with --plain, a terminal gets lines, too.
 
 SIGINT, SIGTERM and SIGHUP end a run cleanly: nothing more is taken in, what is under way is sent, and the totals are printed; a second \
 one forces the end. A relay ends by itself within seconds, and SIGHUP makes it look up the name of its server again. SIGUSR1 asks who has \
@@ -232,7 +231,7 @@ Examples:
 pub(crate) struct Capture {
     /// The device, e.g. afxdp:eth1 (see 'waterwheel help devices')
     pub(crate) a: String,
-    /// The file to write; '-' for standard output
+    /// The file to write, with or without 'pcap:'; '-' for standard output
     pub(crate) file: String,
     #[command(flatten)]
     pub(crate) captured: Captured,
@@ -271,23 +270,18 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// The options as keys of `pcap:`.
-    ///
-    /// # Errors
-    /// A filter that is no list of keys.
-    pub(crate) fn keys(&self) -> Result<Vec<(String, String)>, SpecError> {
-        let filter = self.filter.iter().map(|filter| Spec::parse(&format!("gen:{filter}")));
-        let filter = filter.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(|spec| spec.options);
-        let keys = [
+    /// The options as keys of `pcap:`, all but the filter.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
             ("snap", &self.snap),
             ("bytes", &self.bytes),
             ("file-size", &self.file_size),
             ("file-time", &self.file_time),
             ("files", &self.files),
             ("flush", &self.flush),
-        ];
-        let keys = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
-        Ok(filter.chain(keys).collect())
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_deref()?)))
     }
 }
 
@@ -307,7 +301,8 @@ Examples:
   waterwheel relay 127.0.0.1:9000 127.0.0.1:9001 --max-connections 4096 --idle-timeout 5m
   waterwheel relay 127.0.0.1:5432 db.example.net:5432 --log-connections --plain")]
 pub(crate) struct Relay {
-    /// Where to accept connections, ADDR:PORT; port 0 lets the kernel choose, and the choice is said
+    /// Where to accept connections, ADDR:PORT; port 0 lets the kernel choose, and the choice is said. [::] is every IPv6 address and no IPv4 address, 0.0.0.0 the
+    /// other way round: for both, run two relays
     #[arg(value_parser = units::address)]
     pub(crate) listen: SocketAddr,
     /// Where to connect for each of them, ADDR:PORT or HOST:PORT; a name is looked up every half minute, and when SIGHUP comes, and its addresses are tried in turn
@@ -592,14 +587,15 @@ impl Early {
         }
     }
 
-    /// The parser's error without its decoration, which takes many lines: what is wrong, what was probably meant, where to read on.
+    /// The parser's error without its decoration, which takes many lines: what is wrong, what was probably meant, where to read on. That an option could also be
+    /// passed as a name is never meant.
     fn one_line(&self) -> String {
         let mut line = String::new();
         for paragraph in self.error.to_string().split("\n\n") {
             let words = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
             if let Some(error) = words.strip_prefix("error: ") {
                 line.push_str(error);
-            } else if let Some(tip) = words.strip_prefix("tip: ") {
+            } else if let Some(tip) = words.strip_prefix("tip: ").filter(|tip| !tip.starts_with("to pass '")) {
                 line.push_str("; ");
                 line.push_str(tip);
             }

@@ -9,6 +9,7 @@ use crate::args::{Capture, Drop, Forward, Generate, HugePages, Idle, OnDeviceLos
 use crate::engine::given;
 use crate::failure::{Class, Failure};
 use crate::report::{Output, Style};
+use crate::typed;
 
 /// A run that can be started.
 #[derive(Debug)]
@@ -120,17 +121,7 @@ impl Plan {
         if target.kind == Kind::Gen || !sends(&target, Side::Right) {
             return Err(Failure::new(Class::Config, dead_end(&target)));
         }
-        let mut source = Spec::new(Kind::Gen, "");
-        for text in &args.traffic.r#gen {
-            source.options.append(&mut Spec::parse(&format!("gen:{text}"))?.options);
-        }
-        for (key, value) in args.traffic.keys() {
-            if source.option(key).is_some() {
-                let message = format!("'{key}' is given twice, as --{key} and in --gen: leave one of them out");
-                return Err(Failure::new(Class::Usage, message));
-            }
-            source.options.push((key.to_owned(), value.to_owned()));
-        }
+        let source = typed::traffic(&args.traffic)?;
         let title = format!("generate {target} ({source})");
         let ports = vec![
             Port { spec: source, fate: Some(Fate::Forward(1)), sends: false },
@@ -143,8 +134,7 @@ impl Plan {
     /// A device that cannot be understood, or that does not receive.
     pub(crate) fn capture(args: &Capture) -> Result<Self, Failure> {
         let spec = source(&args.a)?;
-        let mut file = Spec::new(Kind::Pcap, args.file.clone());
-        file.options = args.captured.keys()?;
+        let mut file = typed::capture_file(args)?;
         let title = format!("capture {spec} {}", args.file);
         // Of packets that are chosen, and of copies, so many are counted as are captured.
         let counts = args.to.is_some() || args.captured.filter.is_some();

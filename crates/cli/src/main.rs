@@ -1,6 +1,6 @@
 //! The binary `waterwheel`: packets between devices, over one page pool.
 //!
-//! Read from here: `args` is what was typed, `config` is what it means, `cmd` has a file per verb, `engine` is the door to the packet loop, and
+//! Read from here: `args` is what was typed, `config` and `typed` are what it means, `cmd` has a file per verb, `engine` is the door to the packet loop, and
 //! `report` says what happens. Only this file ends the process, with a code of [`failure::Class`].
 
 mod args;
@@ -11,6 +11,7 @@ mod failure;
 mod preflight;
 mod report;
 mod signals;
+mod typed;
 mod units;
 
 use std::process::ExitCode;

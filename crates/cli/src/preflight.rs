@@ -1,5 +1,7 @@
 //! What can be known to be wrong before anything is opened: interfaces that are not there, queues they do not have, rights this process lacks.
 
+mod twice;
+
 use std::path::Path;
 
 use waterwheel_dev::af_xdp::setcap;
@@ -15,7 +17,7 @@ use crate::failure::{Class, Failure};
 /// The first thing that is wrong. Nothing has been changed then.
 pub(crate) fn check(plan: &Plan) -> Result<Vec<String>, Failure> {
     let root = Path::new("/");
-    tap_twice(plan)?;
+    twice::check(plan)?;
     let wanted = plan.ports.iter().filter(|port| port.spec.kind == Kind::AfXdp).collect::<Vec<_>>();
     if wanted.is_empty() {
         return Ok(Vec::new());
@@ -25,7 +27,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>, Failure> {
     for port in &wanted {
         warnings.extend(interface(port, &interfaces)?);
     }
-    interface_twice(&wanted, &interfaces)?;
+    interface_twice(plan, &wanted, &interfaces)?;
     let missing = missing_capabilities(root);
     if !missing.is_empty() {
         let message = format!("afxdp: needs {}: run as root, or once `{}`", missing.join(" and "), setcap());
@@ -58,27 +60,7 @@ fn find<'a>(name: &str, interfaces: &'a [Interface]) -> Result<&'a Interface, Fa
     interfaces.iter().find(is_it).ok_or_else(|| unknown(name, interfaces))
 }
 
-/// Who asks for a thing twice would hear that somebody has it, and not who: this very command.
-fn twice(what: &str, spec: &Spec) -> Failure {
-    let message = format!(
-        "{what} stands twice in this command, and can be opened once: name another one, or, to send packets back where they came from, use 'waterwheel tx {spec}'"
-    );
-    Failure::new(Class::Config, message)
-}
-
-fn tap_twice(plan: &Plan) -> Result<(), Failure> {
-    let mut seen: Vec<&str> = Vec::new();
-    for port in plan.ports.iter().filter(|port| port.spec.kind == Kind::Tap) {
-        let name = port.spec.arg.as_str();
-        if seen.contains(&name) && !name.contains('%') {
-            return Err(twice(&format!("tap:{name}"), &port.spec));
-        }
-        seen.push(name);
-    }
-    Ok(())
-}
-
-fn interface_twice(ports: &[&Port], interfaces: &[Interface]) -> Result<(), Failure> {
+fn interface_twice(plan: &Plan, ports: &[&Port], interfaces: &[Interface]) -> Result<(), Failure> {
     let mut seen: Vec<(&str, u32, u32)> = Vec::new();
     for port in ports {
         let (name, queues) = port.spec.interface_and_queues()?;
@@ -91,7 +73,7 @@ fn interface_twice(ports: &[&Port], interfaces: &[Interface]) -> Result<(), Fail
         if let Some((_, other, _)) =
             seen.iter().find(|(known, from, to)| *known == name && *from <= last && first <= *to)
         {
-            return Err(twice(&format!("queue {} of {name}", first.max(*other)), &port.spec));
+            return Err(twice::refused(plan, &format!("queue {} of {name}", first.max(*other)), &port.spec));
         }
         seen.push((name, first, last));
     }
@@ -150,7 +132,9 @@ mod tests {
         let look = |line: &str| {
             let plan = crate::config::tests::plan(line).expect(line);
             let ports = plan.ports.iter().filter(|port| port.spec.kind == Kind::AfXdp).collect::<Vec<_>>();
-            tap_twice(&plan).and_then(|()| interface_twice(&ports, &[eth0()])).map_err(|failure| failure.message)
+            twice::check(&plan)
+                .and_then(|()| interface_twice(&plan, &ports, &[eth0()]))
+                .map_err(|failure| failure.message)
         };
         for (line, what) in [
             ("forward afxdp:eth0 afxdp:eth0", "queue 0 of eth0"),
@@ -158,6 +142,9 @@ mod tests {
             ("forward afxdp:eth0:0-1 afxdp:uplink:1", "queue 1 of eth0"),
             ("forward tap:x tap:x", "tap:x"),
             ("forward tap:x tap:x,queues=2", "tap:x"),
+            ("forward tcp:[::]:9,listen tcp:[::1]:9,listen", "tcp:[::1]:9"),
+            ("forward memif:@m memif:@m", "memif:@m"),
+            ("forward memif:a/b memif:./a//./b", "memif:./a//./b"),
         ] {
             let message = look(line).expect_err(line);
             assert!(message.starts_with(&format!("{what} stands twice in this command")), "{message}");
@@ -167,6 +154,15 @@ mod tests {
             "forward afxdp:eth0:1 afxdp:eth0 --one-way",
             "forward tap:x tap:y",
             "forward tap:x%d tap:x%d",
+            "forward tcp:127.0.0.1:9,listen tcp:127.0.0.1:9",
+            "forward tcp:127.0.0.1:9 tcp:127.0.0.1:9",
+            "forward tcp:127.0.0.1:0,listen tcp:127.0.0.1:0,listen",
+            "forward tcp:127.0.0.1:9,listen tcp:127.0.0.2:9,listen",
+            "forward tcp:0.0.0.0:9,listen tcp:[::]:9,listen",
+            "forward tcp:127.0.0.1:9,listen udp:127.0.0.1:9,peer=127.0.0.1:8",
+            "forward memif:@m memif:@m,id=1",
+            "forward memif:@m,role=server memif:@m",
+            "forward memif:@m memif:m",
         ] {
             assert_eq!(look(line), Ok(()), "{line}");
         }

@@ -136,7 +136,7 @@ fn bad_files_and_values_have_their_codes() {
     for (line, code, expected) in [
         ("drop pcap:/nowhere/x.pcap".to_owned(), 3, "/nowhere/x.pcap"),
         (format!("drop pcap:{}", file.display()), 3, "not a capture file"),
-        ("generate null: --size 5".to_owned(), 3, "size=5"),
+        ("generate null: --size 5".to_owned(), 3, "'--size 5': want 60"),
         ("drop gen:sze=64".to_owned(), 2, "did you mean 'size'?"),
         ("forward gen: null: --pages 64".to_owned(), 3, "--pages 128"),
     ] {

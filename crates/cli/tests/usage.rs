@@ -98,6 +98,9 @@ fn a_command_line_that_cannot_be_understood_is_usage() {
         ("drop gen:size=64,,", "empty key"),
         ("generate null: --size 64 --gen size=65", "given twice"),
         ("soak more", "'more'"),
+        ("generate null: --gen sze=64", "'--gen sze=64': unknown key 'sze', did you mean 'size'?"),
+        ("capture gen: - --filter snap=60", "'--filter snap=60': unknown key 'snap', the keys are dst, proto, port"),
+        ("capture gen: - --filter port=1,,", "'--filter port=1,,' has an empty key"),
         ("help devcies", "did you mean 'devices'?"),
     ] {
         let (code, message) = refused(line);
@@ -124,10 +127,17 @@ fn what_cannot_be_is_config() {
         ("forward gen: null: --count -5", "not negative"),
         ("relay 127.0.0.1:0 127.0.0.1:9 --idle-timeout -5m", "longer than 0"),
         ("forward gen: null: --trace-pages 2/64", "use 1/N"),
-        ("generate null: --size -5", "size=-5"),
+        ("generate null: --size -5", "'--size -5': want a number such as "),
+        ("generate null: --gen size=-5", "'--gen size=-5': size=-5: want a number such as "),
+        ("generate null: --src x", "'--src x': "),
+        ("capture gen: /tmp/x --file-time -5", "'--file-time -5': want a length of time"),
+        ("capture gen: /tmp/x --snap -5", "'--snap -5': want "),
+        ("capture gen: - --filter port=x", "'--filter port=x': "),
+        ("bench --runs -1", "not negative"),
         ("relay 127.0.0.1:0 127.0.0.1:x", "'x' is no port"),
         ("drop udp:127.0.0.1:x", "'x' is no port"),
         ("drop memif:/tmp/x,ring=1000", "a power of two"),
+        ("drop memif:/tmp/x,id=99999999999", "id=99999999999: want a whole number up to 4294967295"),
         ("drop tap:a/b", "tap:"),
         ("drop null:", "nothing comes from there"),
         ("tx pcap:x", "receives and sends"),
@@ -143,6 +153,70 @@ fn what_cannot_be_is_config() {
         assert_eq!(code, 3, "{line}: {message}");
         assert!(message.contains(expected), "{line}: {message}");
     }
+}
+
+/// No option is advised that nobody can mean.
+#[test]
+fn a_length_of_time_of_bench_is_no_name() {
+    for line in ["bench --duration -1", "bench --duration 5", "relay --listen 1"] {
+        let (code, message) = refused(line);
+        assert_eq!(code, 2, "{line}: {message}");
+        assert!(!message.contains("-- -"), "{line}: {message}");
+    }
+}
+
+/// Who asks for a thing twice hears that this very command has it.
+#[test]
+fn what_stands_twice_is_said() {
+    for (line, what) in [
+        ("forward tcp:127.0.0.1:9,listen tcp:127.0.0.1:9,listen", "tcp:127.0.0.1:9"),
+        ("forward tcp:0.0.0.0:9,listen tcp:127.0.0.1:9,listen", "tcp:127.0.0.1:9"),
+        ("forward udp:127.0.0.1:9,peer=127.0.0.1:10 udp:127.0.0.1:9,peer=127.0.0.1:11", "udp:127.0.0.1:9"),
+        ("forward memif:@waterwheel-twice,role=server memif:@waterwheel-twice,role=server", "memif:@waterwheel-twice"),
+        ("forward memif:@waterwheel-twice memif:@waterwheel-twice,queues=2", "memif:@waterwheel-twice"),
+        ("forward memif:/tmp/x.sock memif:/tmp/./x.sock", "memif:/tmp/./x.sock"),
+    ] {
+        let (code, message) = refused(line);
+        assert_eq!(code, 3, "{line}: {message}");
+        assert!(message.contains(&format!("{what} stands twice in this command")), "{line}: {message}");
+        assert!(message.contains("'waterwheel tx "), "{line}: {message}");
+    }
+    let (code, message) = refused("capture tap:wwtwice - --to tap:wwtwice");
+    assert!(code == 3 && message.contains("stands twice") && message.contains("--to"), "{message}");
+    assert!(!message.contains("waterwheel tx"), "{message}");
+}
+
+/// A relay that connects to itself would connect again for each connection that it accepts.
+#[test]
+fn a_relay_does_not_connect_to_itself() {
+    for line in [
+        "relay 127.0.0.1:9 127.0.0.1:9",
+        "relay 0.0.0.0:9 127.0.0.1:9",
+        "relay 0.0.0.0:9 127.3.2.1:9",
+        "relay 127.0.0.1:9 0.0.0.0:9",
+        "relay [::]:9 [::1]:9",
+        "relay 127.0.0.1:9 [::ffff:127.0.0.1]:9",
+        "relay 0.0.0.0:9 localhost:9",
+    ] {
+        let (code, message) = refused(line);
+        assert!(code == 3 && message.contains("this relay itself listens"), "{line}: {code} {message}");
+    }
+}
+
+#[test]
+fn a_capture_file_is_no_device() {
+    for line in ["capture gen: null: --count 3", "capture gen: tap:x --count 3", "capture gen: udp:127.0.0.1:9"] {
+        let (code, message) = refused(line);
+        assert!(code == 2 && message.contains("'./"), "{line}: {code} {message}");
+        let name = line.split_whitespace().nth(2).expect("a file");
+        assert!(!std::path::Path::new(name).exists(), "{name}");
+    }
+    let file = std::env::temp_dir().join(format!("waterwheel-usage-{}.pcapng", std::process::id()));
+    let output = waterwheel(&format!("capture gen: pcap:{},snap=60 --count 3", file.display()));
+    assert!(output.status.success(), "{output:?}");
+    std::fs::remove_file(&file).expect("what stands behind pcap: is the file's name");
+    let (code, message) = refused(&format!("capture gen: pcap:{},snap=60 --snap 64", file.display()));
+    assert!(code == 2 && message.contains("given twice"), "{message}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl<'a> Session<'a> {
             session.note("", "", "one CPU only: what needs two cannot be measured");
         }
         if cfg!(debug_assertions) {
-            session.note("", "", "a debug build: its figures mean nothing; build with --release");
+            session.note("", "", &format!("{}: its figures mean nothing; build with --release", summary::DEBUG));
         }
         session
     }

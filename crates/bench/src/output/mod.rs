@@ -64,7 +64,7 @@ pub fn summary(out: &mut dyn Write, events: &[Event]) -> io::Result<()> {
         "\nWhat a page costs here, ns ({}, {cpus} CPUs); against others: time of ours / theirs",
         machine.cpu
     )?;
-    for warning in summary::warnings(events).take(1) {
+    for warning in summary::warnings(events) {
         writeln!(out, "  ! {warning}")?;
     }
     for Answer { what, row, ratios, linux_ns, .. } in answers {

@@ -87,8 +87,8 @@ fn how_to_read(out: &mut String, machine: &Machine) {
 }
 
 fn whole_run_notes(out: &mut String, events: &[Event]) {
-    // What warns of noise stands at the top.
-    let is_general = |note: &&Note| note.bench.is_empty() && !note.text.starts_with(summary::NOISY);
+    // What warns stands at the top.
+    let is_general = |note: &&Note| note.bench.is_empty() && !summary::is_warning(&note.text);
     for note in notes(events).filter(is_general) {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", Escaped(&note.text));
     }

@@ -164,11 +164,13 @@ fn the_page_begins_with_a_headline_and_pictures() {
         at("page_bench02", "N=64", "another of ours", quiet),
         at("page_pool_cross_cpu", "1 returner, batch 1", "pool, Drop", quiet),
         Event::Note(Note { bench: String::new(), case: String::new(), text: "this machine is noisy: x".into() }),
+        Event::Note(Note { bench: String::new(), case: String::new(), text: "a debug build: y".into() }),
     ]);
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
     let order = [
         "A packet's page takes <b>3.00 ns</b>",
         "This machine is noisy: x.",
+        "A debug build: y.",
         "A packet's page: out of the pool",
         "Many pages out at the same time",
         "A page goes to another CPU",

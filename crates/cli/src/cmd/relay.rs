@@ -1,5 +1,6 @@
 //! `relay`: TCP connections, passed on in the pages in which their bytes were received.
 
+mod itself;
 mod show;
 
 use std::io;
@@ -28,6 +29,13 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
         Target::Address(address) => vec![*address],
         Target::Name(name) => look_up(name).map_err(|why| Failure::new(Class::Device, why))?,
     };
+    if addresses.iter().any(|address| itself::leads_back(args.listen, *address)) {
+        let connect = &args.connect;
+        let message = format!(
+            "{connect} leads to where this relay itself listens: each connection would make another one; name the server"
+        );
+        return Err(Failure::new(Class::Config, message));
+    }
     let (params, ended) = params(args, addresses[0]);
     params.check().map_err(engine::failure)?;
     let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
@@ -36,7 +44,9 @@ pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
     wait_for_reader(&patience);
     let lookups = match &args.connect {
         Target::Address(_) => None,
-        Target::Name(name) => Some(Lookups::start(name, signals.waker(), addresses.clone()).map_err(no_signals)?),
+        Target::Name(name) => {
+            Some(Lookups::start(name, args.listen, signals.waker(), addresses.clone()).map_err(no_signals)?)
+        }
     };
     let pages = args.pages.map_or(params.pages_wanted(), |pages| usize::try_from(pages).unwrap_or(usize::MAX));
     let zone = engine::zone(pages, args.huge_pages, args.trace_pages)?;
@@ -183,13 +193,20 @@ struct Lookups {
 }
 
 impl Lookups {
-    fn start(name: &str, waker: &Waker, addresses: Vec<SocketAddr>) -> io::Result<Self> {
+    fn start(name: &str, listen: SocketAddr, waker: &Waker, addresses: Vec<SocketAddr>) -> io::Result<Self> {
         let (ask, asked) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let (waker, looked_up) = (waker.try_clone()?, name.to_owned());
         let work = move || {
             while asked.recv_timeout(LOOK_UP) != Err(RecvTimeoutError::Disconnected) {
-                if answer.send(look_up(&looked_up)).is_err() {
+                let elsewhere = |mut addresses: Vec<SocketAddr>| {
+                    addresses.retain(|address| !itself::leads_back(listen, *address));
+                    if addresses.is_empty() {
+                        return Err(format!("{looked_up} leads to where this relay itself listens"));
+                    }
+                    Ok(addresses)
+                };
+                if answer.send(look_up(&looked_up).and_then(elsewhere)).is_err() {
                     return;
                 }
                 waker.wake();

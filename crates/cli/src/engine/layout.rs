@@ -46,7 +46,8 @@ impl Layout {
         if let Some(asked) = asked
             && asked > self.workers
         {
-            self.notices.push(format!("{} workers instead of {asked}: there is one queue for each", self.workers));
+            let workers = if self.workers == 1 { "worker" } else { "workers" };
+            self.notices.push(format!("{} {workers} instead of {asked}: each needs a queue", self.workers));
         }
         // Queue n of one device meets queue n of the other on the same worker, unless there are more workers than that.
         let by_queue = self.workers <= queues;
@@ -127,7 +128,9 @@ mod tests {
         let apart = layout("forward veth:a veth:b --workers 2", &[1, 1]).expect("a layout");
         assert_eq!(apart.worker_of, [0, 1], "more workers than queues: a device each");
         let many = layout("forward veth:a veth:b --workers 9", &[1, 1]).expect("a layout");
-        assert_eq!((many.workers, many.notices.len()), (2, 1));
+        assert_eq!((many.workers, many.notices), (2, vec!["2 workers instead of 9: each needs a queue".to_owned()]));
+        let one = layout("drop veth:a --workers 9", &[1]).expect("a layout");
+        assert_eq!(one.notices, ["1 worker instead of 9: each needs a queue"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetFor
 use crossterm::terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use rustix::fd::AsFd;
 
+use super::fit::fit;
 use super::table::TableLine;
 
 /// The lines at the bottom of the terminal that are ours.
@@ -41,29 +42,32 @@ impl Screen {
         self.draw_within(out, size)
     }
 
+    /// Lines are wiped one by one, and what stands below only from the row after the last: some terminals keep a copy of what is wiped from their first row on.
     fn draw_within(&mut self, out: &mut impl Write, size: (u16, u16)) -> io::Result<()> {
         let (columns, rows) = size;
         let mut frame = Vec::new();
         queue!(frame, BeginSynchronizedUpdate)?;
         if self.height > 0 && self.size != size {
             // Where our lines are now, and how often each is broken, is the terminal's secret.
-            queue!(frame, Clear(ClearType::All), MoveTo(0, 0))?;
-            self.height = 0;
+            queue!(frame, MoveTo(0, 0))?;
+        } else if self.height > 0 {
+            queue!(frame, MoveToPreviousLine(self.height))?;
         }
-        self.wipe(&mut frame)?;
+        self.height = 0;
         // A line that wraps, or that scrolls the first one away, would spoil the way back up.
-        for (n, line) in self.lines.iter().take(usize::from(rows - 1)).enumerate() {
-            let text = line.text.chars().take(usize::from(columns)).collect::<String>();
-            match (n, line.alarming) {
-                (0, _) => queue!(frame, SetAttribute(Attribute::Bold), Print(text), SetAttribute(Attribute::Reset))?,
-                (_, true) => queue!(frame, SetForegroundColor(Color::Red), Print(text), ResetColor)?,
-                (_, false) => queue!(frame, Print(text))?,
+        for row in fit(&self.lines, columns.into(), usize::from(rows - 1)) {
+            let text = Print(row.text);
+            queue!(frame, Clear(ClearType::UntilNewLine))?;
+            match (row.title, row.alarming) {
+                (true, _) => queue!(frame, SetAttribute(Attribute::Bold), text, SetAttribute(Attribute::Reset))?,
+                (_, true) => queue!(frame, SetForegroundColor(Color::Red), text, ResetColor)?,
+                (_, false) => queue!(frame, text)?,
             }
             queue!(frame, Print("\n"))?;
             self.height += 1;
         }
         self.size = size;
-        queue!(frame, EndSynchronizedUpdate)?;
+        queue!(frame, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate)?;
         out.write_all(&frame)?;
         out.flush()
     }
@@ -78,8 +82,14 @@ impl Screen {
 
     fn wipe(&mut self, out: &mut impl Write) -> io::Result<()> {
         if self.height > 0 {
-            queue!(out, MoveToPreviousLine(self.height), Clear(ClearType::FromCursorDown))?;
+            let mut frame = Vec::new();
+            queue!(frame, MoveToPreviousLine(self.height))?;
+            for _ in 0..self.height {
+                queue!(frame, Clear(ClearType::UntilNewLine), Print("\n"))?;
+            }
+            queue!(frame, Clear(ClearType::FromCursorDown), MoveToPreviousLine(self.height))?;
             self.height = 0;
+            out.write_all(&frame)?;
         }
         out.flush()
     }
@@ -96,7 +106,7 @@ impl Screen {
 }
 
 /// Whether this process may draw: its terminal is not another's at the moment. What is not its own terminal (or none at all) is nobody else's.
-fn in_foreground(out: &impl AsFd) -> bool {
+pub(super) fn in_foreground(out: &impl AsFd) -> bool {
     rustix::termios::tcgetpgrp(out).map_or(true, |group| group == rustix::process::getpgrp())
 }
 
@@ -114,32 +124,24 @@ mod tests {
     #[test]
     fn lines_replace_the_lines_before_and_never_wrap() {
         let mut screen = Screen::default();
-        let first = drawn(&mut screen, &["title", "a line too long"], (5, 4));
-        assert!(first.contains("a lin\n") && !first.contains("too"), "{first:?}");
+        let first = drawn(&mut screen, &["title", "a line too long"], (5, 8));
+        assert!(first.contains("\x1b[K  lin\n") || first.contains("lin\n"), "{first:?}");
         let second = drawn(&mut screen, &["1", "2", "3", "4", "5"], (5, 4));
-        assert!(second.contains("\x1b[2F\x1b[J"), "two lines up, then clear: {second:?}");
-        assert!(second.contains("3\n") && !second.contains('4'), "one row less than the terminal has: {second:?}");
+        assert!(second.contains("\x1b[1;1H") && !second.contains("\x1b[2J"), "another size: {second:?}");
+        assert!(second.contains("3\n") && !second.contains("2\n"), "one row less than the terminal has: {second:?}");
+        let third = drawn(&mut screen, &["1"], (5, 4));
+        assert!(third.contains("\x1b[3F\x1b[K") && third.contains("1\u{1b}[0m\n\x1b[J"), "three up: {third:?}");
         let mut out = Vec::new();
         screen.wipe(&mut out).expect("writing to memory");
-        assert_eq!(out, b"\x1b[3F\x1b[J");
+        assert_eq!(out, b"\x1b[1F\x1b[K\n\x1b[J\x1b[1F");
         out.clear();
         screen.wipe(&mut out).expect("writing to memory");
         assert_eq!(out, b"", "nothing to clear twice");
     }
 
     #[test]
-    fn at_another_size_nothing_of_the_lines_before_stays() {
-        let mut screen = Screen::default();
-        drawn(&mut screen, &["title", "a long line"], (20, 9));
-        let narrow = drawn(&mut screen, &["title", "a long line"], (6, 9));
-        assert!(narrow.contains("\x1b[2J\x1b[1;1H") && !narrow.contains('F'), "all is cleared: {narrow:?}");
-        let again = drawn(&mut screen, &["title", "a long line"], (6, 9));
-        assert!(again.contains("\x1b[2F\x1b[J") && !again.contains("\x1b[2J"), "then as before: {again:?}");
-    }
-
-    #[test]
     fn what_alarms_is_red() {
-        let lines = vec!["title".to_owned().into(), TableLine::alarming("lost 1".to_owned())];
+        let lines = vec!["title".to_owned().into(), TableLine::from("lost 1".to_owned()).alarming(true)];
         let mut screen = Screen { lines, ..Screen::default() };
         let mut out = Vec::new();
         screen.draw_within(&mut out, (80, 24)).expect("writing to memory");

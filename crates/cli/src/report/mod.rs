@@ -1,9 +1,12 @@
 //! What the user sees while packets move: a live table at a terminal, else lines, or JSON; and the total at the end.
 
+#[cfg(feature = "tui")]
+mod fit;
 pub(crate) mod json;
 #[cfg(feature = "tui")]
 mod live;
 mod patient;
+pub(crate) mod printable;
 pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod text;
@@ -19,6 +22,7 @@ use serde::Serialize;
 
 use crate::signals::{Patience, Signals};
 use patient::Patient;
+use printable::printable;
 pub(crate) use snapshot::{Snapshot, Total};
 pub(crate) use table::TableLine;
 
@@ -36,7 +40,7 @@ pub(crate) fn notice(message: &str) {
     let mut notices = NOTICES.lock().unwrap_or_else(PoisonError::into_inner);
     let out = notices.get_or_insert_with(|| Patient::new(io::stderr(), Arc::new(|| true)));
     // Nobody can be told that standard error is closed, or that nobody reads it.
-    let _ = out.write_all(format!("waterwheel: {message}\n").as_bytes());
+    let _ = out.write_all(format!("waterwheel: {}\n", printable(message)).as_bytes());
 }
 
 /// How the statistics are shown.
@@ -90,7 +94,7 @@ impl Style {
 
 /// What is shown, and where.
 pub(crate) struct Display {
-    pub(crate) style: Style,
+    style: Style,
     out: Patient,
     /// Set when this process goes on after it was stopped: others may have written below the table.
     #[cfg(feature = "tui")]
@@ -112,6 +116,15 @@ impl Display {
         }
     }
 
+    /// How statistics are shown now. A table only while this process has the terminal: in the background, where a shell or timeout(1) may have put it, there are lines.
+    pub(crate) fn style(&self) -> Style {
+        #[cfg(feature = "tui")]
+        if self.style == Style::Live && !live::in_foreground(&self.out) {
+            return Style::Lines;
+        }
+        self.style
+    }
+
     /// Shows the table, in the place of the one before.
     pub(crate) fn draw(&mut self, lines: Vec<TableLine>) -> io::Result<()> {
         #[cfg(feature = "tui")]
@@ -119,7 +132,7 @@ impl Display {
         #[cfg(feature = "tui")]
         self.screen.draw(&mut self.out, lines)?;
         #[cfg(not(feature = "tui"))]
-        lines.iter().try_for_each(|line| writeln!(self.out, "{}", line.text))?;
+        lines.iter().try_for_each(|line| writeln!(self.out, "{}", line.text()))?;
         Ok(())
     }
 
@@ -196,7 +209,8 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// For a run that began at `started` with all counters at 0.
     pub(crate) fn new(display: Display, title: impl fmt::Display, started: Instant) -> Self {
-        Self { display, title: title.to_string(), started, before: (Snapshot::default(), started) }
+        let title = printable(&title.to_string()).into_owned();
+        Self { display, title, started, before: (Snapshot::default(), started) }
     }
 
     /// How long the run has lasted.
@@ -205,12 +219,16 @@ impl Reporter {
     }
 
     /// Shows what happened since the interval before.
-    pub(crate) fn interval(&mut self, now: Snapshot) -> io::Result<()> {
+    pub(crate) fn interval(&mut self, mut now: Snapshot) -> io::Result<()> {
         let taken = Instant::now();
         let (before, since) = &self.before;
         let dt = taken.duration_since(*since).as_secs_f64();
         let seconds = taken.duration_since(self.started).as_secs_f64();
-        match self.display.style {
+        let style = self.display.style();
+        if style != Style::Json {
+            now.make_printable();
+        }
+        match style {
             Style::Json => json::interval(&mut self.display.out, before, &now, dt, seconds)?,
             Style::Lines => self.display.put(&text::interval(before, &now, dt, seconds))?,
             Style::Live => self.display.draw(table::table(&self.title, before, &now, dt, seconds))?,
@@ -229,7 +247,11 @@ impl Reporter {
         self.display.end();
         match self.display.style {
             Style::Json => json::total(&mut self.display.out, total),
-            Style::Lines | Style::Live => self.display.put(&text::total(&self.title, total)),
+            Style::Lines | Style::Live => {
+                let mut total = total.clone();
+                total.snapshot.make_printable();
+                self.display.put(&text::total(&self.title, &total))
+            }
         }
     }
 }

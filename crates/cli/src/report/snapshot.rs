@@ -1,7 +1,11 @@
 //! What the packet loop has done so far: the numbers that every way of reporting shows.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use waterwheel_xdp::mm::{Held, Sampling, Zone};
+
+use super::printable::printable;
 
 /// All counters at one moment, counted from the start of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -36,6 +40,19 @@ pub(crate) struct Capture {
     pub(crate) missed: u64,
     /// No rule chose them, or there were enough.
     pub(crate) unwanted: u64,
+}
+
+impl Snapshot {
+    /// What stands in it comes from outside, and is to be shown to people.
+    pub(super) fn make_printable(&mut self) {
+        for device in &mut self.devices {
+            for text in [&mut device.name, &mut device.mode].into_iter().chain(&mut device.reason) {
+                if let Cow::Owned(escaped) = printable(text) {
+                    *text = escaped;
+                }
+            }
+        }
+    }
 }
 
 /// Packets by what the program said.

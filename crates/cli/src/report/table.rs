@@ -1,44 +1,86 @@
 //! The live table, as lines.
 
+use std::cmp::Reverse;
+
+use super::printable::{padded, width};
 use super::snapshot::{Device, Snapshot, per_second};
 use super::text::{captured, joined, listed};
 use crate::units::si;
 
 /// A line of the live table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableLine {
-    pub(crate) text: String,
+    /// Its columns. Where it is too long it is broken between them.
+    pub(super) cells: Vec<String>,
     /// It tells of something lost.
-    pub(crate) alarming: bool,
+    pub(super) alarming: bool,
+    pub(super) weight: Weight,
+}
+
+/// What stays where there are fewer rows than lines: the greatest. Lines of one weight stay or go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// A device's own counters; with its packets so far, and its number: of two that moved as many, the first stays.
+    Counters(u64, Reverse<usize>),
+    Pool,
+    /// What a device moves.
+    Device(u64, Reverse<usize>),
+    /// The title, and what the columns are.
+    Frame,
+    /// All devices together, and what is lost: it always stays.
+    Summary,
 }
 
 impl From<String> for TableLine {
     fn from(text: String) -> Self {
-        Self { text, alarming: false }
+        Self::of(vec![text])
     }
 }
 
 impl TableLine {
-    /// Of something that should not be.
-    pub(crate) fn alarming(text: String) -> Self {
-        Self { text, alarming: true }
+    /// Of these columns.
+    pub(crate) fn of(cells: Vec<String>) -> Self {
+        Self { cells, alarming: false, weight: Weight::Summary }
+    }
+
+    /// The same, where it is true that it tells of something that should not be.
+    pub(crate) fn alarming(self, alarming: bool) -> Self {
+        Self { alarming, ..self }
+    }
+
+    pub(crate) fn weighing(self, weight: Weight) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// All of it.
+    #[cfg(any(test, not(feature = "tui")))]
+    pub(super) fn text(&self) -> String {
+        self.cells.join("  ").trim_end().to_owned()
     }
 }
 
 /// The live table: the first line is the title.
 pub(super) fn table(title: &str, before: &Snapshot, now: &Snapshot, dt: f64, seconds: f64) -> Vec<TableLine> {
-    let width = now.devices.iter().map(|device| device.name.chars().count()).max().unwrap_or(0).max(6);
-    let mut lines: Vec<TableLine> = vec![
-        heading(title, seconds).into(),
-        format!(
-            "  {:width$}  {:8}  {:>13}  {:>12}  {:>14}  {:>10}  mode",
-            "device", "", "packets", "packets/s", "bits/s", "pages held"
-        )
-        .into(),
+    let columns = now.devices.iter().map(|device| width(&device.name)).max().unwrap_or(0).max(6);
+    let heads = [
+        padded("  device", columns + 2),
+        " ".repeat(8),
+        format!("{:>13}", "packets"),
+        format!("{:>12}", "packets/s"),
+        format!("{:>14}", "bits/s"),
+        "pages held".to_owned(),
+        "mode".to_owned(),
     ];
+    let mut lines = vec![heading(title, seconds), TableLine::of(heads.to_vec()).weighing(Weight::Frame)];
+    let weighed = |n: usize| (now.devices[n].rx_packets + now.devices[n].tx_packets, Reverse(n));
     for (n, device) in now.devices.iter().enumerate() {
         let none = Device::default();
-        rows(&mut lines, width, before.devices.get(n).unwrap_or(&none), device, dt);
+        // What is not as it should be is seen before what is busy.
+        let (packets, number) = if device.reason.is_some() { (u64::MAX, Reverse(n)) } else { weighed(n) };
+        let before = before.devices.get(n).unwrap_or(&none);
+        lines.extend(
+            rows(columns, before, device, dt).into_iter().map(|line| line.weighing(Weight::Device(packets, number))),
+        );
     }
     if now.devices.len() != 1 {
         let all = |snapshot: &Snapshot| Device {
@@ -50,25 +92,24 @@ pub(super) fn table(title: &str, before: &Snapshot, now: &Snapshot, dt: f64, sec
             in_flight: snapshot.devices.iter().map(|device| device.in_flight).sum(),
             ..Device::default()
         };
-        rows(&mut lines, width, &all(before), &all(now), dt);
+        lines.extend(rows(columns, &all(before), &all(now), dt));
     }
     let actions = now.actions.iter().into_iter().zip(before.actions.iter());
     let actions = actions.filter(|((_, n), _)| *n > 0).map(|((action, n), (_, before))| rated(action, n, before, dt));
-    lines.push(format!("  actions    {}", joined(actions)).into());
+    lines.push(listing("actions", joined(actions)));
     // What the program drops is its work; what else is dropped, is lost.
-    let lost = now.drops.nonzero().into_iter().filter(|(reason, _)| *reason != "program").collect::<Vec<_>>();
-    if lost.is_empty() {
-        lines.push("  lost       none".to_owned().into());
-    } else {
-        let lost = lost.into_iter().map(|(reason, n)| rated(reason, n, before.drops.get(reason), dt));
-        lines.push(TableLine::alarming(format!("  lost       {}", joined(lost))));
-    }
-    for device in now.devices.iter().filter(|device| !device.counters.nonzero().is_empty()) {
-        lines.push(format!("  {}  {}", device.name, listed(&device.counters)).into());
-    }
+    let lost = now.drops.nonzero().into_iter().filter(|(reason, _)| *reason != "program");
+    let lost = lost.map(|(reason, n)| rated(reason, n, before.drops.get(reason), dt)).collect::<Vec<_>>();
+    let alarming = !lost.is_empty();
+    lines.push(listing("lost", joined(lost.into_iter())).alarming(alarming));
     if let Some(capture) = &now.capture {
         let alarming = capture.missed > 0 || capture.reason.is_some();
-        lines.push(TableLine { text: format!("  capture    {}", captured(capture)), alarming });
+        lines.push(listing("capture", captured(capture)).alarming(alarming));
+    }
+    for (n, device) in now.devices.iter().enumerate().filter(|(_, device)| !device.counters.nonzero().is_empty()) {
+        let (packets, number) = weighed(n);
+        let cells = vec![format!("  {}", device.name), listed(&device.counters)];
+        lines.push(TableLine::of(cells).weighing(Weight::Counters(packets, number)));
     }
     let shares = now.pool.shares(&before.pool).map_or_else(
         || "no pages handed out".to_owned(),
@@ -76,26 +117,33 @@ pub(super) fn table(title: &str, before: &Snapshot, now: &Snapshot, dt: f64, sec
     );
     let pool = &now.pool;
     let text = format!(
-        "  pool       {shares}, pages {}, failed {}, waived {}, dma maps {}",
+        "{shares}, pages {}, failed {}, waived {}, dma maps {}",
         pool.inflight, pool.alloc_failed, pool.alloc_waive, now.dma_maps
     );
-    lines.push(text.into());
+    lines.push(listing("pool", text).weighing(Weight::Pool));
     lines
 }
 
+/// What is listed, and all of it.
+fn listing(what: &str, list: String) -> TableLine {
+    TableLine::of(vec![format!("  {what:9}"), list])
+}
+
 /// What the table is of, how long it has run, and how it ends.
-pub(crate) fn heading(title: &str, seconds: f64) -> String {
-    format!("waterwheel {title}   {}   Ctrl-C ends", clock(seconds))
+pub(crate) fn heading(title: &str, seconds: f64) -> TableLine {
+    let cells = vec![format!("waterwheel {title}"), format!(" {}", clock(seconds)), " Ctrl-C ends".to_owned()];
+    TableLine::of(cells).weighing(Weight::Frame)
 }
 
 /// A line for each way in which packets went; and one for what ails the device.
-fn rows(lines: &mut Vec<TableLine>, width: usize, before: &Device, now: &Device, dt: f64) {
+fn rows(columns: usize, before: &Device, now: &Device, dt: f64) -> Vec<TableLine> {
     let ways = [
         ("received", before.rx_packets, now.rx_packets, before.rx_bytes, now.rx_bytes),
         ("sent", before.tx_packets, now.tx_packets, before.tx_bytes, now.tx_bytes),
     ];
     let used = ways.into_iter().filter(|(_, _, packets, ..)| *packets > 0).collect::<Vec<_>>();
     let used = if used.is_empty() { ways[..1].to_vec() } else { used };
+    let mut lines = Vec::new();
     for (n, (way, packets_before, packets, bytes_before, bytes)) in used.into_iter().enumerate() {
         let rate = |before: u64, now: u64| si(per_second(now.saturating_sub(before), dt));
         let bits = si(8.0 * per_second(bytes.saturating_sub(bytes_before), dt));
@@ -103,19 +151,23 @@ fn rows(lines: &mut Vec<TableLine>, width: usize, before: &Device, now: &Device,
             0 => (now.name.as_str(), now.in_flight.to_string(), now.mode.as_str()),
             _ => Default::default(),
         };
-        let text = format!(
-            "  {name:width$}  {way:8}  {packets:13}  {}pps  {bits}bit/s  {held:>10}  {mode}",
-            rate(packets_before, packets)
-        );
-        lines.push(text.trim_end().to_owned().into());
+        lines.push(TableLine::of(vec![
+            padded(&format!("  {name}"), columns + 2),
+            format!("{way:8}"),
+            format!("{packets:13}"),
+            format!("{}pps", rate(packets_before, packets)),
+            format!("{bits}bit/s"),
+            format!("{held:>10}"),
+            mode.to_owned(),
+        ]));
     }
+    let what = |text: String| TableLine::of(vec![padded(&format!("  {}", now.name), columns + 2), text]);
     match (now.state, &now.reason) {
-        (_, Some(reason)) => {
-            lines.push(TableLine::alarming(format!("  {:width$}  {}: {reason}", now.name, now.state)));
-        }
-        ("finished", None) => lines.push(format!("  {:width$}  finished", now.name).into()),
+        (_, Some(reason)) => lines.push(what(format!("{}: {reason}", now.state)).alarming(true)),
+        ("finished", None) => lines.push(what("finished".to_owned())),
         _ => {}
     }
+    lines
 }
 
 /// How often something happened, and how often a second now.
@@ -134,7 +186,25 @@ mod tests {
     use crate::report::tests::{before, now};
 
     fn text(lines: &[TableLine]) -> String {
-        lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n")
+        lines.iter().map(TableLine::text).collect::<Vec<_>>().join("\n")
+    }
+
+    fn red(lines: &[TableLine]) -> Vec<String> {
+        lines.iter().filter(|line| line.alarming).map(|line| line.text().trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_busy_and_the_ailing_outweigh_the_quiet_and_the_summary_all_of_them() {
+        let mut now = now();
+        (now.devices[1].state, now.devices[1].reason) = ("waiting", Some("it is down".to_owned()));
+        let lines = table("drop gen:", &before(), &now, 0.5, 1.0);
+        let weight = |text: &str| lines.iter().find(|line| line.text().contains(text)).expect(text).weight;
+        let ascending = ["rx_ring_full 7", "  pool ", "gen:          received", "it is down", "Ctrl-C", "  lost "];
+        assert!(ascending.map(weight).is_sorted(), "{:?}", ascending.map(weight));
+        for text in ["  all ", "  actions ", "  lost "] {
+            assert_eq!(weight(text), Weight::Summary, "{text}");
+        }
+        assert_eq!(weight("afxdp:eth1:0  sent"), weight("it is down"), "a device stays as a whole");
     }
 
     #[test]
@@ -152,10 +222,11 @@ waterwheel forward gen: afxdp:eth1:0 --one-way   01:01:01   Ctrl-C ends
   gen:  rx_ring_full 7
   pool       cached 99.0%, ring 0.0%, slow 1.0%, pages 512, failed 0, waived 0, dma maps 2";
         assert_eq!(text(&lines), expected);
-        let alarming = lines.iter().filter(|line| line.alarming).map(|line| line.text.trim()).collect::<Vec<_>>();
+        let alarming = red(&lines);
         assert_eq!(alarming, ["lost       tx_ring_full 1000000 (2.000 Mpps)"]);
-        let heads = lines[1].text.split_whitespace().collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(heads.len(), lines[1].text.split_whitespace().count());
+        let text = lines[1].text();
+        let heads = text.split_whitespace().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(heads.len(), text.split_whitespace().count());
     }
 
     #[test]
@@ -165,7 +236,7 @@ waterwheel forward gen: afxdp:eth1:0 --one-way   01:01:01   Ctrl-C ends
         assert!(table("drop gen:", &before(), &now, 0.5, 1.0).iter().all(|line| !line.alarming));
         (now.devices[1].state, now.devices[1].reason) = ("waiting", Some("it is down".to_owned()));
         let lines = table("drop gen:", &before(), &now, 0.5, 1.0);
-        let alarming = lines.iter().filter(|line| line.alarming).map(|line| line.text.trim()).collect::<Vec<_>>();
+        let alarming = red(&lines);
         assert_eq!(alarming, ["afxdp:eth1:0  waiting: it is down"]);
     }
 }

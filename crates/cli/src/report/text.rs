@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::printable::printable;
 use super::snapshot::{Capture, Counters, Device, Holders, Pages, Rates, Snapshot, Total, per_second};
 use crate::units::si;
 
@@ -84,7 +85,7 @@ pub(crate) fn total(title: &str, total: &Total) -> String {
 
 /// Who has pages, a line for each holder, and how that is known.
 pub(crate) fn held(holders: &Holders) -> Vec<String> {
-    let mut lines: Vec<String> = holders.held.iter().map(ToString::to_string).collect();
+    let mut lines: Vec<String> = holders.held.iter().map(|held| printable(&held.to_string()).into_owned()).collect();
     match holders.sampling.n() {
         1 if lines.is_empty() => lines.push("no page is out".to_owned()),
         1 => {}

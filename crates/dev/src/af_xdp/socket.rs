@@ -306,7 +306,7 @@ fn bind_error(link: &Link, params: &AfXdpParams, errno: Errno) -> DevError {
         Errno::BUSY => error::device(format!("{iface}: queue {queue} is taken: {}", queue_holder(link))),
         Errno::INVAL if queue >= link.rx_queues => no_such_queue(link, queue),
         Errno::OPNOTSUPP | Errno::INVAL if params.zero_copy == ZeroCopy::Require => error::device(format!(
-            "{iface}: queue {queue} cannot do zero copy (driver {}): leave it to be asked for, and packets are copied",
+            "{iface}: queue {queue} cannot do zero copy (driver {}): without --require-zerocopy and zerocopy=require packets are copied",
             link.driver()
         )),
         Errno::NETDOWN => error::device(format!("{iface} is down: `ip link set {iface} up`")),

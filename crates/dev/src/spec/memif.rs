@@ -39,9 +39,9 @@ pub fn memif(spec: &Spec) -> Result<MemifSpec, SpecError> {
 fn set(MemifSpec { params, trust_peer }: &mut MemifSpec, key: &str, value: &str) -> Result<(), String> {
     match key {
         "role" => params.role = choose(key, value, &[("client", Role::Client), ("server", Role::Server)])?,
-        "id" => params.id = number(key, value)?,
-        "queues" => params.queues = number(key, value)?,
-        "ring" => params.ring = number(key, value)?,
+        "id" => params.id = number(key, value, u32::MAX)?,
+        "queues" => params.queues = number(key, value, u16::MAX)?,
+        "ring" => params.ring = number(key, value, u32::MAX)?,
         "mode" => params.wakeup = choose(key, value, &[("interrupt", Wakeup::Interrupt), ("poll", Wakeup::Poll)])?,
         "secret" => params.secret = value.to_owned(),
         "trust" => {
@@ -60,8 +60,8 @@ fn choose<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, S
     found.ok_or_else(|| format!("{key}={value}: want {}", names()))
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{key}={value}: want a whole number"))
+fn number<T: std::str::FromStr + std::fmt::Display>(key: &str, value: &str, most: T) -> Result<T, String> {
+    value.parse().map_err(|_| format!("{key}={value}: want a whole number up to {most}"))
 }
 
 #[cfg(test)]
@@ -103,6 +103,7 @@ mod tests {
             ("memif:m,ring=1000", "ring=1000: want a power of two"),
             ("memif:m,queues=0", "queues=0: want 1 to 16"),
             ("memif:m,id=-1", "id=-1: want a whole number"),
+            ("memif:m,id=99999999999", "id=99999999999: want a whole number up to 4294967295"),
             ("memif:m,mode=fast", "mode=fast: want interrupt or poll"),
             ("memif:m,trust=everybody", "trust=everybody: want peer"),
             ("memif:m,rings=5", "did you mean 'ring'?"),

@@ -19,8 +19,10 @@ pub const TCP_KEYS: &[(&str, &str)] =
     &[("listen", "accept connections at ADDR:PORT, one at a time (default: connect to it)"), RING, SEND];
 
 const RING: (&str, &str) = ("ring", "pages to receive into, and to send, a power of two from 2 to 4096 (default 256)");
-const SEND: (&str, &str) =
-    ("send", "auto: without a copy where the kernel does not copy after all; plain: copy; zc: never (default auto)");
+const SEND: (&str, &str) = (
+    "send",
+    "auto: without a copy where the kernel does not copy after all; plain: copy; zc: without a copy, whatever the kernel says (default auto)",
+);
 
 /// What `udp:` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +115,9 @@ fn to(address: SocketAddr, what: &str) -> Result<SocketAddr, String> {
 
 fn set(params: &mut SocketParams, key: &str, value: &str) -> Result<(), String> {
     match key {
-        "ring" => params.ring = value.parse().map_err(|_| format!("ring={value}: want a whole number"))?,
+        "ring" => {
+            params.ring = value.parse().map_err(|_| format!("ring={value}: want a whole number up to {}", u16::MAX))?
+        }
         "send" => {
             params.send = match value {
                 "auto" => Send::Auto,

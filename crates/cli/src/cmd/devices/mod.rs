@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::Devices;
 use crate::failure::Failure;
 use crate::report::json;
+use crate::report::printable::{padded, printable, width};
 
 pub(crate) use host::missing_capabilities;
 pub(crate) use interface::{Interface, interfaces};
@@ -107,10 +108,12 @@ fn text(machine: &Machine) -> String {
 
 /// Columns as wide as their widest cell; the last is left as it is.
 fn aligned<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let rows = rows.into_iter().map(|row| row.map(|cell| printable(&cell).into_owned())).collect::<Vec<_>>();
     let widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+        std::array::from_fn(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0));
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("  {cell:width$}")).collect::<String>();
+        let cells =
+            row.iter().zip(widths).map(|(cell, width)| format!("  {}", padded(cell, width))).collect::<String>();
         format!("{}\n", cells.trim_end())
     };
     rows.iter().map(line).collect()

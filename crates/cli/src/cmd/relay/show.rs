@@ -11,8 +11,9 @@ use waterwheel_dev::relay::{Ended, Relay, RelayStats};
 
 use crate::report::json::{Traced, thousandths};
 use crate::report::snapshot::{Counters, Holders, Pages, per_second};
+use crate::report::table::{self, Weight};
 use crate::report::text::{account, held, joined};
-use crate::report::{Display, Style, TableLine, table};
+use crate::report::{Display, Style, TableLine};
 use crate::units::{Target, si};
 
 /// Connections that are told of before the rest is looked at: the interval, signals, the end.
@@ -82,7 +83,7 @@ impl Report {
     /// The first line: where it listens, once it does.
     pub(super) fn start(&mut self, relay: &Relay) -> io::Result<()> {
         let (listen, connect, io_uring) = (self.listen.to_string(), &self.connect, relay.features().to_string());
-        if self.display.style == Style::Json {
+        if self.display.style() == Style::Json {
             return self.display.json(0.0, &Start { event: "start", listen, connect, io_uring });
         }
         self.display.put(&format!("relay from {listen} to {connect}; {io_uring}\n"))
@@ -93,7 +94,7 @@ impl Report {
         let seconds = self.started.elapsed().as_secs_f64();
         let (before, since) = self.before;
         self.before = (*now, seconds);
-        match self.display.style {
+        match self.display.style() {
             Style::Json => self.display.json(seconds - since, &interval(&before, now, seconds - since, seconds)),
             Style::Live => self.display.draw(self.table(&before, now, seconds - since, seconds)),
             // Nothing has happened: there is nothing to say.
@@ -109,7 +110,7 @@ impl Report {
         for Ended { client, server, bytes_up, bytes_down, duration, end, .. } in ended.try_iter().take(AT_ONCE) {
             count += 1;
             let (seconds, reason) = (duration.as_secs_f64(), end.reason());
-            if self.display.style == Style::Json {
+            if self.display.style() == Style::Json {
                 let (client, server, end) = (client.to_string(), server.to_string(), end.as_str());
                 let event = "connection";
                 let object = Connection { event, client, server, bytes_up, bytes_down, end, reason };
@@ -156,21 +157,22 @@ impl Report {
     fn table(&self, before: &RelayStats, now: &RelayStats, dt: f64, seconds: f64) -> Vec<TableLine> {
         let title = format!("relay {} {}", self.listen, self.connect);
         let way = |way: &str, before: u64, now: u64| {
-            format!("  {way:11} {now:>16}  {}bit/s", si(8.0 * per_second(now - before.min(now), dt)))
+            let bits = si(8.0 * per_second(now - before.min(now), dt));
+            TableLine::of(vec![format!("  {way:11}"), format!("{now:>15}"), format!("{bits}bit/s")])
         };
-        let mut lines: Vec<TableLine> = vec![
-            table::heading(&title, seconds).into(),
-            format!("  {:11} {:>16}  {:>14}", "way", "bytes", "bits/s").into(),
-            way("up", before.bytes_up, now.bytes_up).into(),
-            way("down", before.bytes_down, now.bytes_down).into(),
+        let heads = [format!("  {:11}", "way"), format!("{:>15}", "bytes"), format!("{:>14}", "bits/s")];
+        let other = ends(now).nonzero().into_iter().filter(|(why, _)| *why != "finished").collect::<Vec<_>>();
+        let lost = format!("  lost        {}", joined(other.iter().map(|(why, n)| format!("{why} {n}"))));
+        vec![
+            table::heading(&title, seconds),
+            TableLine::of(heads.to_vec()).weighing(Weight::Frame),
+            way("up", before.bytes_up, now.bytes_up),
+            way("down", before.bytes_down, now.bytes_down),
             format!("  connections open {}, accepted {}, finished {}", now.open, now.accepted, now.finished).into(),
             format!("  blocks      held {}, at most {}; directions stalled {}", now.held, now.held_max, now.stalled)
                 .into(),
-        ];
-        let other = ends(now).nonzero().into_iter().filter(|(why, _)| *why != "finished").collect::<Vec<_>>();
-        let text = format!("  lost        {}", joined(other.iter().map(|(why, n)| format!("{why} {n}"))));
-        lines.push(TableLine { text, alarming: !other.is_empty() });
-        lines
+            TableLine::from(lost).alarming(!other.is_empty()),
+        ]
     }
 
     pub(super) fn total(
@@ -182,7 +184,7 @@ impl Report {
     ) -> io::Result<()> {
         self.failures(stats);
         self.display.end();
-        if self.display.style == Style::Json {
+        if self.display.style() == Style::Json {
             let interval = interval(&RelayStats::default(), stats, seconds, seconds);
             let interval = Interval { event: "total", ..interval };
             return self.display.json(seconds, &Total { interval, pages, trace_pages: holders.map(Traced::of) });
