@@ -16,7 +16,7 @@ use crate::failure::{Class, EXIT_CODES};
 use crate::units::Target;
 use crate::{cmd, report, units};
 
-/// Packets between devices, over one page pool: pages go out full and come back empty, still mapped, and none is lost.
+/// Moves packets between devices: drops, forwards, captures, replays and generates them, and relays TCP connections.
 #[derive(Debug, Parser)]
 #[command(name = "waterwheel", version, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(
@@ -36,7 +36,7 @@ Examples:
   waterwheel devices
       what this machine has, and what to do before it can be used
   waterwheel forward gen: null: --duration 5
-      how fast the packet loop and the memory under it are here
+      sends packets from a generator to nowhere, which shows how fast this machine is
   waterwheel forward afxdp:eth1 afxdp:eth2
       a wire between two interfaces, both ways
   waterwheel drop afxdp:eth1,dst=192.0.2.0/24,proto=udp --json

@@ -439,8 +439,13 @@ impl Interface {
                 self.counts.disconnects.fetch_add(1, Ordering::Relaxed);
                 part(&channel, why);
                 control.queues = self.params.queues;
-                control.why = why.to_string();
-                self.tell(if is_theirs(why) { why.to_string() } else { format!("disconnected: {why}") });
+                // DPDK's driver writes into one ring from all of its queues that have none of their own.
+                let hint = match (why, self.params.role) {
+                    (Fault::Index, Role::Server) => " (a DPDK client with more queues does that: give as many by queues=)",
+                    _ => "",
+                };
+                control.why = format!("{why}{hint}");
+                self.tell(if is_theirs(why) { why.to_string() } else { format!("disconnected: {why}{hint}") });
             }
             State::Dialled(channel, _) | State::Offering(channel, ..) | State::Hearing(channel, ..)
                 if matches!(why, Fault::Shutdown) =>
