@@ -137,8 +137,9 @@ impl Plan {
         let mut file = typed::capture_file(args)?;
         let title = format!("capture {spec} {}", args.file);
         // Of packets that are chosen, and of copies, so many are counted as are captured.
-        let counts = args.to.is_some() || args.captured.filter.is_some();
+        let counts = args.to.is_some() || typed::chooses(&file);
         if let Some(count) = args.run.count.filter(|_| counts) {
+            typed::refuse_twice("count", &file, "pcap:")?;
             file.options.push(("count".to_owned(), count.to_string()));
         }
         let mut plan = match &args.to {

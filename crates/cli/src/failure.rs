@@ -54,7 +54,8 @@ Exit codes:
   3    config: a value that an option or a key cannot have, a bad file, too few pages for the rings
   4    permission: a capability is missing (which one is said)
   5    device: unknown interface or host, taken by another process, failed while running and not back at the end (see --on-device-loss),
-       or failed at the end, so that packets it took could not be written (drop reason 'unsent')
+       or failed at the end, so that packets it took could not be written (drop reason 'unsent');
+       a capture beside traffic (--to) that failed
   6    pages leaked: the account after the run (of 'soak': also during it) found pages that nobody holds, or that two hold
   7    slower: 'bench compare' found that something became slower
   8    broken: 'soak' found a corrupt packet, a page with two holders, or another promise that does not hold

@@ -54,9 +54,10 @@ impl Signals {
         let insists = Arc::new(AtomicBool::new(false));
         let (mut first, told) = UnixStream::pair()?;
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+            // What it asks for comes first: a signal that is handled is heard.
+            signals.register(signal, &signals.asked)?;
             // The second signal ends the process in the handler itself, so that it works while the main thread waits for the workers to drain.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&insists))?;
-            signals.register(signal, &signals.asked)?;
             signal_hook::low_level::pipe::register(signal, told.try_clone()?)?;
         }
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

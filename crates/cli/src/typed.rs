@@ -66,7 +66,12 @@ fn kind_of(name: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|known| known.as_str() == kind)
 }
 
-fn refuse_twice(key: &str, spec: &Spec, elsewhere: &str) -> Result<(), Failure> {
+/// Whether only some packets are written to this file.
+pub(crate) fn chooses(file: &Spec) -> bool {
+    FILTER_KEYS.iter().any(|(key, _)| file.option(key).is_some())
+}
+
+pub(crate) fn refuse_twice(key: &str, spec: &Spec, elsewhere: &str) -> Result<(), Failure> {
     if spec.option(key).is_none() {
         return Ok(());
     }

@@ -114,6 +114,10 @@ fn so_many_of_those_that_match_are_captured_and_of_each_so_much() {
     assert_eq!(total["drops"]["program"], unwanted, "{total}");
     assert_eq!(total["devices"][1]["counters"]["unwanted"], unwanted, "{total}");
 
+    // The same where the rules stand behind the file's name.
+    events(&format!("{line} pcap:{},port=53 --count 5", file.display()));
+    assert_eq!(read(&file).0.len(), 5);
+
     events(&format!("capture gen: {} --bytes 1000", file.display()));
     assert_eq!(read(&file).0.len(), 16, "16 of 64 bytes are more than 1000");
 

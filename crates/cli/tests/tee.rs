@@ -5,6 +5,7 @@ mod common;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use common::{Lines, Running, Scratch, events, on_a_small_disk, outcome, packets, parsed, pipe, read, run, waterwheel};
 use rustix::process::Signal;
@@ -23,8 +24,10 @@ fn adds_up(total: &Value) {
 
 /// The first object of which this is true; notices come the same way.
 fn until(lines: &mut Lines, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
     let objects = lines.map(|line| serde_json::from_str::<Value>(&line)).filter_map(Result::ok);
-    objects.into_iter().find(|object| holds(object)).unwrap_or_else(|| panic!("it ends before {what}"))
+    let in_time = objects.inspect(|object| assert!(Instant::now() < deadline, "{what}: {object}"));
+    in_time.into_iter().find(|object| holds(object)).unwrap_or_else(|| panic!("it ends before {what}"))
 }
 
 /// One whose packets go into a pipe, as the command line says, and whose statistics go to standard error.
@@ -95,13 +98,13 @@ fn a_full_disk_is_told_while_packets_go_on() {
     let (mut command, _disk) = on_a_small_disk("64k", line);
     let mut running = Running::start(&mut command);
     let mut said = Lines::of(running.0.stderr.take().expect("piped"));
+    let mut lines = running.lines(); // and so they are read
     let is_it = |line: &String| line.contains("No space left");
     let told = said.find(is_it).expect("it is told");
     assert!(
         told.starts_with("waterwheel: capture ") && told.contains("x.pcapng: cannot write: No space left"),
         "{told}"
     );
-    let mut lines = running.lines();
     let failed = until(&mut lines, "it has failed", |object| object["capture"]["state"] == "failed");
     until(&mut lines, "packets go on", |object| count(object, "tx_packets") > count(&failed, "tx_packets") + 100);
     running.signal(Signal::INT);
@@ -137,8 +140,28 @@ fn a_named_pipe_that_its_reader_leaves_is_a_capture_that_failed() {
         "capture gen:rate=1k {} --to null: --json --interval 20ms",
         pipe.display()
     )));
-    File::open(&pipe.0).expect("it opens").read_exact(&mut [0; 300]).expect("packets");
     let mut lines = running.lines();
+    File::open(&pipe.0).expect("it opens").read_exact(&mut [0; 300]).expect("packets");
+    until(&mut lines, "it has failed", |object| object["capture"]["state"] == "failed");
+    running.signal(Signal::INT);
+    adds_up(&rest(lines).0);
+    assert_eq!(running.wait().code(), Some(5));
+}
+
+/// That a reader is slow is another word than that the capture has failed.
+#[test]
+fn a_capture_that_fails_after_it_was_slow_is_told_twice() {
+    let pipe = pipe("slow");
+    let mut running = Running::start(&mut waterwheel(&format!(
+        "capture gen:rate=100k {} --to null: --json --interval 20ms",
+        pipe.display()
+    )));
+    let mut lines = running.lines();
+    let mut said = Lines::of(running.0.stderr.take().expect("piped"));
+    let reader = File::open(&pipe.0).expect("it opens");
+    assert!(said.find(|line| line.contains("too slow")).is_some());
+    drop(reader);
+    assert!(said.find(|line| line.contains("are not captured any more")).is_some());
     until(&mut lines, "it has failed", |object| object["capture"]["state"] == "failed");
     running.signal(Signal::INT);
     adds_up(&rest(lines).0);
@@ -168,7 +191,7 @@ fn a_target_that_is_lost_is_told_beside_a_capture_on_standard_output() {
 #[test]
 fn a_pipe_that_is_not_read_misses_copies_and_packets_go_on() {
     let on = Scratch::new("on.pcapng");
-    let line = format!("capture gen:rate=100k,count=50k - --to pcap:{}", on.display());
+    let line = format!("capture gen:rate=50k,count=250k - --to pcap:{}", on.display());
     let (mut running, mut reader, mut lines) = into_a_pipe(&line);
     until(&mut lines, "copies are missed", |object| count(&object["capture"], "missed") > 0);
     let mut bytes = Vec::new();
@@ -176,11 +199,12 @@ fn a_pipe_that_is_not_read_misses_copies_and_packets_go_on() {
     let (total, said) = rest(lines);
     assert_eq!(running.wait().code(), Some(0), "{said:?}");
     adds_up(&total);
-    assert_eq!(count(&total, "rx_packets"), 50_000, "{total}");
     let ((packets, counts), missed) = (packets(&bytes), count(&total["capture"], "missed"));
+    let came = count(&total, "rx_packets");
+    assert_eq!(came, 250_000, "{total}");
     assert_eq!(packets.len() as u64, count(&total["capture"], "captured"), "{total}");
-    assert_eq!(counts, Some((50_000, missed)), "{total}");
-    assert_eq!(read(&on).1, Some((50_000, 0)), "what went on is complete");
+    assert_eq!(counts, Some((came, missed)), "{total}");
+    assert_eq!(read(&on).1, Some((came, 0)), "what went on is complete");
     let warning =
         format!("waterwheel: capture -: {missed} packets were not captured: whoever reads the capture is too slow");
     assert!(said.contains(&warning), "{said:?}");

@@ -186,6 +186,9 @@ fn a_name_moves_no_cursor() {
     running.wait();
     let text = terminal.until("the total", all_free);
     assert!(text.contains("a\\n\\u{1b}[31mb\\u{202e}c") && !text.contains("\x1b[31m"), "{text:?}");
+    let copied = waterwheel("capture gen:count=5").arg(&file.0).args(["--to", "null:"]).output().expect("it runs");
+    let text = String::from_utf8_lossy(&copied.stdout).into_owned();
+    assert!(text.contains("captured 5") && !text.contains("\x1b[31m"), "{text:?}");
     let gone = waterwheel("drop").arg(spec(&Scratch::new("a\n\x1b[31mb"))).output().expect("it runs");
     let errors = String::from_utf8_lossy(&gone.stderr).into_owned();
     assert!(errors.contains("\\u{1b}[31mb") && errors.matches('\n').count() == 1, "{errors:?}");

@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{Bench, whole};
 use waterwheel_dev::generator::{Gen, GenParams};
@@ -191,7 +192,8 @@ fn piecewise<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<usize>, Vec<Vec
         counts.push(receive(&mut reader));
     }
     drop(write);
-    while reader.health() == Health::Up {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while reader.health() == Health::Up && Instant::now() < deadline {
         receive(&mut reader);
     }
     assert_eq!(reader.health(), Health::Finished);

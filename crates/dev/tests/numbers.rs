@@ -154,9 +154,9 @@ fn devices_refuse_what_they_cannot_be() {
 #[test]
 fn a_capture_is_written_with_any_number() {
     let folder = std::env::temp_dir().join(format!("waterwheel-numbers-{}", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
+    std::fs::create_dir_all(&folder).unwrap(); // another with this number may have been killed
     for end in ENDS {
-        let (long, time) = (end as u64, Duration::from_secs(end as u64));
+        let (long, time) = (end as u64, Duration::from_secs((end as u64).saturating_mul(100))); // a second may be over before the packet comes
         let usual = PcapWriteParams { file_size: Some(1 << 20), ..PcapWriteParams::default() };
         for (n, params) in [
             PcapWriteParams { snap: Some(u32::try_from(end).unwrap_or(u32::MAX)), ..usual.clone() },

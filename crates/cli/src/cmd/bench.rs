@@ -12,7 +12,7 @@ use waterwheel_bench::{Event, Options, programs, targets};
 
 use crate::args::{Bench, BenchSub};
 use crate::failure::{Class, Failure};
-use crate::report;
+use crate::report::{self, wait_for_reader};
 use crate::signals::Signals;
 
 /// Compares two runs, holds one against the targets, lists the programs, or runs them.
@@ -41,6 +41,7 @@ fn measure(args: &Bench) -> Result<Vec<Event>, Failure> {
     };
     let signals =
         Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
+    wait_for_reader(&signals.patience(None));
     let stop = signals.flag();
     let (mut text, mut events, mut written) = (Text::default(), Vec::new(), Ok(()));
     let shown = Shown::of(args);

@@ -25,11 +25,12 @@ use show::Report;
 
 /// Runs until a signal or the duration; then what is under way is sent, and every page accounted for.
 pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
-    let addresses = match &args.connect {
+    let mut addresses = match &args.connect {
         Target::Address(address) => vec![*address],
         Target::Name(name) => look_up(name).map_err(|why| Failure::new(Class::Device, why))?,
     };
-    if addresses.iter().any(|address| itself::leads_back(args.listen, *address)) {
+    addresses.retain(|address| !itself::leads_back(args.listen, *address));
+    if addresses.is_empty() {
         let connect = &args.connect;
         let message = format!(
             "{connect} leads to where this relay itself listens: each connection would make another one; name the server"

@@ -74,7 +74,12 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     if had_enough(reason) || (asked && *missed == 0) {
         return Ok(());
     }
-    Err(Failure::new(Class::Device, format!("{missed} packets were not captured: {reason}")))
+    let message = if *missed == 0 {
+        format!("the capture failed: {reason}")
+    } else {
+        format!("{missed} packets were not captured: {reason}")
+    };
+    Err(Failure::new(Class::Device, message))
 }
 
 /// Whether the packets went to standard output, and whoever read them has had enough and left. That ends well.

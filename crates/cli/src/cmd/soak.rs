@@ -10,7 +10,7 @@ use waterwheel_xdp::mm::cpu;
 
 use crate::args::Soak;
 use crate::failure::{Class, Failure};
-use crate::report::json;
+use crate::report::{json, wait_for_reader};
 use crate::signals::Signals;
 use crate::units::si;
 
@@ -29,6 +29,7 @@ pub(crate) fn run(args: &Soak) -> Result<(), Failure> {
     options.check().map_err(|error| failure(&error))?;
     let signals =
         Signals::take_over().map_err(|error| Failure::new(Class::Other, format!("cannot handle signals: {error}")))?;
+    wait_for_reader(&signals.patience(None));
     let stop = signals.flag();
     let mut written = show_start(args, &options);
     let mut before = 0.0;

@@ -54,6 +54,8 @@ pub(crate) struct Engine {
     losses: Losses,
     /// Devices that were warned of, and the capture if it was.
     warned: Vec<String>,
+    /// That the capture failed was said.
+    capture_failed: bool,
     /// Names of what the devices may lose.
     lost: Vec<&'static str>,
     /// Where packets go; empty when they go nowhere.
@@ -170,6 +172,7 @@ impl Engine {
             events,
             losses: Losses::default(),
             warned: Vec::new(),
+            capture_failed: false,
             lost,
             wires,
             run,
@@ -202,9 +205,10 @@ impl Engine {
         self.note_losses(&workers);
         let snapshot = self.of(&workers);
         if let Some(Capture { name, reason: Some(reason), .. }) = &snapshot.capture
-            && !self.warned.contains(name)
+            && !self.capture_failed
         {
-            // How many are missed is said in the end.
+            // How many are missed is said in the end, and that its reader is slow need not be said any more.
+            self.capture_failed = true;
             self.warned.push(name.clone());
             self.notices.push(format!("capture {reason}; packets go on, and are not captured any more"));
         }

@@ -56,11 +56,7 @@ pub(crate) fn warnings(snapshot: &Snapshot) -> Vec<(&str, String)> {
                 "late_us",
                 "the gaps of the capture were not kept: the rest came {} microseconds later (a larger burst= catches up on more)",
             ),
-            of(
-                device,
-                "files_not_removed",
-                "{} files of the capture more than were asked for are there, as they could not be removed",
-            ),
+            of(device, "files_not_removed", "old files of the capture that could not be removed: {}"),
         ]
     };
     let devices = snapshot.devices.iter().flat_map(|device| {

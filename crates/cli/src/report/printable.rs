@@ -16,7 +16,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 
 /// Whether it is obeyed, and not shown.
 fn is_order(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The columns that `text` takes.

@@ -45,11 +45,14 @@ pub(crate) struct Capture {
 impl Snapshot {
     /// What stands in it comes from outside, and is to be shown to people.
     pub(super) fn make_printable(&mut self) {
-        for device in &mut self.devices {
-            for text in [&mut device.name, &mut device.mode].into_iter().chain(&mut device.reason) {
-                if let Cow::Owned(escaped) = printable(text) {
-                    *text = escaped;
-                }
+        let devices = self.devices.iter_mut();
+        let texts =
+            devices.flat_map(|device| [&mut device.name, &mut device.mode].into_iter().chain(&mut device.reason));
+        let captures = self.capture.iter_mut();
+        for text in texts.chain(captures.flat_map(|capture| [&mut capture.name].into_iter().chain(&mut capture.reason)))
+        {
+            if let Cow::Owned(escaped) = printable(text) {
+                *text = escaped;
             }
         }
     }

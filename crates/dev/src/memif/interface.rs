@@ -441,7 +441,9 @@ impl Interface {
                 control.queues = self.params.queues;
                 // DPDK's driver writes into one ring from all of its queues that have none of their own.
                 let hint = match (why, self.params.role) {
-                    (Fault::Index, Role::Server) => " (a DPDK client with more queues does that: give as many by queues=)",
+                    (Fault::Index, Role::Server) => {
+                        " (a DPDK client with more queues does that: give as many by queues=)"
+                    }
                     _ => "",
                 };
                 control.why = format!("{why}{hint}");

@@ -40,8 +40,8 @@ fn set(MemifSpec { params, trust_peer }: &mut MemifSpec, key: &str, value: &str)
     match key {
         "role" => params.role = choose(key, value, &[("client", Role::Client), ("server", Role::Server)])?,
         "id" => params.id = number(key, value, u32::MAX)?,
-        "queues" => params.queues = number(key, value, u16::MAX)?,
-        "ring" => params.ring = number(key, value, u32::MAX)?,
+        "queues" => params.queues = number(key, value, 16)?,
+        "ring" => params.ring = number(key, value, 16384)?,
         "mode" => params.wakeup = choose(key, value, &[("interrupt", Wakeup::Interrupt), ("poll", Wakeup::Poll)])?,
         "secret" => params.secret = value.to_owned(),
         "trust" => {

@@ -116,7 +116,7 @@ fn to(address: SocketAddr, what: &str) -> Result<SocketAddr, String> {
 fn set(params: &mut SocketParams, key: &str, value: &str) -> Result<(), String> {
     match key {
         "ring" => {
-            params.ring = value.parse().map_err(|_| format!("ring={value}: want a whole number up to {}", u16::MAX))?
+            params.ring = value.parse().map_err(|_| format!("ring={value}: want a power of two from 2 to 4096"))?
         }
         "send" => {
             params.send = match value {

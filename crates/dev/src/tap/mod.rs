@@ -224,7 +224,7 @@ impl Tap {
         retry_on_intr(|| rustix::io::writev(&self.fd, &parts[..=frame.frag_count()]))
     }
 
-    /// Counts what the host has sent and nobody has read.
+    /// Counts what the host has sent and nobody has read. What it sends from here until the descriptor is closed, nobody can count.
     fn empty(&mut self) {
         // The carrier is that of all queues: others may go on. An error means that the interface is gone.
         if !self.one_of_many {

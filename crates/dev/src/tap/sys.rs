@@ -40,7 +40,7 @@ pub(super) fn detach(tun: BorrowedFd<'_>) -> io::Result<()> {
     ioctl(tun, libc::TUNSETQUEUE as libc::c_ulong, &mut request("", libc::IFF_DETACH_QUEUE))
 }
 
-/// From a moment on the host sends nothing to the interface, as after the end of who holds it. The next one to attach has a carrier again.
+/// Tells the host that nobody is there, as after the end of who holds it: some moments later it sends nothing to the interface any more. The next one to attach has a carrier again.
 pub(super) fn drop_carrier(tun: BorrowedFd<'_>) -> io::Result<()> {
     // The int that is asked for is 0, as all bytes of this are.
     ioctl(tun, libc::TUNSETCARRIER as libc::c_ulong, &mut request("", 0))
