@@ -370,17 +370,18 @@ fn clients(listen: SocketAddr) {
     let mut sockets = (0..CONNECTIONS).map(open).collect::<Vec<_>>();
     for socket in sockets.iter_mut().step_by(10) {
         socket.set_nonblocking(true).expect("set");
-        // Until nothing is taken: the buffers on the way are small, and the relay holds what it may hold.
-        let mut refused = 0;
-        while refused < 3 {
-            match socket.write(&[STALL; 1 << 14]) {
-                Ok(1..) => refused = 0,
-                Ok(0) | Err(_) => {
-                    refused += 1;
-                    std::thread::sleep(Duration::from_micros(200));
-                }
+    }
+    // Until nothing is taken of any: the buffers on the way are small, and the relay holds what it may hold. It may be busy, and take more after a while.
+    let mut quiet = 0;
+    while quiet < 3 {
+        let mut taken = false;
+        for socket in sockets.iter_mut().step_by(10) {
+            while matches!(socket.write(&[STALL; 1 << 14]), Ok(1..)) {
+                taken = true;
             }
         }
+        quiet = if taken { 0 } else { quiet + 1 };
+        std::thread::sleep(Duration::from_millis(100));
     }
     println!("\nstalled");
     for round in 0..2u8 {
