@@ -28,7 +28,7 @@ ip -n "$net" link set va up
 ip -n "$net" link set vb up
 
 # One packet of 64 bytes for all: as a capture, and as the words of trafgen.
-"$waterwheel" generate "pcap:$folder/one.pcap" --count 1 --size 64 >/dev/null
+"$waterwheel" generate "pcap:$folder/one.pcap" --count 1 --size 64 >/dev/null 2>&1
 { echo "{"; od -An -v -tx1 -j40 "$folder/one.pcap" | sed 's/ \(..\)/0x\1, /g'; echo "}"; } >"$folder/one.cfg"
 
 received() { inside cat /sys/class/net/vb/statistics/rx_packets; }
