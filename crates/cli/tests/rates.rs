@@ -47,7 +47,8 @@ fn a_rate_is_made_up_for_after_a_pause() {
         running.signal(Signal::INT);
         let total = parsed(lines.rest().as_bytes()).pop().expect("a total");
         assert_eq!(missed(&total), 0, "{source}");
-        let most = 10_001.0 * total["seconds"].as_f64().expect("a number") + 1.0;
+        // Packets come until the worker hears of the end, which on a busy machine is later than the time of the total; half a pause, as above, and not a whole one.
+        let most = 10_000.0 * total["seconds"].as_f64().expect("a number") + 2_500.0;
         assert!(total["rx_packets"].as_f64() <= Some(most), "no faster than it was told: {total}");
     }
 }
