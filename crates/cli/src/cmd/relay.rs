@@ -25,18 +25,17 @@ use show::Report;
 
 /// Runs until a signal or the duration; then what is under way is sent, and every page accounted for.
 pub(crate) fn run(args: &args::Relay) -> Result<(), Failure> {
-    let mut addresses = match &args.connect {
+    let addresses = match &args.connect {
         Target::Address(address) => vec![*address],
         Target::Name(name) => look_up(name).map_err(|why| Failure::new(Class::Device, why))?,
     };
-    addresses.retain(|address| !itself::leads_back(args.listen, *address));
-    if addresses.is_empty() {
+    let addresses = itself::elsewhere(args.listen, addresses).ok_or_else(|| {
         let connect = &args.connect;
         let message = format!(
             "{connect} leads to where this relay itself listens: each connection would make another one; name the server"
         );
-        return Err(Failure::new(Class::Config, message));
-    }
+        Failure::new(Class::Config, message)
+    })?;
     let (params, ended) = params(args, addresses[0]);
     params.check().map_err(engine::failure)?;
     let no_signals = |error| Failure::new(Class::Other, format!("cannot handle signals: {error}"));
@@ -200,12 +199,9 @@ impl Lookups {
         let (waker, looked_up) = (waker.try_clone()?, name.to_owned());
         let work = move || {
             while asked.recv_timeout(LOOK_UP) != Err(RecvTimeoutError::Disconnected) {
-                let elsewhere = |mut addresses: Vec<SocketAddr>| {
-                    addresses.retain(|address| !itself::leads_back(listen, *address));
-                    if addresses.is_empty() {
-                        return Err(format!("{looked_up} leads to where this relay itself listens"));
-                    }
-                    Ok(addresses)
+                let elsewhere = |addresses| {
+                    itself::elsewhere(listen, addresses)
+                        .ok_or_else(|| format!("{looked_up} leads to where this relay itself listens"))
                 };
                 if answer.send(look_up(&looked_up).and_then(elsewhere)).is_err() {
                     return;

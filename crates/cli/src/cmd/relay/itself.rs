@@ -2,8 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+/// Those of `addresses` that do not lead back; none if all of them do.
+pub(super) fn elsewhere(listen: SocketAddr, mut addresses: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+    addresses.retain(|address| !leads_back(listen, *address));
+    (!addresses.is_empty()).then_some(addresses)
+}
+
 /// Whether whoever connects to `to` comes to `listen`. Both stand for addresses of one kind only: [::] is no IPv4 address.
-pub(super) fn leads_back(listen: SocketAddr, to: SocketAddr) -> bool {
+fn leads_back(listen: SocketAddr, to: SocketAddr) -> bool {
     if listen.port() != to.port() || listen.is_ipv4() != to.is_ipv4() {
         return false;
     }
